@@ -1,0 +1,72 @@
+"""Spectrogram, the record that one pipeline step hands to the next."""
+
+# License: BSD-3-Clause
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Spectrogram:
+    """A multichannel spectrogram with what later steps need to know about it.
+
+    `STFT` makes it, separators replace its data and add the mixing matrices,
+    `ProjectionBack` and `ISTFT` read those. ``np.asarray(spectrogram)`` gives the
+    bare array. Arithmetic on the record raises a TypeError: it would silently lose
+    the context; compute on the array and put the result back with
+    ``dataclasses.replace(spectrogram, data=...)``.
+
+    Parameters
+    ----------
+    data : ndarray of shape (n_frames, n_freqs, n_channels)
+        Complex coefficients. Stored with standard strides (C order), copied if
+        needed, so that equal spectrograms have equal `joblib` hashes.
+    stft_params : dict
+        What the transform was made with: ``n_fft``, ``hop_length`` (both in
+        samples), ``window`` and ``sample_rate`` (in Hz, or None).
+    n_samples : int
+        Length in samples of the signal that the spectrogram comes from.
+    mixing : ndarray of shape (n_frames or 1, n_freqs, n_mics, n_sources), default=None
+        Set by separators: the matrices that take `data` back to the microphones,
+        ``x[t, f] = mixing[t, f] @ data[t, f]``.
+    """
+
+    data: np.ndarray
+    stft_params: dict
+    n_samples: int
+    mixing: np.ndarray | None = None
+    __array_ufunc__ = None
+
+    def __post_init__(self):
+        # joblib.hash includes strides: a transposed view would silently miss the
+        # cache of Pipeline(memory=...).
+        object.__setattr__(self, "data", np.ascontiguousarray(self.data))
+        object.__setattr__(self, "stft_params", dict(self.stft_params))
+        if self.mixing is not None:
+            object.__setattr__(self, "mixing", np.ascontiguousarray(self.mixing))
+        if self.data.ndim != 3:
+            raise ValueError(
+                "Got spectrogram data of shape "
+                f"{self.data.shape}, expected (n_frames, n_freqs, n_channels)."
+            )
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __len__(self):
+        return len(self.data)
+
+    @property
+    def shape(self):
+        """Shape of `data`, (n_frames, n_freqs, n_channels)."""
+        return self.data.shape
+
+    def __repr__(self):
+        rate = self.stft_params.get("sample_rate")
+        return (
+            f"Spectrogram(n_frames={self.shape[0]}, n_freqs={self.shape[1]}, "
+            f"n_channels={self.shape[2]}, dtype={self.data.dtype}, "
+            f"n_samples={self.n_samples}, sample_rate={rate}, "
+            f"mixing={None if self.mixing is None else self.mixing.shape})"
+        )
