@@ -1,0 +1,8 @@
+"""Source models and spatial updates, the exchangeable parts of the separators."""
+
+# License: BSD-3-Clause
+
+from skbss.updates.source import Gauss, Laplace
+from skbss.updates.spatial import IP1, IP2, ISS1, ISS2
+
+__all__ = ["IP1", "IP2", "ISS1", "ISS2", "Gauss", "Laplace"]

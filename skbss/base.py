@@ -1,0 +1,208 @@
+"""What all separators share: parameter and input checks, the record, tags."""
+
+# License: BSD-3-Clause
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import check_is_fitted
+
+from skbss.linalg import inv, log_abs_det, matmul
+from skbss.spectrogram import Spectrogram
+
+
+def check_spectrogram(X, name):
+    """Return the complex array (n_frames, n_freqs, n_channels) of a spectrogram.
+
+    Parameters
+    ----------
+    X : Spectrogram or array-like
+        The input of an estimator.
+    name : str
+        The estimator's name, for the messages.
+
+    Returns
+    -------
+    X : ndarray of shape (n_frames, n_freqs, n_channels)
+        C-contiguous, complex64 or complex128, finite.
+
+    Raises
+    ------
+    ValueError
+        For any other number of dimensions, real or non-numeric data, an empty axis,
+        NaN or infinity.
+    """
+    X = np.asarray(X)
+    if X.ndim != 3:
+        raise ValueError(
+            f"{name} separates spectrograms of shape (n_frames, n_freqs, n_mics). Got "
+            f"an array of {X.ndim} dimension(s) and shape {X.shape}: time signals go "
+            "through STFT first. Reshape your data if it is a single channel."
+        )
+    if not np.iscomplexobj(X):
+        raise ValueError(
+            f"{name} separates complex spectrograms. Got {X.dtype} data: magnitudes "
+            "lack the phase differences between microphones."
+        )
+    if 0 in X.shape:
+        raise ValueError(
+            f"Found an empty axis: got shape {X.shape}, while at least 1 frame, "
+            f"1 frequency and 1 microphone are required by {name}."
+        )
+    single = X.dtype == np.complex64
+    X = np.ascontiguousarray(X, dtype=np.complex64 if single else np.complex128)
+    # The sum is finite unless an entry isn't, or entries are huge: then look closer.
+    with np.errstate(over="ignore", invalid="ignore"):
+        finite = np.isfinite(X.sum()) or np.isfinite(X).all()
+    if not finite:
+        frame, freq, mic = np.argwhere(~np.isfinite(X))[0]
+        raise ValueError(
+            f"Input X of {name} contains NaN or infinity, first at frame {frame}, "
+            f"frequency bin {freq}, microphone {mic}."
+        )
+    return X
+
+
+class BaseSeparator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+    """Base of the separators that demix with one matrix per frequency bin."""
+
+    def _check_X(self, X, *, reset):
+        """Check a spectrogram against what the separator needs or was fitted on."""
+        name = type(self).__name__
+        X = check_spectrogram(X, name)
+        _, n_freqs, n_mics = X.shape
+        if reset:
+            self.n_features_in_ = n_mics
+            self._n_freqs_in = n_freqs
+        elif n_mics != self.n_features_in_:
+            raise ValueError(
+                f"X has {n_mics} features, but {name} is expecting "
+                f"{self.n_features_in_} features as input (the microphones)."
+            )
+        elif n_freqs != self._n_freqs_in:
+            raise ValueError(
+                f"X has {n_freqs} frequency bins, but {name} was fitted on "
+                f"{self._n_freqs_in}."
+            )
+        return X
+
+    def transform(self, X):
+        """Demix a spectrogram with the fitted demixing matrices.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            The recording, or later audio of the same room.
+
+        Returns
+        -------
+        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
+            The separated sources, of the type and precision of `X`. A record carries
+            the mixing matrices that `ProjectionBack` needs.
+        """
+        check_is_fitted(self)
+        data = self._check_X(X, reset=False)
+        W = self.demixing_.astype(data.dtype)
+        Y = np.empty((*data.shape[:2], W.shape[1]), data.dtype)
+        # Bins first is what matmul wants; the transposes are views.
+        np.matmul(
+            data.transpose(1, 0, 2), W.transpose(0, 2, 1), out=Y.transpose(1, 0, 2)
+        )
+        if isinstance(X, Spectrogram):
+            return replace(X, data=Y, mixing=self.mixing_[None])
+        return Y
+
+    def _is_warm(self):
+        return self.warm_start and hasattr(self, "demixing_")
+
+    def _start(self, n_freqs, n_mics):
+        """Demixing matrices to start from, of shape (n_sources, n_mics, n_freqs)."""
+        if self._is_warm():
+            return self.demixing_.transpose(1, 2, 0)
+        if self.init is None or isinstance(self.init, str):
+            return np.repeat(np.eye(n_mics, dtype=complex)[..., None], n_freqs, axis=2)
+        W = np.array(self.init, dtype=complex)
+        if W.shape != (n_freqs, n_mics, n_mics):
+            raise ValueError(
+                f"Got init of shape {W.shape}, expected (n_freqs, n_sources, n_mics) = "
+                f"{(n_freqs, n_mics, n_mics)}: there is one source per microphone."
+            )
+        if not np.isfinite(W).all() or (np.linalg.matrix_rank(W) < n_mics).any():
+            raise ValueError("Got init with singular or non-finite demixing matrices.")
+        return W.transpose(1, 2, 0)
+
+    def _store(self, W, Z, Z_inv, objectives, n_frames):
+        """Set the attributes from what was learned on whitened microphones."""
+        self.demixing_ = np.ascontiguousarray(matmul(W, Z).transpose(2, 0, 1))
+        self.mixing_ = np.ascontiguousarray(matmul(Z_inv, inv(W)).transpose(2, 0, 1))
+        self.objective_ = np.array(objectives) - 2 * n_frames * log_abs_det(Z).sum()
+        self.n_iter_ = len(objectives)
+
+    def set_output(self, *, transform=None):
+        """Do nothing: a spectrogram is no table. `ISTFT` returns tables.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            Ignored, so that ``Pipeline.set_output`` reaches the steps that can.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator.
+        """
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["complex64", "complex128"]
+        return tags
+
+
+def run(estimator, iterations, size):
+    """Draw from a generator of (state, objective) until the estimator is satisfied.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Has `max_iter` and `tol`, the least fall of the objective per value.
+    iterations : iterator
+        Yields the initial state with its objective, then one iteration at a time.
+    size : int
+        Number of values that the objective sums over.
+
+    Returns
+    -------
+    state : object
+        The last state.
+    objectives : list of float
+        The objective after each iteration.
+    """
+    tol = estimator.tol * size
+    state, last = next(iterations)
+    objectives = []
+    for _ in range(estimator.max_iter):
+        state, value = next(iterations)
+        objectives.append(value)
+        if tol > 0 and last - value < tol:
+            break
+        last = value
+    else:
+        if tol > 0:
+            warnings.warn(
+                f"{type(estimator).__name__} did not converge to "
+                f"tol={estimator.tol} in max_iter={estimator.max_iter} iterations. "
+                "Raise one of them, or set tol=0 to run a fixed number of iterations.",
+                ConvergenceWarning,
+            )
+    return state, objectives
+
+
+def resolve(value, registry):
+    """Return a new instance of the class that a name stands for, or the user's object."""
+    return registry[value]() if isinstance(value, str) else value

@@ -1,0 +1,259 @@
+"""Auxiliary-function-based independent vector analysis."""
+
+# License: BSD-3-Clause
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from skbss.base import BaseSeparator, resolve, run
+from skbss.linalg import log_abs_det, matmul, power_features
+from skbss.updates.features import CACHE_BYTES, loaded_covariance, whitened_features
+from skbss.updates.source import SOURCE_MODELS
+from skbss.updates.spatial import SPATIAL_UPDATES
+
+# Frames of a source this far below the mean power weigh like one at this level.
+# Without a floor the likelihood is unbounded where a source vanishes from a frame.
+FLOOR = 1e-10
+
+
+def frame_powers(P, W):
+    """Power of every output frame, summed over frequency: (n_frames, n_sources)."""
+    Q = power_features(W).reshape(len(W), -1)
+    return P.reshape(len(P), -1) @ Q.astype(P.dtype).T
+
+
+def weigh(P, W, floor, source):
+    """One pass over the features: output powers, and covariances weighted by them.
+
+    The power of a frame needs all frequencies, the covariance of a frequency all
+    frames. Both come from one block of frames while it is in the cache, so that the
+    features, by far the largest array, travel from memory once an iteration.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
+        Hermitian features of the recording.
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices.
+    floor : float
+        Least power of a frame.
+    source : object
+        The source model.
+
+    Returns
+    -------
+    power : ndarray of shape (n_frames, n_sources)
+        Output powers, not floored.
+    variance : ndarray of shape (n_frames, n_sources)
+        The source model's variances.
+    S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
+        Features averaged with weights 1 / variance.
+    """
+    T, _, F = P.shape
+    K = len(W)
+    rows = P.reshape(T, -1)
+    Q = power_features(W).reshape(K, -1).astype(P.dtype)
+    step = CACHE_BYTES // rows[0].nbytes
+    # With few frames a block, adding up the covariances costs more than it saves.
+    step = step if step >= 8 * K else T
+    power = np.empty((T, K), P.dtype)
+    variance = np.empty((T, K))
+    S = np.zeros((K, rows.shape[1]), P.dtype)
+    for start in range(0, T, step):
+        block = slice(start, start + step)
+        p = rows[block]
+        np.matmul(p, Q.T, out=power[block])
+        floored = np.maximum(power[block].T, floor, dtype=float)
+        variance[block] = source.variance(floored, F).T
+        S += (1 / (T * variance[block].T)).astype(P.dtype) @ p
+    return power, variance, S.reshape(K, -1, F)
+
+
+def objective(power, variance, W, floor, source):
+    """Negative log-likelihood of the demixing matrices W."""
+    n_frames, n_freqs = len(power), W.shape[-1]
+    floored = np.maximum(power.T, floor, dtype=float)
+    # Below the floor the cost goes on along its tangent: r is at its least value.
+    cost = source.cost(floored, n_freqs) + (power.T - floored) / variance.T
+    return cost.sum() - 2 * n_frames * log_abs_det(W).sum()
+
+
+def auxiva(P, W, source, spatial):
+    """Iterate AuxIVA for ever, from given demixing matrices.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
+        Hermitian features of the recording.
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices to start from.
+    source, spatial : object
+        The source model and the spatial update.
+
+    Yields
+    ------
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices: first those given, then one update further each time.
+    objective : float
+        Their negative log-likelihood.
+    """
+    # Powers are sums with cancellation: below rounding they mean nothing.
+    floor = max(FLOOR, 10 * np.finfo(P.dtype).eps)
+    floor *= float(frame_powers(P, W).mean(dtype=float)) or 1.0
+    while True:
+        power, variance, S = weigh(P, W, floor, source)
+        yield W, objective(power, variance, W, floor, source)
+        W = spatial.update(W, loaded_covariance(S))
+
+
+class AuxIVA(BaseSeparator):
+    """Separate by auxiliary-function-based independent vector analysis.
+
+    IVA assumes that the loudness of a source goes up and down together at all
+    frequencies, which both separates and keeps the outputs' frequencies sorted. It has
+    as many sources as microphones. Parameter-free, fast, and a good start for `ILRMA`,
+    which models spectra too and usually separates better.
+
+    Parameters
+    ----------
+    source : {'gauss', 'laplace'} or object, default='gauss'
+        The source model. 'gauss' is a Gaussian whose variance changes from frame to
+        frame [1]_, 'laplace' a spherical Laplace distribution [2]_. An object needs the
+        two methods of `skbss.updates.Gauss`, and its parameters are then reached
+        as ``source__<parameter>``.
+    spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or object, default='ip1'
+        The update of the demixing matrices: iterative projection by one source [2]_ or
+        two at a time, or iterative source steering by one or two. All lower the same
+        objective. An object needs the method of `skbss.updates.IP1`.
+    max_iter : int, default=50
+        Most iterations.
+    tol : float, default=0.0
+        Stop when an iteration lowers the objective by less than this, in nats per
+        source, frame and frequency bin, with a ConvergenceWarning if that does
+        not happen within `max_iter` iterations. With 0 all iterations are run, as is
+        customary in audio: separation may improve long after the objective is flat.
+    init : array-like of shape (n_freqs, n_sources, n_mics), default=None
+        Demixing matrices to start from. None means the identity.
+    warm_start : bool, default=False
+        Start from the demixing matrices of the last call to `fit` instead.
+    random_state : int, RandomState instance or None, default=None
+        Not used, as nothing is random here. Present so that one setting reaches all
+        separators.
+
+    Attributes
+    ----------
+    demixing_ : ndarray of shape (n_freqs, n_sources, n_mics)
+        Demixing matrices W, y = W x, complex128.
+    mixing_ : ndarray of shape (n_freqs, n_mics, n_sources)
+        Their inverses, x = A y, complex128.
+    objective_ : ndarray of shape (n_iter_,)
+        Negative log-likelihood after every iteration, in nats and up to a constant, of
+        the recording scaled to unit root mean square.
+    n_iter_ : int
+        Number of iterations run.
+    n_features_in_ : int
+        Number of microphones.
+
+    See Also
+    --------
+    ILRMA : Models the spectra of the sources as well.
+    ProjectionBack : Gives the outputs the scale they have at a microphone.
+
+    Notes
+    -----
+    The objective is :math:`\\sum_{kt} c(y_{kt}) - 2 T \\sum_f \\log|\\det W_f|` with the
+    source model's cost c and T frames. It never rises. Frames of a source that are more
+    than 100 dB below the recording's mean power count as if they were at that level,
+    since the likelihood of exact silence is unbounded.
+
+    The outputs have no meaningful scale before `ProjectionBack`.
+
+    References
+    ----------
+    .. [1] N. Ono, "Auxiliary-function-based independent vector analysis with power of
+       vector-norm type weighting functions", APSIPA ASC 2012.
+    .. [2] N. Ono, "Stable and fast update rules for independent vector analysis based
+       on auxiliary function technique", WASPAA 2011.
+       :doi:`10.1109/ASPAA.2011.6082320`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbss.separators import AuxIVA
+    >>> rng = np.random.default_rng(0)
+    >>> loudness = rng.gamma(0.2, size=(2, 200, 1))  # two sources, 200 frames
+    >>> sources = loudness * (rng.normal(size=(2, 200, 9)) + 1j)  # 9 frequencies
+    >>> mixing = rng.normal(size=(9, 2, 2)) + 1j * rng.normal(size=(9, 2, 2))
+    >>> X = np.einsum("fmk,ktf->tfm", mixing, sources)
+    >>> separator = AuxIVA(max_iter=20).fit(X)
+    >>> gains = abs(separator.demixing_ @ mixing)  # a scaled permutation in every bin
+    >>> bool((gains.min(2) < 0.1 * gains.max(2)).all())
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "source": [StrOptions(set(SOURCE_MODELS)), HasMethods(["variance", "cost"])],
+        "spatial": [StrOptions(set(SPATIAL_UPDATES)), HasMethods("update")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "init": ["array-like", None],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        source="gauss",
+        *,
+        spatial="ip1",
+        max_iter=50,
+        tol=0.0,
+        init=None,
+        warm_start=False,
+        random_state=None,
+    ):
+        self.source = source
+        self.spatial = spatial
+        self.max_iter = max_iter
+        self.tol = tol
+        self.init = init
+        self.warm_start = warm_start
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Learn the demixing matrices of a recording.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            Complex spectrogram of the recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : AuxIVA
+            The fitted separator.
+
+        Raises
+        ------
+        ValueError
+            If `X` is no complex, finite, three-dimensional array, or a parameter is out
+            of its range.
+        """
+        X = self._check_X(X, reset=not self._is_warm())
+        W = self._start(*X.shape[1:])
+        P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
+        iterations = auxiva(
+            P,
+            matmul(W, Z_inv),
+            resolve(self.source, SOURCE_MODELS),
+            resolve(self.spatial, SPATIAL_UPDATES),
+        )
+        W, objectives = run(self, iterations, X.size)
+        self._store(W, Z, Z_inv, objectives, n_frames=len(X))
+        return self
