@@ -204,5 +204,5 @@ def run(estimator, iterations, size):
 
 
 def resolve(value, registry):
-    """Return a new instance of the class that a name stands for, or the user's object."""
+    """Return an instance of the class that a name stands for, or the user's object."""
     return registry[value]() if isinstance(value, str) else value

@@ -3,5 +3,6 @@
 # License: BSD-3-Clause
 
 from skbss.separators.auxiva import AuxIVA
+from skbss.separators.ilrma import ILRMA
 
-__all__ = ["AuxIVA"]
+__all__ = ["ILRMA", "AuxIVA"]

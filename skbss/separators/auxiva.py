@@ -110,7 +110,7 @@ def auxiva(P, W, source, spatial):
 
 
 class AuxIVA(BaseSeparator):
-    """Separate by auxiliary-function-based independent vector analysis.
+    r"""Separate by auxiliary-function-based independent vector analysis.
 
     IVA assumes that the loudness of a source goes up and down together at all
     frequencies, which both separates and keeps the outputs' frequencies sorted. It has
@@ -164,10 +164,10 @@ class AuxIVA(BaseSeparator):
 
     Notes
     -----
-    The objective is :math:`\\sum_{kt} c(y_{kt}) - 2 T \\sum_f \\log|\\det W_f|` with the
+    The objective is :math:`\sum_{kt} c(y_{kt}) - 2 T \sum_f \log|\det W_f|` with the
     source model's cost c and T frames. It never rises. Frames of a source that are more
-    than 100 dB below the recording's mean power count as if they were at that level,
-    since the likelihood of exact silence is unbounded.
+    than 100 dB (56 dB in single precision) below the recording's mean power count as if
+    they were at that level, since the likelihood of exact silence is unbounded.
 
     The outputs have no meaningful scale before `ProjectionBack`.
 

@@ -1,0 +1,186 @@
+"""Independent low-rank matrix analysis."""
+
+# License: BSD-3-Clause
+
+from itertools import islice
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from skbss.base import BaseSeparator, resolve, run
+from skbss.linalg import log_abs_det, matmul, power_features
+from skbss.separators.auxiva import auxiva
+from skbss.updates.features import loaded_covariance, whitened_features
+from skbss.updates.nmf import FLOOR, GivenVariances, LowRankVariances, bin_blocks
+from skbss.updates.source import Gauss
+from skbss.updates.spatial import SPATIAL_UPDATES
+
+
+def sum_log(x):
+    """Sum of the logarithms of a contiguous array, by products of eight in float64."""
+    x = x.reshape(-1)
+    if x.dtype == np.float32:  # its range holds no products
+        return np.log(x).sum(dtype=float)
+    n = x.size // 8
+    products = x[: 8 * n].reshape(8, n).prod(0)
+    return np.log(products).sum() + np.log(x[8 * n :]).sum()
+
+
+def weigh(P, n_sources, model):
+    """Covariances weighted by the model's inverse variances, and the latter's log-sum.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
+        Hermitian features of the recording.
+    n_sources : int
+        Number of sources.
+    model : LowRankVariances or GivenVariances
+        The variances.
+
+    Returns
+    -------
+    S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
+        Features averaged with weights 1 / variance.
+    log_precision : float
+        Sum of log(1 / variance).
+    """
+    F, n_features, T = P.shape
+    S = np.empty((F, n_sources, n_features), P.dtype)
+    log_precision = 0.0
+    for bins in bin_blocks(P, n_sources):
+        u = np.empty((n_sources, bins.stop - bins.start, T), P.dtype)
+        model.precision(bins, u)
+        log_precision += sum_log(u)
+        np.matmul(u.transpose(1, 0, 2), P[bins].transpose(0, 2, 1), out=S[bins])
+    S /= T
+    return np.ascontiguousarray(S.transpose(1, 2, 0)), log_precision
+
+
+def ilrma(P, W, model, spatial):
+    """Iterate ILRMA for ever, from given demixing matrices and variances.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
+        Hermitian features of the recording.
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices to start from.
+    model : LowRankVariances or GivenVariances
+        The variances, updated in place.
+    spatial : object
+        The spatial update.
+
+    Yields
+    ------
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices: first those given, then one update further each time.
+    objective : float
+        Negative log-likelihood of them and of the model, after an update.
+    """
+    n_frames = P.shape[-1]
+    mean = P.mean(-1, dtype=float).T
+    W = normalize(W, mean, model)
+    yield W, np.inf
+    while True:
+        model.update(P, W)
+        S, log_precision = weigh(P, len(W), model)
+        W = spatial.update(W, loaded_covariance(S))
+        # sum_t |y|² / r is a quadratic form of the covariance at hand.
+        data = n_frames * (power_features(W) * S).sum(dtype=float)
+        objective = data - log_precision - 2 * n_frames * log_abs_det(W).sum()
+        W = normalize(W, mean, model)
+        yield W, objective
+
+
+def normalize(W, mean, model):
+    """Give every output unit mean power, which leaves the likelihood as it is."""
+    power = (power_features(W) * mean).sum(1).mean(1)
+    # An output in which nothing is heard (a dead microphone) must not be blown up.
+    power = np.maximum(power, FLOOR * (abs(W) ** 2).sum(1).mean(1))
+    model.scale(1 / power)
+    return W / np.sqrt(power)[:, None, None]
+
+
+class ILRMA(BaseSeparator):
+    """TODO."""
+
+    _parameter_constraints: dict = {
+        "n_basis": [Interval(Integral, 1, None, closed="left")],
+        "source": [StrOptions({"nmf"}), HasMethods("variance")],
+        "update": [StrOptions({"mm", "me"})],
+        "spatial": [StrOptions(set(SPATIAL_UPDATES)), HasMethods("update")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "init": [StrOptions({"auxiva", "identity"}), "array-like"],
+        "init_iter": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_basis=2,
+        *,
+        source="nmf",
+        update="mm",
+        spatial="ip1",
+        max_iter=50,
+        tol=0.0,
+        init="auxiva",
+        init_iter=50,
+        warm_start=False,
+        random_state=None,
+    ):
+        self.n_basis = n_basis
+        self.source = source
+        self.update = update
+        self.spatial = spatial
+        self.max_iter = max_iter
+        self.tol = tol
+        self.init = init
+        self.init_iter = init_iter
+        self.warm_start = warm_start
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        X = self._check_X(X, reset=not self._is_warm())
+        W = self._start(*X.shape[1:])
+        spatial = resolve(self.spatial, SPATIAL_UPDATES)
+        if isinstance(self.init, str) and self.init == "auxiva" and not self._is_warm():
+            P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
+            iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial)
+            W, _ = next(islice(iterations, self.init_iter, None))
+            W = matmul(W, Z)
+            del P, iterations
+        P, Z, Z_inv, scale = whitened_features(X, frames_last=True)
+        model = self._model(X, scale)
+        iterations = ilrma(P, matmul(W, Z_inv), model, spatial)
+        W, objectives = run(self, iterations, X.size)
+        self._store(W, Z, Z_inv, objectives, n_frames=len(X))
+        if isinstance(model, LowRankVariances):
+            self.basis_ = (
+                model.basis.astype(X.real.dtype) * X.dtype.type(scale).real ** 2
+            )
+            self.activations_ = model.activations
+        return self
+
+    def _model(self, X, scale):
+        if self.source != "nmf":
+            return GivenVariances(self.source)
+        n_frames, n_freqs, n_sources = X.shape
+        rng = check_random_state(self.random_state)
+        basis = rng.uniform(0.1, 1, (n_sources, n_freqs, self.n_basis))
+        activations = rng.uniform(0.1, 1, (n_sources, self.n_basis, n_frames))
+        if self._is_warm():
+            if self.basis_.shape == basis.shape:
+                basis = self.basis_ / scale**2
+            if self.activations_.shape == activations.shape:
+                activations = self.activations_
+        return LowRankVariances(
+            basis, activations, {"mm": 0.5, "me": 1.0}[self.update], X.real.dtype
+        )

@@ -1,0 +1,160 @@
+"""Variance models of ILRMA: what the spectrum of a source looks like over time.
+
+A model has two methods. ``update(P, W)`` adapts it to the outputs of the demixing
+matrices W, ``precision(bins, out)`` writes the inverse variances of some bins. Both
+work on blocks of bins that stay in the cache.
+"""
+
+# License: BSD-3-Clause
+
+import numpy as np
+
+from skbss.linalg import power_features
+from skbss.updates.features import CACHE_BYTES
+
+# Least entry of basis and activations, relative to outputs of unit mean power. An entry
+# at zero could never leave it.
+FLOOR = 1e-10
+
+
+def bin_blocks(P, n_sources):
+    """Slices over the bins of P whose work arrays fit in the cache together."""
+    n_freqs, n_features, n_frames = P.shape
+    # Beside the features there are three arrays of n_sources values per bin and frame.
+    bin_bytes = (n_features + 3 * n_sources) * n_frames * P.itemsize
+    step = min(max(1, 2 * CACHE_BYTES // bin_bytes), n_freqs)
+    return [slice(i, min(i + step, n_freqs)) for i in range(0, n_freqs, step)]
+
+
+def output_powers(P, Q, out):
+    """Powers |W x|² from features; all three with bins, not sources, first."""
+    np.matmul(Q, P, out=out)
+
+
+def by_bin(W, dtype):
+    """Power features of W with the bins first, (n_freqs, n_sources, n_mics ** 2)."""
+    return np.ascontiguousarray(power_features(W).transpose(2, 0, 1), dtype=dtype)
+
+
+class LowRankVariances:
+    """Nonnegative matrix factorization of each source's variances.
+
+    Parameters
+    ----------
+    basis : ndarray of shape (n_sources, n_freqs, n_basis)
+        Initial spectra. Copied and updated.
+    activations : ndarray of shape (n_sources, n_basis, n_frames)
+        Initial loudness of each spectrum over time. Copied and updated.
+    exponent : float
+        Of the multiplicative updates: 1/2 never raises the objective, 1 is faster and
+        does so rarely.
+    dtype : data-type
+        Precision of the work.
+    """
+
+    def __init__(self, basis, activations, exponent, dtype):
+        self.basis = np.array(basis, dtype=dtype)
+        self.activations = np.array(activations, dtype=dtype)
+        self.exponent = exponent
+
+    def update(self, P, W):
+        """Adapt the bases, then the activations, in one pass over the features.
+
+        The activations' update sums over bins what the new bases of these bins give,
+        so that both can be had from one block of bins.
+
+        Parameters
+        ----------
+        P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
+            Hermitian features of the recording.
+        W : ndarray of shape (n_sources, n_mics, n_freqs)
+            Demixing matrices.
+        """
+        basis, activations = self.basis, self.activations
+        activations_t = np.ascontiguousarray(activations.transpose(0, 2, 1))
+        Q = by_bin(W, P.dtype)
+        blocks = bin_blocks(P, len(W))
+        shape = (len(W), blocks[0].stop, P.shape[-1])
+        y_all, u_all, v_all = (np.empty(shape, P.dtype) for _ in range(3))
+        numerator, denominator = np.zeros_like(activations), np.zeros_like(activations)
+        for bins in blocks:
+            n = bins.stop - bins.start
+            y, u, v = y_all[:, :n], u_all[:, :n], v_all[:, :n]
+            np.matmul(Q[bins], P[bins], out=y.transpose(1, 0, 2))
+            b = basis[:, bins]
+            self._weigh(b, y, u, v)
+            b *= self._ratio(v @ activations_t, u @ activations_t)
+            np.clip(b, FLOOR, 1 / FLOOR, out=b)
+            self._weigh(b, y, u, v)
+            b_t = b.transpose(0, 2, 1)
+            numerator += b_t @ v
+            denominator += b_t @ u
+        activations *= self._ratio(numerator, denominator)
+        np.clip(activations, FLOOR, 1 / FLOOR, out=activations)
+
+    def _weigh(self, b, y, u, v):
+        """Write u = 1 / r and v = y / r² for the variances r = b c."""
+        np.matmul(b, self.activations, out=u)
+        np.reciprocal(u, out=u)
+        np.multiply(y, u, out=v)
+        v *= u
+
+    def _ratio(self, numerator, denominator):
+        numerator /= denominator
+        return np.sqrt(numerator) if self.exponent == 0.5 else numerator
+
+    def precision(self, bins, out):
+        """Write the inverse variances of some bins.
+
+        Parameters
+        ----------
+        bins : slice
+            The bins.
+        out : ndarray of shape (n_sources, n_bins, n_frames)
+            Where to.
+        """
+        np.matmul(self.basis[:, bins], self.activations, out=out)
+        np.reciprocal(out, out=out)
+
+    def scale(self, factor):
+        """Multiply the variances of each source by a factor."""
+        self.basis *= factor[:, None, None]
+
+
+class GivenVariances:
+    """Variances that a user's source model estimates from the output powers.
+
+    Parameters
+    ----------
+    source : object
+        Has a method ``variance(power)``.
+    dtype : data-type
+        Precision of the work.
+    """
+
+    def __init__(self, source):
+        self.source = source
+
+    def update(self, P, W):
+        """Ask the source model for the variances; see `LowRankVariances.update`."""
+        power = np.empty((len(W), len(P), P.shape[-1]), P.dtype)
+        np.matmul(by_bin(W, P.dtype), P, out=power.transpose(1, 0, 2))
+        np.maximum(power, 0, out=power)
+        variance = np.array(self.source.variance(power), dtype=P.dtype)
+        if variance.shape != power.shape:
+            raise ValueError(
+                f"{self.source!r}.variance() returned an array of shape "
+                f"{variance.shape}, expected that of the power, {power.shape}."
+            )
+        if not (np.isfinite(variance).all() and (variance >= 0).all()):
+            raise ValueError(
+                f"{self.source!r}.variance() returned negative or non-finite values."
+            )
+        self.variances = np.maximum(variance, FLOOR * (variance.mean() or 1))
+
+    def precision(self, bins, out):
+        """Write the inverse variances of some bins; see `LowRankVariances`."""
+        np.reciprocal(self.variances[:, bins], out=out)
+
+    def scale(self, factor):
+        """Do nothing: the next call of the source model sees the scaled outputs."""
