@@ -1,0 +1,7 @@
+"""Recordings to try the package on: bundled and synthetic."""
+
+# License: BSD-3-Clause
+
+from skbss.datasets.cocktail_party import load_cocktail_party
+
+__all__ = ["load_cocktail_party"]
