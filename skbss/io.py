@@ -1,0 +1,211 @@
+"""Audio files: read them checked, write them whole or not at all."""
+
+# License: BSD-3-Clause
+
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from sklearn.utils import check_array
+
+_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
+_READABLE = ("WAV", "WAVEX", "RF64", "FLAC")
+_UNBOUNDED = ("FLOAT", "DOUBLE")
+_PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+
+
+class AudioFileError(OSError, ValueError):
+    """An audio file cannot be read or written; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What an audio file is like, apart from its samples.
+
+    Parameters
+    ----------
+    sample_rate : int
+        In Hz.
+    format : {'WAV', 'WAVEX', 'RF64', 'FLAC'}
+        The container, by content, whatever the file is called.
+    subtype : str
+        The sample format in soundfile's words: 'PCM_16', 'PCM_24', 'FLOAT', ...
+    """
+
+    sample_rate: int
+    format: str
+    subtype: str
+
+    @property
+    def suffix(self):
+        """Extension of files of this format, '.wav' or '.flac'."""
+        return ".flac" if self.format == "FLAC" else ".wav"
+
+
+def read_audio(path, *, dtype=np.float64):
+    """Read a WAV or FLAC file.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    dtype : {np.float64, np.float32}, default=np.float64
+        Of the samples. Integers are scaled to [-1, 1).
+
+    Returns
+    -------
+    x : ndarray of shape (n_samples, n_channels)
+        The samples, all finite.
+    info : AudioInfo
+        Sample rate and sample format, for `write_audio`.
+
+    Raises
+    ------
+    AudioFileError
+        If the file is missing, empty, not WAV or FLAC, without samples or with samples
+        that are NaN or infinite.
+
+    See Also
+    --------
+    write_audio : The way back.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            if not file.peek(1):
+                raise AudioFileError(f"Cannot read {path}: the file is empty.")
+            with sf.SoundFile(file) as audio:
+                info = AudioInfo(audio.samplerate, audio.format, audio.subtype)
+                if info.format not in _READABLE:
+                    raise AudioFileError(
+                        f"Cannot read {path}: got a file in {info.format} format, "
+                        "expected WAV or FLAC."
+                    )
+                x = audio.read(dtype=np.dtype(dtype).name, always_2d=True)
+    except AudioFileError:
+        raise
+    except OSError as error:
+        raise AudioFileError(f"Cannot read {path}: {_reason(error)}.") from error
+    except sf.SoundFileError as error:
+        message = f"Cannot read {path} as audio: {_reason(error)}."
+        raise AudioFileError(message) from error
+    if len(x) == 0:
+        raise AudioFileError(f"Cannot read {path}: it has no samples.")
+    finite = np.isfinite(x)
+    if not finite.all():
+        sample, channel = np.argwhere(~finite)[0]
+        raise AudioFileError(
+            f"Cannot read {path}: got {x.size - finite.sum()} NaN or infinite "
+            f"samples, the first at {sample / info.sample_rate:.3f} s in channel "
+            f"{channel}."
+        )
+    return x, info
+
+
+def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
+    """Write a WAV or FLAC file.
+
+    The file appears under its name when it is complete, so that whatever happens
+    nothing half-written is left, and a file of that name stays as it was until then.
+    Integer formats are rounded to the nearest value, so that what `read_audio` has read
+    is written back bit for bit.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file; the extension, ``.wav`` or ``.flac``, decides the format.
+    x : array-like of shape (n_samples,) or (n_samples, n_channels)
+        The samples; full scale is [-1, 1).
+    sample_rate : int
+        In Hz.
+    subtype : str, default='PCM_16'
+        The sample format in soundfile's words: 'PCM_16', 'PCM_24', 'FLOAT' (not in
+        FLAC), ...
+
+    Raises
+    ------
+    AudioFileError
+        If the extension or the sample format is not supported, or the file cannot be
+        written.
+    ValueError
+        If `x` has no samples or any that is NaN or infinite.
+
+    Warns
+    -----
+    UserWarning
+        If samples are beyond full scale and are clipped, since the sample format has
+        only integers. The samples are not scaled instead, because that would hide how
+        loud one source is relative to another.
+
+    See Also
+    --------
+    read_audio : The way back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skbss.datasets import make_convolutive_mixture
+    >>> from skbss.io import read_audio, write_audio
+    >>> X, _ = make_convolutive_mixture(8000, random_state=0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_audio(f"{folder}/mixture.flac", X, 16000, subtype="PCM_24")
+    ...     x, info = read_audio(f"{folder}/mixture.flac")
+    >>> x.shape, info
+    ((8000, 2), AudioInfo(sample_rate=16000, format='FLAC', subtype='PCM_24'))
+    """
+    path = Path(path)
+    x = check_array(x, dtype=[np.float64, np.float32], ensure_2d=False, input_name="x")
+    audio_format = _FORMATS.get(path.suffix.lower())
+    if audio_format is None:
+        raise AudioFileError(
+            f"Cannot write {path}: got extension {path.suffix!r}, expected '.wav' or "
+            "'.flac'."
+        )
+    if not sf.check_format(audio_format, subtype):
+        expected = ", ".join(sf.available_subtypes(audio_format))
+        raise AudioFileError(
+            f"Cannot write {path}: got subtype={subtype!r}, expected one of {expected}."
+        )
+    n_beyond = np.count_nonzero(np.abs(x) > 1)
+    if n_beyond and subtype not in _UNBOUNDED:
+        warnings.warn(
+            f"{path.name}: {n_beyond} of {x.size} samples are beyond full scale (peak "
+            f"{np.abs(x).max():.3g}) and were clipped. Scale the signal down or write "
+            "floating point (WAV, subtype 'FLOAT') to keep them.",
+            stacklevel=2,
+        )
+        # Left to itself, libsndfile wraps them around in some formats.
+        x = np.clip(x, -1, 1)
+    if subtype in _PCM_BITS:
+        x = _to_integers(x, _PCM_BITS[subtype])
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(temporary, "wb") as file:
+            try:
+                sf.write(file, x, sample_rate, subtype, format=audio_format)
+                file.close()
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink()
+                raise
+    except (OSError, sf.SoundFileError) as error:
+        raise AudioFileError(f"Cannot write {path}: {_reason(error)}.") from error
+
+
+def _to_integers(x, bits):
+    """Round to integers of `bits`, kept in the upper bits of 32."""
+    # Not left to libsndfile, which rounds in FLAC and truncates in WAV.
+    full_scale = 2.0 ** (bits - 1)
+    levels = np.rint(x.astype(np.float64) * full_scale)
+    return np.minimum(levels, full_scale - 1).astype(np.int32) << (32 - bits)
+
+
+def _reason(error):
+    """Return what went wrong, as the end of a sentence."""
+    names = ("strerror", "error_string")  # of OSError, of LibsndfileError
+    reason = next((r for name in names if (r := getattr(error, name, None))), error)
+    reason = str(reason).rstrip(".")
+    return reason[:1].lower() + reason[1:]

@@ -1,0 +1,205 @@
+"""Audio files."""
+
+# License: BSD-3-Clause
+
+import os
+import stat
+
+import numpy as np
+import pytest
+import soundfile as sf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import skbss.io
+from skbss.io import AudioFileError, AudioInfo, read_audio, write_audio
+
+
+@pytest.fixture
+def x():
+    return np.random.default_rng(0).uniform(-0.9, 0.9, size=(500, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "step"),
+    [
+        ("a.wav", "PCM_U8", 2.0**-7),
+        ("a.wav", "PCM_16", 2.0**-15),
+        ("a.wav", "PCM_24", 2.0**-23),
+        ("a.wav", "PCM_32", 2.0**-31),
+        ("a.wav", "FLOAT", 2.0**-24),
+        ("a.wav", "DOUBLE", 0.0),
+        ("a.FLAC", "PCM_S8", 2.0**-7),
+        ("a.flac", "PCM_16", 2.0**-15),
+        ("a.flac", "PCM_24", 2.0**-23),
+    ],
+)
+def test_round_trip(tmp_path, x, name, subtype, step):
+    write_audio(tmp_path / name, x, 44100, subtype=subtype)
+    once, info = read_audio(tmp_path / name)
+    assert info.sample_rate == 44100
+    assert info.subtype == subtype
+    assert info.suffix == name[1:].lower()
+    # Rounded to the nearest value, half a step away at most, not truncated.
+    np.testing.assert_allclose(once, x, rtol=0, atol=0.5 * step * (1 + 1e-6))
+    # What was read is written back bit for bit.
+    write_audio(tmp_path / name, once, 44100, subtype=subtype)
+    np.testing.assert_array_equal(read_audio(tmp_path / name)[0], once)
+
+
+def test_one_channel(tmp_path, x):
+    write_audio(tmp_path / "a.wav", x[:, 0], 8000, subtype="DOUBLE")
+    y, info = read_audio(tmp_path / "a.wav")
+    np.testing.assert_array_equal(y, x[:, :1])
+    assert info == AudioInfo(sample_rate=8000, format="WAV", subtype="DOUBLE")
+
+
+def test_dtype(tmp_path, x):
+    write_audio(tmp_path / "a.wav", x.astype(np.float32), 8000, subtype="FLOAT")
+    y, _ = read_audio(tmp_path / "a.wav", dtype=np.float32)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, x.astype(np.float32))
+
+
+def test_format_is_read_from_the_content(tmp_path, x):
+    write_audio(tmp_path / "a.flac", x, 8000)
+    os.rename(tmp_path / "a.flac", tmp_path / "a.wav")
+    assert read_audio(tmp_path / "a.wav")[1].suffix == ".flac"
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "ULAW"])
+def test_clipping_is_told(tmp_path, subtype):
+    x = np.array([0.0, 1.5, -1.25, 0.5])
+    with pytest.warns(UserWarning, match=r"a.wav: 2 of 4 samples .* \(peak 1.5\)"):
+        write_audio(tmp_path / "a.wav", x, 8000, subtype=subtype)
+    y = read_audio(tmp_path / "a.wav")[0][:, 0]
+    # 8-bit mu-law is coarse: steps of 1/32 near full scale.
+    np.testing.assert_allclose(y, [0, 1, -1, 0.5], atol=2**-5)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_clipping_without_need(tmp_path):
+    write_audio(tmp_path / "a.wav", [1.5, -3.0], 8000, subtype="FLOAT")
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav")[0][:, 0], [1.5, -3])
+    # Full scale itself is one step too much for 16 bits, and no reason to worry.
+    write_audio(tmp_path / "a.wav", [1.0, -1.0], 8000)
+    expected = [1 - 2.0**-15, -1.0]
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav")[0][:, 0], expected)
+
+
+def _wav_without_samples(path):
+    sf.write(path, np.zeros((0, 2)), 8000)
+
+
+def _wav_with_nan(path):
+    x = np.zeros((8000, 2))
+    x[4000, 1] = np.nan
+    x[5000, 0] = np.inf
+    sf.write(path, x, 8000, "FLOAT")
+
+
+def _half_a_flac(path):
+    x = np.random.default_rng(0).uniform(-0.9, 0.9, size=20_000)
+    sf.write(path, x, 8000, format="FLAC")
+    path.write_bytes(path.read_bytes()[:20_000])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "no such file or directory."),
+        (lambda path: path.mkdir(), "is a directory."),
+        (lambda path: path.write_bytes(b""), "the file is empty."),
+        (lambda path: path.write_text("hello " * 99), "format not recognised."),
+        (_wav_without_samples, "it has no samples."),
+        (
+            _wav_with_nan,
+            "got 2 NaN or infinite samples, the first at 0.500 s in channel 1.",
+        ),
+        (
+            lambda path: sf.write(path, np.zeros((99, 2)), 8000, format="AIFF"),
+            "got a file in AIFF format, expected WAV or FLAC.",
+        ),
+    ],
+)
+def test_unreadable_files(tmp_path, make, message):
+    path = tmp_path / "a.wav"
+    make(path)
+    with pytest.raises(AudioFileError) as caught:
+        read_audio(path)
+    assert str(caught.value).startswith(f"Cannot read {path}")
+    assert str(caught.value).endswith(message)
+    assert isinstance(caught.value, OSError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_damaged_file(tmp_path):
+    path = tmp_path / "a.flac"
+    _half_a_flac(path)
+    with pytest.raises(AudioFileError, match=r"Cannot read .*a\.flac"):
+        read_audio(path)
+
+
+@settings(max_examples=30, deadline=None)
+@given(content=st.binary(max_size=300))
+def test_random_bytes_never_end_in_another_error(tmp_path_factory, content):
+    path = tmp_path_factory.mktemp("random") / "a.wav"
+    for start in (b"", b"fLaC", b"RIFF"):
+        path.write_bytes(start + content)
+        with pytest.raises(AudioFileError, match="Cannot read"):
+            read_audio(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "message"),
+    [
+        ("a.mp3", "PCM_16", "got extension '.mp3', expected '.wav' or '.flac'."),
+        ("a", "PCM_16", "got extension '', expected"),
+        ("a.flac", "FLOAT", "got subtype='FLOAT', expected one of PCM_S8, PCM_16"),
+        ("a.wav", "PCM_17", "got subtype='PCM_17', expected one of"),
+        ("missing/a.wav", "PCM_16", "no such file or directory."),
+        ("file/a.wav", "PCM_16", "not a directory."),
+    ],
+)
+def test_unwritable_files(tmp_path, x, name, subtype, message):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(AudioFileError) as caught:
+        write_audio(tmp_path / name, x, 8000, subtype=subtype)
+    assert f"Cannot write {tmp_path / name}: {message}" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_too_many_channels_leave_nothing(tmp_path):
+    with pytest.raises(AudioFileError, match="Cannot write"):
+        write_audio(tmp_path / "a.flac", np.zeros((10, 9)), 8000)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("bad", [[np.nan, 0.0], [np.inf], []])
+def test_unwritable_samples(tmp_path, bad):
+    with pytest.raises(ValueError, match=r"NaN|infinity|minimum of 1"):
+        write_audio(tmp_path / "a.wav", bad, 8000)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_write_keeps_the_old_file(tmp_path, x, monkeypatch):
+    path = tmp_path / "a.wav"
+    write_audio(path, x, 8000)
+    before = path.read_bytes()
+
+    def interrupted(file, *args, **kwargs):
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(skbss.io.sf, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_audio(path, 0 * x, 8000)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_have_the_usual_permissions(tmp_path, x):
+    write_audio(tmp_path / "a.wav", x, 8000)
+    (tmp_path / "b").write_text("")
+    modes = [stat.S_IMODE((tmp_path / n).stat().st_mode) for n in ("a.wav", "b")]
+    assert modes[0] == modes[1]
