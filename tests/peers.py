@@ -128,6 +128,22 @@ def skbss_auxiva(X, n_iter, source="gauss", spatial="ip1"):
     return AuxIVA(source, spatial=spatial, max_iter=n_iter).fit(X).demixing_
 
 
+def fit_skbss_ilrma(X, n_iter, basis, activations, update="mm", spatial="ip1"):
+    from skbss.separators import ILRMA
+
+    separator = ILRMA(
+        basis.shape[-1], update=update, spatial=spatial, init="identity", max_iter=1
+    ).fit(X)
+    # A warm start from the given state.
+    separator.demixing_ = np.tile(np.eye(X.shape[2]), (X.shape[1], 1, 1))
+    separator.basis_, separator.activations_ = basis, activations
+    return separator.set_params(warm_start=True, max_iter=n_iter).fit(X)
+
+
+def skbss_ilrma(X, n_iter, basis, activations, update="mm", spatial="ip1"):
+    return fit_skbss_ilrma(X, n_iter, basis, activations, update, spatial).demixing_
+
+
 def least_squares_demixing(Y, X):
     """Return W (F, K, M) that brings W X nearest to Y; Y and X (T, F, channels)."""
     return np.array([np.linalg.lstsq(X[:, f], Y[:, f])[0].T for f in range(X.shape[1])])
