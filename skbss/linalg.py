@@ -12,34 +12,42 @@ real matrix products with the same matrix, the features of ``x_t x_t^H``.
 
 # License: BSD-3-Clause
 
+from functools import partial
+from itertools import chain, combinations
+
 import numpy as np
 
 
-def hermitian_features(x, out=None):
+def hermitian_features(re, im, out):
     """Pack the outer products x xᴴ.
 
     Parameters
     ----------
-    x : ndarray of shape (n_mics, ...)
-        Complex observations.
-    out : ndarray of shape (n_mics ** 2, ...), default=None
-        Real array to write to.
+    re, im : ndarray of shape (n_mics, ...)
+        Real and imaginary parts of the observations x.
+    out : ndarray of shape (n_mics ** 2, ...)
+        Where to write the features.
 
     Returns
     -------
     out : ndarray of shape (n_mics ** 2, ...)
-        The packed outer products.
+        The same array.
     """
-    M = len(x)
-    if out is None:
-        out = np.empty((M * M, *x.shape[1:]), x.real.dtype)
-    re, im = x.real, x.imag
-    np.add(re * re, im * im, out=out[:M])
+    M = len(re)
     n_pairs = M * (M - 1) // 2
-    for p, (i, j) in enumerate(zip(*np.triu_indices(M, 1), strict=True), M):
-        product = x[i] * x[j].conj()
-        out[p], out[p + n_pairs] = product.real, product.imag
+    work = np.empty(re.shape[1:], re.dtype)
+    for p, (i, j) in enumerate(chain(zip(range(M), range(M)), _pairs(M))):
+        np.multiply(re[i], re[j], out=out[p])
+        out[p] += np.multiply(im[i], im[j], out=work)
+        if i != j:
+            np.multiply(im[i], re[j], out=out[p + n_pairs])
+            out[p + n_pairs] -= np.multiply(re[i], im[j], out=work)
     return out
+
+
+def _pairs(M):
+    """Upper triangle, in the order of the features."""
+    return combinations(range(M), 2)
 
 
 def unpack_hermitian(S):
@@ -60,7 +68,7 @@ def unpack_hermitian(S):
     d = np.arange(M)
     V[..., d, d, :] = S[..., :M, :]
     n_pairs = M * (M - 1) // 2
-    for p, (i, j) in enumerate(zip(*np.triu_indices(M, 1), strict=True), M):
+    for p, (i, j) in enumerate(_pairs(M), M):
         upper = V[..., i, j, :]
         upper.real, upper.imag = S[..., p, :], S[..., p + n_pairs, :]
         np.conjugate(upper, out=V[..., j, i, :])
@@ -126,19 +134,28 @@ def solve_hpd(V, b):
     return np.array(x)
 
 
-def inv(W):
-    """Invert matrices of shape (M, M, n_bins); see also `log_abs_det`."""
+def _adjugate(W):
+    """Adjugate and determinant of 2 x 2 or 3 x 3 matrices, by cofactors."""
     if len(W) == 2:
         (a, b), (c, d) = W
-        return np.array([[d, -b], [-c, a]]) / (a * d - b * c)
+        return np.array([[d, -b], [-c, a]]), a * d - b * c
+    cross = partial(np.cross, axis=0)
+    columns = [cross(W[1], W[2]), cross(W[2], W[0]), cross(W[0], W[1])]
+    return np.stack(columns, axis=1), (W[0] * columns[0]).sum(0)
+
+
+def inv(W):
+    """Invert matrices of shape (M, M, n_bins)."""
+    if len(W) in (2, 3):
+        adjugate, det = _adjugate(W)
+        return adjugate / det
     return np.linalg.inv(W.transpose(2, 0, 1)).transpose(1, 2, 0)
 
 
 def log_abs_det(W):
     """Logarithm of the absolute determinants of matrices of shape (M, M, n_bins)."""
-    if len(W) == 2:
-        (a, b), (c, d) = W
-        return np.log(np.abs(a * d - b * c))
+    if len(W) in (2, 3):
+        return np.log(np.abs(_adjugate(W)[1]))
     return np.linalg.slogdet(W.transpose(2, 0, 1)).logabsdet
 
 

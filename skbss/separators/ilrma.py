@@ -106,7 +106,102 @@ def normalize(W, mean, model):
 
 
 class ILRMA(BaseSeparator):
-    """TODO."""
+    r"""Separate by independent low-rank matrix analysis.
+
+    ILRMA [1]_ models the power spectrogram of each source by nonnegative matrix
+    factorization: a few spectra (`basis_`), each with a loudness over time
+    (`activations_`). It learns them together with the demixing matrices. With one
+    spectrum it is close to `AuxIVA`; with a few it resolves voices and instruments
+    that are loud at the same time.
+
+    Parameters
+    ----------
+    n_basis : int, default=2
+        Number of spectra per source. 1 or 2 for speech; music, whose notes return,
+        takes 5 to 20 [1]_.
+    source : {'nmf'} or object, default='nmf'
+        The variance model. An object with a method ``variance(power)`` replaces the
+        factorization: it gets the powers of the outputs, an ndarray of shape
+        (n_sources, n_freqs, n_frames) whose mean is 1 for each source, and returns
+        their variances, positive and of the same shape. A trained network fits in.
+    update : {'mm', 'me'}, default='mm'
+        Multiplicative updates of basis and activations. 'mm' (majorization-
+        minimization) never raises the objective, 'me' (majorization-equalization, no
+        square root) takes larger steps and needs fewer iterations.
+    spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or object, default='ip1'
+        The update of the demixing matrices, as in `AuxIVA`.
+    max_iter : int, default=50
+        Most iterations.
+    tol : float, default=0.0
+        Stop when an iteration lowers the objective by less than this, in nats per
+        source, frame and frequency bin, with a ConvergenceWarning if that does
+        not happen within `max_iter` iterations. With 0 all iterations are run.
+    init : {'auxiva', 'identity'} or array-like of shape \
+            (n_freqs, n_sources, n_mics), default='auxiva'
+        Demixing matrices to start from. 'auxiva' runs `init_iter` iterations of
+        `AuxIVA` first, which sorts the frequencies by source: worth several dB on
+        speech.
+    init_iter : int, default=50
+        Iterations of AuxIVA for ``init='auxiva'``.
+    warm_start : bool, default=False
+        Start from the demixing matrices, and where their shapes still fit the basis
+        and the activations, of the last call to `fit`. Then `init` is ignored.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial basis and activations.
+
+    Attributes
+    ----------
+    demixing_ : ndarray of shape (n_freqs, n_sources, n_mics)
+        Demixing matrices W, y = W x, complex128. Each output has the mean power of
+        the recording.
+    mixing_ : ndarray of shape (n_freqs, n_mics, n_sources)
+        Their inverses, x = A y, complex128.
+    basis_ : ndarray of shape (n_sources, n_freqs, n_basis)
+        Spectra of the outputs, in units of their power. Only with ``source='nmf'``.
+    activations_ : ndarray of shape (n_sources, n_basis, n_frames)
+        Activations of the spectra. Only with ``source='nmf'``.
+    objective_ : ndarray of shape (n_iter_,)
+        Negative log-likelihood after every iteration, in nats and up to a constant, of
+        the recording scaled to unit root mean square.
+    n_iter_ : int
+        Number of iterations run, without those of AuxIVA.
+    n_features_in_ : int
+        Number of microphones.
+
+    See Also
+    --------
+    AuxIVA : Models the loudness of the sources only; several times faster.
+    ProjectionBack : Gives the outputs the scale they have at a microphone.
+
+    Notes
+    -----
+    With variances :math:`r_{kft} = \sum_l b_{kfl} c_{klt}` the objective is
+
+    .. math:: \sum_{kft} \Big(\frac{|y_{kft}|^2}{r_{kft}} + \log r_{kft}\Big)
+        - 2 T \sum_f \log|\det W_f|.
+
+    An iteration updates the basis, the activations, the demixing matrices, and scales
+    every output to unit power, which leaves the objective as it is.
+
+    References
+    ----------
+    .. [1] D. Kitamura, N. Ono, H. Sawada, H. Kameoka and H. Saruwatari, "Determined
+       blind source separation unifying independent vector analysis and nonnegative
+       matrix factorization", IEEE/ACM Trans. Audio, Speech, Lang. Process. 24(9), 2016.
+       :doi:`10.1109/TASLP.2016.2577880`
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skbss import ILRMA, ISTFT, STFT, ProjectionBack
+    >>> from skbss.datasets import load_cocktail_party
+    >>> recording = load_cocktail_party()
+    >>> separator = ILRMA(n_basis=2, random_state=0)
+    >>> pipe = make_pipeline(STFT(), separator, ProjectionBack(), ISTFT())
+    >>> voices = pipe.fit_transform(recording.mixture)
+    >>> voices.shape == recording.mixture.shape
+    True
+    """
 
     _parameter_constraints: dict = {
         "n_basis": [Interval(Integral, 1, None, closed="left")],
@@ -148,6 +243,26 @@ class ILRMA(BaseSeparator):
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
+        """Learn the demixing matrices and the spectra of a recording.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            Complex spectrogram of the recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : ILRMA
+            The fitted separator.
+
+        Raises
+        ------
+        ValueError
+            If `X` is no complex, finite, three-dimensional array, or a parameter is out
+            of its range.
+        """
         X = self._check_X(X, reset=not self._is_warm())
         W = self._start(*X.shape[1:])
         spatial = resolve(self.spatial, SPATIAL_UPDATES)

@@ -24,12 +24,29 @@ def level(X):
 
 
 def _chunks(X, scale):
-    """Yield (slice of frames, scaled frames with microphones first)."""
-    T, F, M = X.shape
-    step = max(1, CACHE_BYTES // (F * M * X.itemsize))
-    for start in range(0, T, step):
-        frames = slice(start, min(start + step, T))
-        yield frames, np.ascontiguousarray(X[frames].transpose(2, 0, 1)) / scale
+    """Yield slices of the second axis, with scaled real and imaginary parts.
+
+    `X` has the microphones first; the two other axes are frames and bins, either way.
+    """
+    n_mics, n_rows, n_columns = X.shape
+    step = min(max(1, CACHE_BYTES // (2 * X[:, 0].nbytes)), n_rows)
+    parts = np.empty((2, n_mics, step, n_columns), X.real.dtype)
+    for start in range(0, n_rows, step):
+        rows = slice(start, min(start + step, n_rows))
+        re, im = parts[:, :, : rows.stop - start]
+        np.divide(X[:, rows].real, scale, out=re)
+        np.divide(X[:, rows].imag, scale, out=im)
+        yield rows, re, im
+
+
+def _whiten(Z, re, im):
+    """Apply lower triangular matrices with real diagonals, in place."""
+    for i in reversed(range(len(Z))):
+        re[i] *= Z.real[i, i]
+        im[i] *= Z.real[i, i]
+        for j in range(i):
+            re[i] += Z.real[i, j] * re[j] - Z.imag[i, j] * im[j]
+            im[i] += Z.real[i, j] * im[j] + Z.imag[i, j] * re[j]
 
 
 def whitened_features(X, *, frames_last):
@@ -52,25 +69,22 @@ def whitened_features(X, *, frames_last):
     scale : float
         Root mean square of the recording.
     """
-    T, F, M = X.shape
+    n_frames, n_freqs, M = X.shape
     scale = level(X)
-    dtype = X.real.dtype
-    C = np.zeros((M * M, F))
-    for _, x in _chunks(X, dtype.type(scale)):
-        C += hermitian_features(x).sum(1, dtype=float)
-    Z, Z_inv = whitening(unpack_hermitian(C / T))
-    z = Z.astype(X.dtype)[:, :, None]
-    P = np.empty((F, M * M, T) if frames_last else (T, M * M, F), dtype)
-    for frames, x in _chunks(X, dtype.type(scale)):
-        white = np.zeros_like(x)
-        for i in range(M):
-            for j in range(i + 1):
-                white[i] += z[i, j] * x[j]
-        p = hermitian_features(white)
+    X = X.transpose(2, 1, 0) if frames_last else X.transpose(2, 0, 1)
+    P = np.empty((X.shape[1], M * M, X.shape[2]), X.real.dtype)
+    C = np.zeros((M * M, n_freqs))
+    for rows, re, im in _chunks(X, scale):
+        p = hermitian_features(re, im, P[rows].transpose(1, 0, 2))
         if frames_last:
-            P[:, :, frames] = p.transpose(2, 0, 1)
+            p.mean(2, dtype=float, out=C[:, rows])
         else:
-            P[frames] = p.transpose(1, 0, 2)
+            C += p.sum(1, dtype=float) / n_frames
+    Z, Z_inv = whitening(unpack_hermitian(C))
+    z = Z.astype(X.dtype)
+    for rows, re, im in _chunks(X, scale):
+        _whiten(z[..., rows, None] if frames_last else z, re, im)
+        hermitian_features(re, im, P[rows].transpose(1, 0, 2))
     return P, Z, Z_inv, scale
 
 

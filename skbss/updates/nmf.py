@@ -26,11 +26,6 @@ def bin_blocks(P, n_sources):
     return [slice(i, min(i + step, n_freqs)) for i in range(0, n_freqs, step)]
 
 
-def output_powers(P, Q, out):
-    """Powers |W x|² from features; all three with bins, not sources, first."""
-    np.matmul(Q, P, out=out)
-
-
 def by_bin(W, dtype):
     """Power features of W with the bins first, (n_freqs, n_sources, n_mics ** 2)."""
     return np.ascontiguousarray(power_features(W).transpose(2, 0, 1), dtype=dtype)
@@ -81,6 +76,7 @@ class LowRankVariances:
             n = bins.stop - bins.start
             y, u, v = y_all[:, :n], u_all[:, :n], v_all[:, :n]
             np.matmul(Q[bins], P[bins], out=y.transpose(1, 0, 2))
+            np.maximum(y, 0, out=y)  # a sum with cancellation: rounding goes below 0
             b = basis[:, bins]
             self._weigh(b, y, u, v)
             b *= self._ratio(v @ activations_t, u @ activations_t)
