@@ -1,0 +1,225 @@
+"""Parameters from YAML files and from ``name=value`` overrides."""
+
+# License: BSD-3-Clause
+
+import difflib
+import re
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+
+class ConfigError(ValueError):
+    """A configuration cannot be used; the message is one sentence."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML, but ``1e-4`` is a number: YAML 1.1 wants ``1.0e-4`` and reads a string."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """The same, and it takes numpy's scalars, which grid searches are full of."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+        list("-+.0123456789"),
+    )
+_Dumper.add_multi_representer(
+    np.generic, lambda dumper, value: dumper.represent_data(value.item())
+)
+
+
+def load_yaml(path):
+    """Read a YAML file that holds a mapping.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file. An empty one is an empty mapping.
+
+    Returns
+    -------
+    config : dict
+        As nested as the file.
+
+    Raises
+    ------
+    ConfigError
+        If the file cannot be read, is not YAML or holds something else.
+    """
+    try:
+        config = yaml.load(Path(path).read_text("utf-8"), _Loader)
+    except OSError as error:
+        raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        message = f"Cannot read {path} as YAML: {_one_line(error)}."
+        raise ConfigError(message) from error
+    if config is None:
+        return {}
+    if not isinstance(config, dict):
+        raise ConfigError(
+            f"Cannot use {path}: got a {type(config).__name__}, expected a mapping of "
+            "names to values."
+        )
+    return config
+
+
+def save_yaml(path, config):
+    """Write a mapping as YAML, so that `load_yaml` reads the same.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    config : dict
+        Of strings, numbers, booleans, None, lists and dicts; numpy scalars become
+        Python's.
+    """
+    text = yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    Path(path).write_text(text, "utf-8")
+
+
+def parse_override(text):
+    """Parse ``name=value``, where the value is YAML.
+
+    Parameters
+    ----------
+    text : str
+        For example ``"ilrma.n_basis=4"`` or ``"auxiva.source=laplace"``.
+
+    Returns
+    -------
+    name : str
+        What is before the first equals sign.
+    value : object
+        int, float, bool, None, str, list or dict.
+
+    Raises
+    ------
+    ConfigError
+        If there is no name, no equals sign, no value or if it is not YAML.
+
+    Examples
+    --------
+    >>> from skbss.config import parse_override
+    >>> parse_override("ilrma.tol=1e-4")
+    ('ilrma.tol', 0.0001)
+    """
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise ConfigError(f"Got {text!r}, expected NAME=VALUE.")
+    try:
+        return name, yaml.load(value, _Loader)
+    except yaml.YAMLError as error:
+        message = f"Cannot read the value of {text!r} as YAML: {_one_line(error)}."
+        raise ConfigError(message) from error
+
+
+def flatten(config):
+    """Turn nested mappings into one with dotted names.
+
+    Parameters
+    ----------
+    config : dict
+        Nested or dotted or both.
+
+    Returns
+    -------
+    flat : dict
+        No value is a mapping; for the same name the last one counts.
+
+    Examples
+    --------
+    >>> from skbss.config import flatten
+    >>> flatten({"stft": {"n_fft": 4096}, "ilrma.n_basis": 2})
+    {'stft.n_fft': 4096, 'ilrma.n_basis': 2}
+    """
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, dict):
+            flat |= {f"{name}.{rest}": v for rest, v in flatten(value).items()}
+        else:
+            flat[str(name)] = value
+    return flat
+
+
+def set_params(estimator, config):
+    """Set parameters of an estimator by dotted names.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Often a Pipeline, whose steps' parameters are ``step.parameter``.
+    config : dict
+        Nested, as a YAML file has it, or with dotted names.
+
+    Returns
+    -------
+    estimator : estimator instance
+        The one that was given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such parameter; the message tells the nearest right name.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skbss.config import set_params
+    >>> set_params(make_pipeline(PCA()), {"pca": {"n_components": 2}})
+    Pipeline(steps=[('pca', PCA(n_components=2))])
+    >>> set_params(make_pipeline(PCA()), {"pca.n_component": 2})
+    Traceback (most recent call last):
+    skbss.config.ConfigError: Got unknown parameter 'pca.n_component'. Did you mean
+    'pca.n_components'?
+    """
+    names = _parameter_names(estimator)
+    config = flatten(config)
+    for name in config:
+        if name not in names:
+            hint = did_you_mean(name, names)
+            raise ConfigError(f"Got unknown parameter {name!r}.{hint}")
+    params = {name.replace(".", "__"): value for name, value in config.items()}
+    return estimator.set_params(**params)
+
+
+def did_you_mean(name, names):
+    """Return a question with the name that is nearest, or all names if none is near.
+
+    Parameters
+    ----------
+    name : str
+        What the user wrote.
+    names : iterable of str
+        What would have been right.
+
+    Returns
+    -------
+    hint : str
+        The end of an error message, with a space before it.
+    """
+    names = sorted(names)
+    below = [right for right in names if right.startswith(f"{name}.")]
+    same_end = [right for right in names if right.split(".")[-1] == name.split(".")[-1]]
+    near = same_end or difflib.get_close_matches(name, names, n=1)
+    if near and not below:
+        return f" Did you mean {' or '.join(map(repr, near))}?"
+    return f" Expected one of {', '.join(below or names)}."
+
+
+def _parameter_names(estimator):
+    """Names that take a value: a step of a pipeline is none, it has parameters."""
+    names = {name.replace("__", ".") for name in estimator.get_params()}
+    parents = {name.rpartition(".")[0] for name in names}
+    return {n for n in names - parents if n.split(".")[-1] != "steps"}
+
+
+def _one_line(error):
+    """Return the message of an error without its line breaks and its last period."""
+    return " ".join(str(error).split()).rstrip(".")
