@@ -4,8 +4,19 @@
 
 from importlib.metadata import version
 
+from skbss.compose import EachRecording
+from skbss.separators import ILRMA, AuxIVA
 from skbss.spectrogram import Spectrogram
+from skbss.transforms import ISTFT, STFT, ProjectionBack
 
 __version__ = version("skbss")
 
-__all__ = ["Spectrogram"]
+__all__ = [
+    "ILRMA",
+    "ISTFT",
+    "STFT",
+    "AuxIVA",
+    "EachRecording",
+    "ProjectionBack",
+    "Spectrogram",
+]

@@ -36,7 +36,8 @@ def hermitian_features(re, im, out):
     M = len(re)
     n_pairs = M * (M - 1) // 2
     work = np.empty(re.shape[1:], re.dtype)
-    for p, (i, j) in enumerate(chain(zip(range(M), range(M)), _pairs(M))):
+    diagonal = ((i, i) for i in range(M))
+    for p, (i, j) in enumerate(chain(diagonal, _pairs(M))):
         np.multiply(re[i], re[j], out=out[p])
         out[p] += np.multiply(im[i], im[j], out=work)
         if i != j:

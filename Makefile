@@ -1,0 +1,45 @@
+# Everything runs in a virtual environment of its own, made on first use.
+# It needs Python 3.11 or later with venv, make, and a package index.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+# One thread: small matrices gain nothing from more, and results stay comparable.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+
+.PHONY: demo test peers lint bench clean
+
+# Separate the bundled recording and say how good and how fast it was.
+demo: $(VENV)/.core
+	$(BIN)/skbss separate --demo -o demo
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n 2
+
+# Compare with independent packages, run live.
+peers: $(VENV)/.peers
+	$(BIN)/python -m pytest -m peers
+
+lint: $(VENV)/.lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Speed beside the peers, one run, ratios.
+bench: $(VENV)/.peers
+	$(BIN)/python benchmarks/bench_batch.py
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp per set of dependencies; pyproject.toml is their only list.
+$(VENV)/.core: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.test $(VENV)/.peers $(VENV)/.lint: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
