@@ -1,0 +1,478 @@
+"""Short-time Fourier transform and its inverse, with perfect reconstruction."""
+
+# License: BSD-3-Clause
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.signal import ShortTimeFFT, get_window
+from sklearn.base import (
+    BaseEstimator,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    _fit_context,
+)
+from sklearn.utils import check_array, gen_batches
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skbss.base import check_spectrogram
+from skbss.spectrogram import Spectrogram
+
+# Frames are transformed in blocks of this size, which stay in the cache.
+BLOCK_BYTES = 2**18
+
+
+def blocks(n_frames, frame_bytes):
+    """Slices of consecutive frames, of about `BLOCK_BYTES` bytes each."""
+    return gen_batches(n_frames, max(1, BLOCK_BYTES // frame_bytes))
+
+
+def short_time_fft(n_fft, hop_length, window, *, dtype=np.float64):
+    """Return scipy's ShortTimeFFT of an invertible transform.
+
+    Parameters
+    ----------
+    n_fft, hop_length : int
+        Lengths in samples.
+    window : str, tuple or array-like of shape (n_fft,)
+        As in `STFT`.
+    dtype : {numpy.float32, numpy.float64}, default=numpy.float64
+        Precision of the window and its dual. What can't be inverted in single
+        precision may be in double precision.
+
+    Returns
+    -------
+    sft : scipy.signal.ShortTimeFFT
+        Neither scaled nor phase shifted.
+
+    Raises
+    ------
+    ValueError
+        If the window is invalid, or the three can't be inverted together.
+    """
+    if isinstance(window, str | tuple):
+        try:
+            win = get_window(window, n_fft)
+        except (ValueError, TypeError, IndexError) as error:
+            raise ValueError(
+                f"Got window={window!r}, expected one that scipy.signal.get_window "
+                f"knows: {error}"
+            ) from error
+        shown = repr(window)
+    else:
+        win = check_array(
+            window, dtype=np.float64, ensure_2d=False, input_name="window"
+        )
+        if win.shape != (n_fft,):
+            raise ValueError(
+                f"Got a window of shape {win.shape}, expected (n_fft,) = ({n_fft},)."
+            )
+        shown = f"array of shape {win.shape}"
+    sft = ShortTimeFFT(win.astype(dtype), hop_length, fs=1.0, phase_shift=None)
+    if not sft.invertible:
+        raise ValueError(
+            f"Got window={shown}, hop_length={hop_length}, n_fft={n_fft}: this "
+            "transform isn't invertible, as some samples have no weight in any frame. "
+            "Choose a shorter hop: n_fft // 4 suits all common windows."
+        )
+    return sft
+
+
+def n_frames_of(sft, n_samples):
+    """Count the frames that a signal of `n_samples` reaches into.
+
+    Signals shorter than half a window count as if zeros filled it.
+    """
+    return sft.p_num(max(n_samples, sft.m_num - sft.m_num_mid))
+
+
+def analyze(x, sft):
+    """Transform a real signal (n_samples, n_channels) of the precision of `sft`."""
+    n_samples, n_channels = x.shape
+    n_fft, hop = sft.m_num, sft.hop
+    n_frames = n_frames_of(sft, n_samples)
+    X = np.empty(
+        (n_frames, sft.f_pts, n_channels), np.result_type(x.dtype, np.complex64)
+    )
+    # Repeated for every channel, the window meets the samples in contiguous memory.
+    window = np.repeat(sft.win, n_channels).reshape(n_fft, n_channels)
+    for block in blocks(n_frames, window.nbytes):
+        begin = sft.k_min + block.start * hop
+        end = sft.k_min + (block.stop - 1) * hop + n_fft
+        part = x[max(begin, 0) : end]
+        if len(part) < end - begin:
+            before = max(-begin, 0)
+            after = end - begin - before - len(part)
+            part = np.pad(part, ((before, after), (0, 0)))
+        frames = sliding_window_view(part, n_fft, axis=0)[::hop].swapaxes(1, 2)
+        X[block] = scipy.fft.rfft(frames * window, axis=1, overwrite_x=True)
+    return X
+
+
+def synthesize(X, sft, n_samples):
+    """Return the real signal (n_samples, n_channels) of a spectrogram."""
+    n_frames, _, n_channels = X.shape
+    n_fft, hop = sft.m_num, sft.hop
+    x = np.zeros((n_fft + (n_frames - 1) * hop, n_channels), sft.win.dtype)
+    dual = np.repeat(sft.dual_win, n_channels).reshape(n_fft, n_channels)
+    for block in blocks(n_frames, dual.nbytes):
+        frames = scipy.fft.irfft(X[block], n_fft, axis=1)
+        frames *= dual
+        for start, frame in enumerate(frames, block.start):
+            x[start * hop : start * hop + n_fft] += frame
+    return x[-sft.k_min : n_samples - sft.k_min]
+
+
+class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
+    """Mixin for transformers that return a spectrogram, which is no table.
+
+    ``set_output`` is accepted, so that it reaches the steps of a pipeline that can
+    follow it, and both it and ``sklearn.set_config(transform_output=...)`` leave
+    spectrograms as they are.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
+
+    def set_output(self, *, transform=None):
+        """Do nothing, as a spectrogram is no table.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            Ignored. `ISTFT` returns tables.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator.
+        """
+        return self
+
+
+class RecordInputMixin:
+    """Mixin for stateless transformers that need the record of the steps before."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the record; nothing else is learned.
+
+        Parameters
+        ----------
+        X : Spectrogram
+            As for `transform`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator.
+
+        Raises
+        ------
+        TypeError
+            If `X` isn't a Spectrogram.
+        """
+        self._check_record(X)
+        self.n_features_in_ = X.shape[2]
+        return self
+
+    def _check_record(self, X):
+        name = type(self).__name__
+        if not isinstance(X, Spectrogram):
+            shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
+            raise TypeError(
+                f"{name} needs the Spectrogram that STFT and the separators return, "
+                "with the transform's parameters and the mixing matrices. Got "
+                f"{type(X).__name__}{shape}: np.asarray, indexing, arithmetic or a "
+                "step like FunctionTransformer drop them. Work on spectrogram.data and "
+                "return dataclasses.replace(spectrogram, data=...)."
+            )
+        data = check_spectrogram(X, name)
+        n_features = getattr(self, "n_features_in_", X.shape[2])
+        if X.shape[2] != n_features:
+            raise ValueError(
+                f"X has {X.shape[2]} features, but {name} is expecting {n_features} "
+                "features as input (the channels)."
+            )
+        return data
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output channels.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of shape (n_channels,)
+            ``source0``, ``source1``, ...
+        """
+        check_is_fitted(self, "n_features_in_")
+        names = [f"source{k}" for k in range(self.n_features_in_)]
+        return np.array(names, dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = False
+        return tags
+
+
+class STFT(OneToOneFeatureMixin, SpectrogramOutputMixin, BaseEstimator):
+    r"""Short-time Fourier transform of multichannel audio.
+
+    Frames reach beyond both ends of the signal, so that every sample, first and last
+    included, has the full weight of all frames around it and `ISTFT` reconstructs it
+    exactly, for any length of the signal.
+
+    Parameters
+    ----------
+    n_fft : int, default=4096
+        Length of window and transform in samples: 4096 is 256 ms at 16 kHz. Separation
+        needs windows that are long against the reverberation; 2048 to 8192 are usual at
+        16 kHz. Powers of two are fastest.
+    hop_length : int, default=None
+        Samples from one frame to the next. None means ``n_fft // 4``.
+    window : str, tuple or array-like of shape (n_fft,), default='hann'
+        Name, or name and parameters, as :func:`scipy.signal.get_window` takes them, or
+        the window itself. `ISTFT` uses its canonical dual window.
+    sample_rate : float, default=None
+        In Hz. Only handed on with the spectrogram: nothing here depends on it.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of channels.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the channels. Defined only if the signal has names, all strings, as a
+        data frame has.
+
+    See Also
+    --------
+    ISTFT : The inverse.
+    scipy.signal.ShortTimeFFT : Has the same values, frames and dual window.
+
+    Notes
+    -----
+    With frame length N, hop H, window w and the signal x zero beyond its ends,
+
+    .. math:: X_{tf} = \sum_{n=0}^{N-1} w_n x_{n + tH - b} e^{-2\pi i f n / N},
+
+    without scaling, phases counted from the start of each frame. The first frame, b
+    samples before the signal, is the earliest that reaches into it with frame centers
+    at multiples of H. These are the values of ``ShortTimeFFT(window, hop_length,
+    fs, scale_to=None, phase_shift=None)``. A signal shorter than half a window is
+    filled up with zeros to that length.
+
+    Frames are transformed in small blocks, so that little more memory than for the
+    spectrogram is needed. One thread does it, or as many as the context
+    ``scipy.fft.set_workers`` says.
+
+    Nothing is learned from the signal: `transform` also works without `fit`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbss.transforms import ISTFT, STFT
+    >>> x = np.random.default_rng(0).normal(size=(16000, 2))  # 1 s, 2 microphones
+    >>> X = STFT(n_fft=1024, sample_rate=16000).fit_transform(x)
+    >>> X.shape
+    (66, 513, 2)
+    >>> y = ISTFT().fit_transform(X)
+    >>> y.shape, np.allclose(x, y)
+    ((16000, 2), True)
+    """
+
+    _parameter_constraints: dict = {
+        "n_fft": [Interval(Integral, 1, None, closed="left")],
+        "hop_length": [Interval(Integral, 1, None, closed="left"), None],
+        "window": [str, tuple, "array-like"],
+        "sample_rate": [Interval(Real, 0, None, closed="neither"), None],
+    }
+
+    def __init__(self, n_fft=4096, *, hop_length=None, window="hann", sample_rate=None):
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.window = window
+        self.sample_rate = sample_rate
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the signal; nothing else is learned.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_channels)
+            As for `transform`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : STFT
+            The transformer.
+
+        Raises
+        ------
+        ValueError
+            As for `transform`.
+        """
+        X = self._check_signal(X, reset=True)
+        short_time_fft(*self._window_params(), dtype=X.dtype)
+        return self
+
+    def transform(self, X):
+        """Transform a signal.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_channels)
+            Real signal. float32 is transformed in single precision. Anything else,
+            integer PCM included, is converted to float64 as it is, without scaling.
+
+        Returns
+        -------
+        S : Spectrogram of shape (n_frames, n_fft // 2 + 1, n_channels)
+            The spectrogram, complex64 or complex128.
+
+        Raises
+        ------
+        ValueError
+            If `X` isn't two-dimensional, real and finite, or if window, hop_length and
+            n_fft are not invertible together.
+        """
+        X = self._check_signal(X, reset=False)
+        n_fft, hop_length, window = self._window_params()
+        sft = short_time_fft(n_fft, hop_length, window, dtype=X.dtype)
+        return Spectrogram(
+            data=analyze(X, sft),
+            stft_params={
+                "n_fft": n_fft,
+                "hop_length": hop_length,
+                "window": window,
+                "sample_rate": self.sample_rate,
+            },
+            n_samples=len(X),
+        )
+
+    def _window_params(self):
+        """Values of n_fft, hop_length and window that depend on nothing else."""
+        n_fft = int(self.n_fft)
+        hop_length = max(1, n_fft // 4) if self.hop_length is None else self.hop_length
+        window = self.window
+        if not isinstance(window, str | tuple):
+            window = np.array(window)
+        return n_fft, int(hop_length), window
+
+    def _check_signal(self, X, *, reset):
+        if np.asarray(X).ndim == 1:
+            raise ValueError(
+                f"Got a 1-D signal of {len(X)} samples, expected (n_samples, "
+                "n_channels). Reshape your data to (n_samples, 1) if it is mono: "
+                "x.reshape(-1, 1)."
+            )
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        if X.shape[0] < X.shape[1]:
+            warnings.warn(
+                f"Got a signal of shape {X.shape}, which means {X.shape[1]} channels. "
+                "If it is (n_channels, n_samples), transpose it."
+            )
+        return X
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.transformer_tags.preserves_dtype = []  # real to complex
+        return tags
+
+
+class ISTFT(RecordInputMixin, TransformerMixin, BaseEstimator):
+    """Inverse short-time Fourier transform.
+
+    It has no parameters: the window, the hop and the length of the signal come with
+    the spectrogram. A spectrogram that was changed since `STFT` gives the signal whose
+    own spectrogram is nearest to it in the least-squares sense [1]_.
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Number of channels.
+
+    See Also
+    --------
+    STFT : The transform. Its notes have the conventions.
+
+    Notes
+    -----
+    Imaginary parts at zero frequency and at half the sample rate belong to no real
+    signal and are ignored.
+
+    References
+    ----------
+    .. [1] D. Griffin and J. Lim, "Signal estimation from modified short-time Fourier
+       transform", IEEE Transactions on Acoustics, Speech, and Signal Processing 32
+       (1984). :doi:`10.1109/TASSP.1984.1164317`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skbss.transforms import ISTFT, STFT
+    >>> x = np.random.default_rng(0).normal(size=(16001, 3)).astype(np.float32)
+    >>> pipeline = make_pipeline(STFT(n_fft=512), ISTFT())
+    >>> y = pipeline.fit_transform(x)
+    >>> y.shape, y.dtype, np.allclose(x, y, atol=1e-5)
+    ((16001, 3), dtype('float32'), True)
+    >>> pipeline.get_feature_names_out()
+    array(['source0', 'source1', 'source2'], dtype=object)
+    """
+
+    _parameter_constraints: dict = {}
+
+    def transform(self, X):
+        """Return the signal of a spectrogram.
+
+        Parameters
+        ----------
+        X : Spectrogram of shape (n_frames, n_freqs, n_channels)
+            From `STFT`, as it was or changed by steps that keep the record.
+
+        Returns
+        -------
+        x : ndarray of shape (n_samples, n_channels)
+            As long as the signal that `STFT` was given; float32 for complex64,
+            float64 for complex128.
+
+        Raises
+        ------
+        TypeError
+            If `X` isn't a Spectrogram.
+        ValueError
+            If its data are not finite, or frames or frequencies are missing.
+        """
+        data = self._check_record(X)
+        n_fft, hop_length = X.stft_params["n_fft"], X.stft_params["hop_length"]
+        window = X.stft_params["window"]
+        sft = short_time_fft(n_fft, hop_length, window, dtype=data.real.dtype)
+        expected = (n_frames_of(sft, X.n_samples), sft.f_pts)
+        if X.shape[:2] != expected:
+            raise ValueError(
+                f"Got a spectrogram of {X.shape[0]} frames and {X.shape[1]} "
+                f"frequencies, but {X.n_samples} samples with n_fft={n_fft} and "
+                f"hop_length={hop_length} have {expected[0]} and {expected[1]}."
+            )
+        return synthesize(data, sft, X.n_samples)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # complex to real
+        return tags
