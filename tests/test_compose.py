@@ -17,8 +17,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from skbss import Spectrogram
-from skbss.compose import EachRecording
+from skbss import ILRMA, ISTFT, STFT, EachRecording, ProjectionBack, Spectrogram
+from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import si_sdr_scorer
 
 ICA = FastICA(random_state=0)
@@ -137,14 +137,6 @@ def test_an_estimator_that_does_not_transform(mixtures):
         EachRecording(LinearRegression()).fit(mixtures)
 
 
-@pytest.mark.parametrize("n_jobs", [None, 2])
-def test_an_error_names_the_recording(mixtures, n_jobs):
-    bad = [*mixtures[:2], np.full((9, 2), np.nan), mixtures[3]]
-    # pytest matches the notes of an exception too
-    with pytest.raises(ValueError, match=r"contains NaN[\s\S]*recording 2, counted"):
-        EachRecording(ICA, n_jobs=n_jobs).fit_transform(bad)
-
-
 def count_calls(X, log):
     with open(log, "a") as file:
         file.write(f"{len(X)}\n")
@@ -190,3 +182,38 @@ def test_the_cache_of_a_pipeline_serves_recordings_seen_before(
     assert len(log.read_text().split()) == n_calls
     for a, b in zip(first, second, strict=True):
         np.testing.assert_allclose(a, b / b.std(axis=0))
+
+
+def test_separators(tmp_path):
+    recordings = [
+        make_convolutive_mixture(n, random_state=n) for n in (24_000, 32_000, 28_000)
+    ]
+    mixtures, references = map(list, zip(*recordings, strict=True))
+    pipe = make_pipeline(
+        STFT(1024),
+        ILRMA(max_iter=10, random_state=0),
+        ProjectionBack(),
+        ISTFT(),
+        memory=Memory(tmp_path, verbose=0),
+    )
+    grid = {
+        "estimator__ilrma__n_basis": [1, 2],
+        "estimator__stft__n_fft": [64, 1024],
+    }
+    search = GridSearchCV(EachRecording(pipe), grid, scoring=si_sdr_scorer, cv=3)
+    search.fit(mixtures, references)
+    assert search.best_params_["estimator__stft__n_fft"] == 1024
+    assert search.best_score_ > 4
+    separated = search.transform(mixtures)
+    assert [y.shape for y in separated] == [y.shape for y in references]
+    best = search.best_estimator_.estimator.set_params(memory=None)
+    assert_same_lists(separated, [clone(best).fit_transform(X) for X in mixtures])
+
+
+# Last, because joblib's workers start anew after an error.
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_an_error_names_the_recording(mixtures, n_jobs):
+    bad = [*mixtures[:2], np.full((9, 2), np.nan), mixtures[3]]
+    # pytest matches the notes of an exception too
+    with pytest.raises(ValueError, match=r"contains NaN[\s\S]*recording 2, counted"):
+        EachRecording(ICA, n_jobs=n_jobs).fit_transform(bad)

@@ -11,6 +11,8 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils._param_validation import Interval, validate_params
 
+from skbss.transforms.projection_back import check_ref_mic
+
 # A residual of 1e-15 of the signal, some units in the last place, is what a few
 # roundings leave: smaller can't be told from none.
 _MIN_RATIO = 1e-30
@@ -295,11 +297,7 @@ def si_sdr_improvement(
     )
     mixture = _check_signals(mixture, "mixture", zero_mean)
     _check_same_samples(reference, mixture, "mixture")
-    if ref_mic >= mixture.shape[1]:
-        raise ValueError(
-            f"Got ref_mic={ref_mic}, but the recording has {mixture.shape[1]} "
-            "microphones."
-        )
+    check_ref_mic(ref_mic, mixture.shape[1])
     unprocessed = np.broadcast_to(mixture[:, [ref_mic]], reference.shape)
     baseline, _ = _si_sdr(reference, unprocessed, permute=False)
     silent = np.isnan(baseline)
