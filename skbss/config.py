@@ -215,9 +215,11 @@ def did_you_mean(name, names):
 
 def _parameter_names(estimator):
     """Names that take a value: a step of a pipeline is none, it has parameters."""
-    names = {name.replace("__", ".") for name in estimator.get_params()}
-    parents = {name.rpartition(".")[0] for name in names}
-    return {n for n in names - parents if n.split(".")[-1] != "steps"}
+    return {
+        name.replace("__", ".")
+        for name, value in estimator.get_params().items()
+        if name.split("__")[-1] != "steps" and not hasattr(value, "get_params")
+    }
 
 
 def _one_line(error):

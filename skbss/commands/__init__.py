@@ -1,0 +1,3 @@
+"""The subcommands of ``skbss``, one a module with a function ``run(args)``."""
+
+# License: BSD-3-Clause

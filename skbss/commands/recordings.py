@@ -1,0 +1,201 @@
+"""Recordings as files: checked before the work begins, with their references."""
+
+# License: BSD-3-Clause
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from skbss.io import AudioInfo, read_audio
+
+
+class RecordingError(ValueError):
+    """A recording or its references cannot be used; the message is one sentence."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A multichannel recording on disk, which `check_recording` found usable.
+
+    Parameters
+    ----------
+    path : Path
+        The file of the mixture.
+    reference_paths : tuple of Path
+        The files of its sources, may be empty.
+    info : AudioInfo
+        Sample rate and sample format.
+    n_samples, n_mics : int
+        Its size.
+    """
+
+    path: Path
+    reference_paths: tuple[Path, ...]
+    info: AudioInfo
+    n_samples: int
+    n_mics: int
+
+    @property
+    def duration(self):
+        """Duration in seconds."""
+        return self.n_samples / self.info.sample_rate
+
+    def read(self):
+        """Return the samples, of shape (n_samples, n_mics)."""
+        return read_audio(self.path)[0]
+
+    def read_references(self, ref_mic):
+        """Return the sources at a microphone, of shape (n_samples, n_sources)."""
+        references = [read_audio(path)[0] for path in self.reference_paths]
+        return np.stack([x[:, ref_mic if x.shape[1] > 1 else 0] for x in references], 1)
+
+
+def check_recording(path, reference_paths, ref_mic):
+    """Read a recording and its references and check that they can be used.
+
+    Parameters
+    ----------
+    path : Path
+        The recording.
+    reference_paths : sequence of Path
+        The files of its sources. With several channels, like the recording's, the
+        reference microphone's counts.
+    ref_mic : int
+        The reference microphone.
+
+    Returns
+    -------
+    recording : Recording
+        What is needed to read it again: the samples are not kept, there may be more
+        recordings than fit in memory.
+
+    Raises
+    ------
+    AudioFileError
+        If a file cannot be read.
+    RecordingError
+        If the recording has one channel or no such microphone, or if the references
+        differ from it in rate or length or are more than its microphones.
+    """
+    x, info = read_audio(path)
+    n_samples, n_mics = x.shape
+    if n_mics < 2:
+        raise RecordingError(
+            f"Got {path} with 1 channel, expected at least 2: sources are told apart "
+            "by how they arrive at several microphones."
+        )
+    if not 0 <= ref_mic < n_mics:
+        raise RecordingError(
+            f"Got ref_mic={ref_mic}, but {path} has {n_mics} microphones (0 to "
+            f"{n_mics - 1})."
+        )
+    if len(reference_paths) > n_mics:
+        raise RecordingError(
+            f"Got {len(reference_paths)} references of {path}, but its {n_mics} "
+            f"microphones allow for {n_mics} sources."
+        )
+    for reference_path in reference_paths:
+        _check_reference(reference_path, path, x.shape, info)
+    return Recording(path, tuple(reference_paths), info, n_samples, n_mics)
+
+
+def _check_reference(path, recording_path, shape, info):
+    reference, reference_info = read_audio(path)
+    if reference_info.sample_rate != info.sample_rate:
+        raise RecordingError(
+            f"Got reference {path} at {reference_info.sample_rate} Hz, but "
+            f"{recording_path} is at {info.sample_rate} Hz."
+        )
+    if len(reference) != shape[0]:
+        raise RecordingError(
+            f"Got reference {path} of {len(reference)} samples, but {recording_path} "
+            f"has {shape[0]}."
+        )
+    if reference.shape[1] not in (1, shape[1]):
+        raise RecordingError(
+            f"Got reference {path} of {reference.shape[1]} channels, expected 1 or, "
+            f"like {recording_path}, {shape[1]}."
+        )
+
+
+def find_references(folder, path, *, is_only):
+    """Find the files of a recording's sources.
+
+    They are the files ``source*.wav`` or ``source*.flac`` in a subfolder that has the
+    name of the recording (without extension) or of the recording's own folder, as when
+    each recording lies in a folder with its sources.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look.
+    path : Path
+        The recording.
+    is_only : bool
+        Whether there are no other recordings, so that `folder` itself may hold the
+        sources.
+
+    Returns
+    -------
+    reference_paths : list of Path
+        In the order of their names, at least one.
+
+    Raises
+    ------
+    RecordingError
+        If there are none.
+    """
+    candidates = [folder / path.stem, folder / path.absolute().parent.name]
+    candidates += [folder] * is_only
+    for candidate in candidates:
+        found = [*candidate.glob("source*.wav"), *candidate.glob("source*.flac")]
+        if found:
+            return sorted(found)
+    raise RecordingError(
+        f"Found no references of {path}: no source*.wav or source*.flac in "
+        f"{' or '.join(map(str, candidates))}."
+    )
+
+
+def output_paths(recordings, folder):
+    """Name the files of the separated sources.
+
+    Parameters
+    ----------
+    recordings : list of Recording
+        All that will be separated.
+    folder : Path
+        Where the files will be.
+
+    Returns
+    -------
+    outputs : list of list of Path
+        For each recording and source, ``<name>_source<k>`` and the extension of the
+        recording's format. The name is the recording's, after that of its folder if
+        there are others of the same name.
+
+    Raises
+    ------
+    RecordingError
+        If one file would overwrite another, or a recording.
+    """
+    n_namesakes = Counter((r.path.stem, r.info.suffix) for r in recordings)
+    taken = {recording.path.resolve() for recording in recordings}
+    outputs = []
+    for recording in recordings:
+        path, suffix = recording.path, recording.info.suffix
+        name = path.stem
+        if n_namesakes[name, suffix] > 1:
+            name = f"{path.absolute().parent.name}_{name}"
+        files = [folder / f"{name}_source{k}{suffix}" for k in range(recording.n_mics)]
+        for file in files:
+            if file.resolve() in taken:
+                raise RecordingError(
+                    f"Got {path}, whose output {file} would overwrite another "
+                    "recording or its output."
+                )
+            taken.add(file.resolve())
+        outputs.append(files)
+    return outputs

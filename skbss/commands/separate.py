@@ -1,0 +1,296 @@
+"""``skbss separate``: recordings in, one file per source out."""
+
+# License: BSD-3-Clause
+
+import math
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import make_pipeline
+
+from skbss.commands.console import clear, tell
+from skbss.commands.recordings import (
+    RecordingError,
+    check_recording,
+    find_references,
+    output_paths,
+)
+from skbss.config import (
+    ConfigError,
+    did_you_mean,
+    flatten,
+    load_yaml,
+    parse_override,
+    set_params,
+)
+from skbss.datasets import load_cocktail_party
+from skbss.io import AudioFileError, write_audio
+from skbss.metrics import si_sdr_improvement
+from skbss.separators import ILRMA, AuxIVA
+from skbss.transforms import ISTFT, STFT, ProjectionBack
+
+SEPARATORS = {"auxiva": AuxIVA, "ilrma": ILRMA}
+
+
+def run(args):
+    """Check everything, then separate one recording after the other.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        As ``skbss.cli`` parses them.
+
+    Raises
+    ------
+    ConfigError, AudioFileError, RecordingError
+        If parameters or files cannot be used. Nothing is written then, but for the
+        results of the recordings that were separated before.
+    """
+    check_arguments(args)
+    method, params = read_params(args)
+    # Wrong names and values are found before any file is read or written.
+    ref_mic = build_pipeline(method, params, 16_000)["projectionback"].ref_mic
+    folder = args.output or Path("demo")
+    if args.demo:
+        args.recordings, args.reference_dir = [write_demo(folder)], folder
+    show_progress = args.verbose or sys.stderr.isatty()
+    recordings = check_recordings(args, ref_mic, show_progress)
+    for rate in {recording.info.sample_rate for recording in recordings}:
+        check_window(build_pipeline(method, params, rate)["stft"])
+    outputs = output_paths(recordings, folder)
+    make_folder(folder)
+    table = Table(recordings)
+    for k, recording in enumerate(recordings):
+        if show_progress:
+            tell(
+                f"[{k + 1}/{len(recordings)}] separating {recording.path}: "
+                f"{recording.duration:.1f} s, {recording.n_mics} microphones",
+                transient=True,
+            )
+        pipeline = build_pipeline(method, params, recording.info.sample_rate)
+        table.add(recording, *separate(recording, pipeline, outputs[k], ref_mic))
+    table.finish()
+    print(f"Wrote {sum(map(len, outputs))} files to {folder}{os.sep}")
+    if args.demo:
+        first, second = outputs[0]
+        print(f"Listen to {recordings[0].path}, then to {first} and {second}.")
+
+
+def check_arguments(args):
+    """Raise ConfigError if arguments are missing or contradict each other."""
+    if args.demo and (args.recordings or args.reference_dir):
+        raise ConfigError("Got --demo, which takes no recordings and no references.")
+    if not args.demo and not args.recordings:
+        raise ConfigError("Got no recordings. Try --demo.")
+    if not args.demo and not args.output:
+        raise ConfigError("Got no output folder, expected -o OUT.")
+
+
+def check_recordings(args, ref_mic, show_progress):
+    """Check all recordings and their references and return the former."""
+    recordings = []
+    for path in args.recordings:
+        if show_progress:
+            tell(f"checking {path}", transient=True)
+        references = []
+        if args.reference_dir:
+            is_only = len(args.recordings) == 1
+            references = find_references(args.reference_dir, path, is_only=is_only)
+        recordings.append(check_recording(path, references, ref_mic))
+    return recordings
+
+
+def read_params(args):
+    """Return the method and the parameters by dotted names."""
+    params = flatten(load_yaml(args.config)) if args.config else {}
+    params.update(parse_override(text) for text in args.set)
+    if args.ref_mic is not None:
+        params["projectionback.ref_mic"] = args.ref_mic
+    method = params.pop("method", "ilrma")
+    return args.method or method, params
+
+
+def default_n_fft(sample_rate):
+    """Return the power of two that is nearest to 256 ms.
+
+    Parameters
+    ----------
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    n_fft : int
+        In samples.
+
+    Examples
+    --------
+    >>> from skbss.commands.separate import default_n_fft
+    >>> default_n_fft(16_000), default_n_fft(44_100)
+    (4096, 8192)
+    """
+    return 2 ** max(1, round(math.log2(0.256 * sample_rate)))
+
+
+def build_pipeline(method, params, sample_rate):
+    """Return the pipeline of the command, with checked parameters.
+
+    Parameters
+    ----------
+    method : {'auxiva', 'ilrma'}
+        The separator.
+    params : dict
+        Values by dotted names.
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        From signals (n_samples, n_mics) to (n_samples, n_sources).
+
+    Raises
+    ------
+    ConfigError
+        If a name or a value is wrong.
+
+    Examples
+    --------
+    >>> from skbss.commands.separate import build_pipeline
+    >>> [name for name, step in build_pipeline("ilrma", {}, 16_000).steps]
+    ['stft', 'ilrma', 'projectionback', 'istft']
+    """
+    if method not in SEPARATORS:
+        hint = did_you_mean(str(method), SEPARATORS)
+        raise ConfigError(f"Got unknown method {method!r}.{hint}")
+    pipeline = make_pipeline(
+        STFT(n_fft=default_n_fft(sample_rate), sample_rate=sample_rate),
+        SEPARATORS[method](random_state=0),
+        ProjectionBack(),
+        ISTFT(),
+    )
+    set_params(pipeline, params)
+    try:
+        for _, step in pipeline.steps:
+            step._validate_params()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return pipeline
+
+
+def check_window(stft):
+    """Raise ConfigError if the transform isn't invertible or too large for memory."""
+    try:
+        stft.fit(np.zeros((2, 2)))
+    except (TypeError, ValueError, MemoryError) as error:
+        raise ConfigError(str(error)) from error
+
+
+def write_demo(folder):
+    """Write the bundled recording and its sources, and return the former's path."""
+    data = load_cocktail_party()
+    path = folder / "cocktail_party.wav"
+    make_folder(folder / path.stem)
+    write_audio(path, data.mixture, data.sample_rate)
+    for k, image in enumerate(data.images):
+        write_audio(folder / path.stem / f"source_{k:02d}.wav", image, data.sample_rate)
+    return path
+
+
+def make_folder(folder):
+    """Make a folder that files can be written to, or raise AudioFileError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        message = f"Cannot write to folder {folder}: {error.strerror}."
+        raise AudioFileError(message) from error
+
+
+def separate(recording, pipeline, outputs, ref_mic):
+    """Separate a recording, write the sources and score them.
+
+    Parameters
+    ----------
+    recording : Recording
+        What to separate.
+    pipeline : Pipeline
+        From the microphones' signals to the sources'.
+    outputs : list of Path
+        Files to write, one for each source.
+    ref_mic : int
+        The reference microphone, for the scores.
+
+    Returns
+    -------
+    seconds : float
+        Time from the samples of the recording to those of the sources.
+    scores : ndarray of shape (n_sources,) or None
+        SI-SDR improvement of each source in dB, if there are references.
+    """
+    x, info = recording.read(), recording.info
+    start = time.perf_counter()
+    try:
+        y = pipeline.fit_transform(x)
+    except (ValueError, MemoryError) as error:
+        raise RecordingError(f"Cannot separate {recording.path}: {error}") from error
+    seconds = time.perf_counter() - start
+    for path, source in zip(outputs, y.T, strict=True):
+        write_audio(path, source, info.sample_rate, subtype=info.subtype)
+    if not recording.reference_paths:
+        return seconds, None
+    references = recording.read_references(ref_mic)
+    try:
+        return seconds, si_sdr_improvement(references, y, x, ref_mic=ref_mic)
+    except ValueError as error:
+        raise RecordingError(f"Cannot score {recording.path}: {error}") from error
+
+
+class Table:
+    """Prints a row as soon as a recording is done, and one for all at the end."""
+
+    def __init__(self, recordings):
+        self.width = max(len("recording"), *(len(str(r.path)) for r in recordings))
+        self.rows = []
+        heading = f"{'recording':<{self.width}}  mics  duration [s]  time [s]    RTF"
+        if recordings[0].reference_paths:
+            heading += "  SI-SDRi [dB]"
+        self._print(heading)
+
+    def add(self, recording, seconds, scores):
+        """Print the row of a recording."""
+        row = (recording.duration, seconds, None if scores is None else _mean(scores))
+        self.rows.append(row)
+        line = self._row(recording.path, recording.n_mics, *row)
+        if scores is not None:
+            line += f"  ({', '.join(f'{score:.1f}' for score in scores)})"
+        self._print(line)
+
+    def finish(self):
+        """Print the row of all recordings, if there are several."""
+        if len(self.rows) > 1:
+            durations, seconds, means = zip(*self.rows, strict=True)
+            mean = None if means[0] is None else _mean(np.array(means))
+            self._print(self._row("all", "", sum(durations), sum(seconds), mean))
+
+    def _row(self, name, n_mics, duration, seconds, mean):
+        line = (
+            f"{name!s:<{self.width}}  {n_mics:>4}  {duration:>12.1f}  {seconds:>8.2f}  "
+            f"{seconds / duration:>5.3f}"
+        )
+        return line if mean is None else f"{line}  {mean:>12.1f}"
+
+    def _print(self, line):
+        clear()
+        print(line, flush=True)
+
+
+def _mean(scores):
+    """Mean of the scores that are defined: that of a silent reference is nan."""
+    scores = scores[~np.isnan(scores)]
+    return scores.mean() if len(scores) else np.nan

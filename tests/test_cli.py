@@ -1,0 +1,382 @@
+"""The command."""
+
+# License: BSD-3-Clause
+
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from skbss.cli import main, make_parser
+from skbss.commands.separate import build_pipeline, default_n_fft, read_params
+from skbss.datasets import load_cocktail_party, make_convolutive_mixture
+from skbss.io import read_audio, write_audio
+from skbss.metrics import si_sdr_improvement
+
+FAST = ["--method", "auxiva", "--set", "auxiva.max_iter=3", "--set", "stft.n_fft=512"]
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """Write rec.wav (2 microphones, 0.5 s) and its sources to rec/."""
+    write_recording(tmp_path / "rec.wav", tmp_path / "rec")
+    return tmp_path / "rec.wav"
+
+
+def write_recording(path, folder=None, n=2, rate=8000, subtype="PCM_16", seed=0):
+    x, _, images = make_convolutive_mixture(
+        4000, n, sample_rate=rate, return_images=True, random_state=seed
+    )
+    path.parent.mkdir(exist_ok=True)
+    write_audio(path, x, rate, subtype=subtype)
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+        for k, image in enumerate(images):
+            write_audio(folder / f"source_{k}{path.suffix}", image, rate)
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def fails(capsys, arguments):
+    """Run the command, expect status 2 and one line on stderr, and return the line."""
+    assert main(["separate", *map(str, arguments)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("skbss separate: ")
+    assert captured.err.count("\n") == 1
+    return captured.err
+
+
+def test_demo(tmp_path, capsys):
+    assert main(["separate", "--demo"]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    row = next(line for line in out.splitlines() if line.startswith("demo"))
+    assert float(row.split()[5]) >= 10
+    outputs = ["cocktail_party_source0.wav", "cocktail_party_source1.wav"]
+    assert files_in(tmp_path / "demo") == [
+        "cocktail_party",
+        "cocktail_party.wav",
+        *outputs,
+    ]
+    data = load_cocktail_party()
+    y = []
+    for name in outputs:
+        source, info = read_audio(tmp_path / "demo" / name)
+        assert (info.sample_rate, info.subtype) == (16000, "PCM_16")
+        y.append(source[:, 0])
+    y = np.stack(y, axis=1)
+    assert (si_sdr_improvement(data.references, y, data.mixture) > 10).all()
+    # Projected back, the sources sum to the microphone: two roundings to 16 bits.
+    np.testing.assert_allclose(y.sum(axis=1), data.mixture[:, 0], atol=2.0**-14)
+    # What --demo wrote can be separated again like any recording, to the same bits.
+    folder = tmp_path / "demo"
+    arguments = [folder / "cocktail_party.wav", "--reference-dir", folder]
+    assert main(["separate", *map(str, arguments), "-o", "again"]) == 0
+    for name in outputs:
+        assert (folder / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "rate", "n"),
+    [
+        ("a.wav", "PCM_16", 44100, 2),
+        ("a.wav", "PCM_24", 16000, 3),
+        ("a.wav", "FLOAT", 8000, 2),
+        ("a.flac", "PCM_24", 48000, 2),
+    ],
+)
+def test_outputs_are_like_inputs(tmp_path, name, subtype, rate, n):
+    path = tmp_path / name
+    write_recording(path, n=n, rate=rate, subtype=subtype)
+    assert main(["separate", name, "-o", "out/deep", "--ref-mic", "1", *FAST]) == 0
+    x, _ = read_audio(path)
+    total = 0
+    for k in range(n):
+        y, info = read_audio(tmp_path / "out/deep" / f"a_source{k}{path.suffix}")
+        assert (info.sample_rate, info.subtype) == (rate, subtype)
+        assert y.shape == (len(x), 1)
+        total = total + y[:, 0]
+    # Roundings of n sources to 16 bits at most.
+    np.testing.assert_allclose(total, x[:, 1], atol=n * 2.0**-16)
+
+
+def test_it_is_the_pipeline(tmp_path):
+    write_recording(tmp_path / "a.wav", subtype="DOUBLE")
+    assert main(["separate", "a.wav", "-o", ".", "--set", "ilrma.max_iter=5"]) == 0
+    x, info = read_audio(tmp_path / "a.wav")
+    pipeline = build_pipeline("ilrma", {"ilrma.max_iter": 5}, info.sample_rate)
+    expected = pipeline.fit_transform(x)
+    for k in range(2):
+        y, _ = read_audio(tmp_path / f"a_source{k}.wav")
+        np.testing.assert_array_equal(y[:, 0], expected[:, k])
+
+
+def test_parameters(tmp_path):
+    (tmp_path / "a.yaml").write_text(
+        "method: auxiva\nauxiva:\n  max_iter: 7\n  tol: 1e-4\nstft: {n_fft: 256}\n"
+    )
+    arguments = ["separate", "a.wav", "--config", "a.yaml", "--ref-mic", "1"]
+    arguments += ["--set", "auxiva.max_iter=8", "--set", "auxiva.max_iter=9"]
+    method, params = read_params(make_parser().parse_args(arguments))
+    assert method == "auxiva"
+    pipeline = build_pipeline(method, params, 16000)
+    assert pipeline["auxiva"].max_iter == 9
+    assert pipeline["auxiva"].tol == 1e-4
+    assert pipeline["stft"].n_fft == 256
+    assert pipeline["projectionback"].ref_mic == 1
+    override = make_parser().parse_args([*arguments, "--method", "ilrma"])
+    assert read_params(override)[0] == "ilrma"
+
+
+@pytest.mark.parametrize(
+    ("rate", "n_fft"),
+    [(8000, 2048), (16000, 4096), (22050, 4096), (44100, 8192), (96000, 32768)],
+)
+def test_default_n_fft(rate, n_fft):
+    assert default_n_fft(rate) == n_fft
+    assert build_pipeline("ilrma", {}, rate)["stft"].n_fft == n_fft
+
+
+@pytest.mark.parametrize(
+    ("recordings", "references"),
+    [
+        (["rec.wav"], "rec"),  # sources in the folder itself
+        (["rec.wav"], "."),  # in a folder of the recording's name
+        (["s0/mixture.flac", "s1/mixture.flac"], "."),  # beside each recording
+    ],
+)
+def test_scores(tmp_path, capsys, recordings, references):
+    write_recording(tmp_path / "rec.wav", tmp_path / "rec")
+    for seed in (0, 1):
+        folder = tmp_path / f"s{seed}"
+        write_recording(folder / "mixture.flac", folder, n=2 + seed, seed=seed)
+    arguments = [*recordings, "-o", "out", "--reference-dir", references]
+    assert main(["separate", *arguments, *FAST, "--ref-mic", "1"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1 : 1 + len(recordings)]
+    for name, row in zip(recordings, rows, strict=True):
+        path = tmp_path / name
+        x, _ = read_audio(path)
+        folder = path.parent if name.startswith("s") else tmp_path / "rec"
+        sources = sorted(folder.glob("source_*"))
+        reference = np.stack([read_audio(s)[0][:, 1] for s in sources], axis=1)
+        stem = f"{folder.name}_mixture" if name.startswith("s") else "rec"
+        outputs = sorted((tmp_path / "out").glob(f"{stem}_source*"))
+        y = np.stack([read_audio(o)[0][:, 0] for o in outputs], axis=1)
+        scores = si_sdr_improvement(reference, y, x, ref_mic=1)
+        printed = re.findall(r"-?\d+\.\d", row.split("(")[1])
+        # Printed to one decimal; the outputs were rounded to 16 bits, too.
+        np.testing.assert_allclose(np.array(printed, float), scores, atol=0.06)
+        assert float(row.split("(")[0].split()[-1]) == pytest.approx(
+            scores.mean(), abs=0.06
+        )
+
+
+def test_table_of_several(recording, tmp_path, capsys):
+    write_recording(tmp_path / "b.flac", n=3)
+    assert main(["separate", "rec.wav", "b.flac", "-o", "out", *FAST]) == 0
+    out, _ = capsys.readouterr()
+    heading, first, second, total, wrote = out.splitlines()
+    assert heading.split()[:2] == ["recording", "mics"]
+    assert "SI-SDRi" not in heading
+    assert first.split()[:3] == ["rec.wav", "2", "0.5"]
+    assert second.split()[:3] == ["b.flac", "3", "0.5"]
+    assert total.split()[:2] == ["all", "1.0"]
+    seconds, factor = map(float, total.split()[2:])
+    # Both are printed with three significant digits or two decimals.
+    assert seconds / 1.0 == pytest.approx(factor, abs=0.006)
+    assert wrote == "Wrote 5 files to out/"
+
+
+def test_namesakes_keep_apart(tmp_path):
+    for folder in ("a", "b"):
+        write_recording(tmp_path / folder / "x.wav")
+    assert main(["separate", "a/x.wav", "b/x.wav", "-o", "out", *FAST]) == 0
+    expected = [f"{folder}_x_source{k}.wav" for folder in "ab" for k in (0, 1)]
+    assert files_in(tmp_path / "out") == expected
+
+
+def test_outputs_that_would_overwrite_each_other(tmp_path, capsys):
+    write_recording(tmp_path / "x.wav")
+    write_recording(tmp_path / "x_source1.wav")
+    before = files_in(tmp_path)
+    assert "overwrite another" in fails(capsys, ["x.wav", "x.wav", "-o", "out"])
+    error = fails(capsys, ["x.wav", "x_source1.wav", "-o", "."])
+    assert "x_source1.wav would overwrite another" in error
+    assert files_in(tmp_path) == before
+
+
+def test_progress_if_asked(recording, capsys):
+    assert main(["separate", "rec.wav", "-o", "out", "-v", *FAST]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "checking rec.wav",
+        "[1/1] separating rec.wav: 0.5 s, 2 microphones",
+    ]
+
+
+def test_warnings_are_one_line(tmp_path, capsys):
+    # At full scale all the time: the parts of such a sum go beyond it somewhere.
+    loud = 0.99 * np.sign(np.random.default_rng(0).standard_normal((4000, 2)))
+    write_audio(tmp_path / "loud.wav", loud, 8000)
+    assert main(["separate", "loud.wav", "-o", "out", *FAST]) == 0
+    err = capsys.readouterr().err.splitlines()
+    pattern = r"skbss: warning: loud_source\d.wav: \d+ of 4000 samples are beyond full"
+    assert len(err) >= 1
+    assert all(re.match(pattern, line) for line in err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "ilmra"], "unknown method 'ilmra'. Did you mean 'ilrma'?"),
+        (["--set", "ilrma.nbasis=2"], "Did you mean 'ilrma.n_basis'?"),
+        (["--set", "n_basis=2"], "Did you mean 'ilrma.n_basis'?"),
+        (["--set", "auxiva.source=gauss"], "unknown parameter 'auxiva.source'"),
+        (["--set", "ilrma.n_basis"], "expected NAME=VALUE"),
+        (["--set", "ilrma.n_basis=0"], "'n_basis' parameter of ILRMA must be an int"),
+        (["--set", "ilrma.n_basis=two"], "'n_basis' parameter of ILRMA must be an int"),
+        (["--set", "ilrma=3"], "unknown parameter 'ilrma'"),
+        (["--set", "istft=3"], "unknown parameter 'istft'"),
+        (["--set", "stft.hop_length=9999"], "hop_length=9999, n_fft=2048"),
+        (["--set", "stft.window=foo"], "window='foo'"),
+        (["--set", "stft.n_fft=100000000000000"], "Unable to allocate"),
+        (["--config", "missing.yaml"], "Cannot read missing.yaml: No such file"),
+        (["--config", "rec.wav"], "Cannot read rec.wav as YAML"),
+        (["--ref-mic", "2"], "ref_mic=2, but rec.wav has 2 microphones (0 to 1)."),
+        (["--ref-mic", "-1"], "'ref_mic' parameter of ProjectionBack must be"),
+        (["--demo"], "--demo, which takes no recordings"),
+        (["--reference-dir", "missing"], "no source*.wav or source*.flac in missing"),
+    ],
+)
+def test_bad_arguments(recording, tmp_path, capsys, arguments, message):
+    before = files_in(tmp_path)
+    assert message in fails(capsys, ["rec.wav", "-o", "out", *arguments])
+    assert files_in(tmp_path) == before
+
+
+def test_window_is_checked_at_the_rate_of_the_recording(tmp_path, capsys):
+    # At 16 kHz, windows of 256 ms have 4096 samples, which are too few for this hop.
+    write_recording(tmp_path / "a.wav", rate=48000)
+    hop = ["--set", "stft.hop_length=6000"]
+    fast = ["--method", "auxiva", "--set", "auxiva.max_iter=3"]
+    assert main(["separate", "a.wav", "-o", "out", *hop, *fast]) == 0
+
+
+def test_missing_arguments(recording, capsys):
+    assert "no recordings. Try --demo." in fails(capsys, ["-o", "out"])
+    assert "no output folder, expected -o OUT." in fails(capsys, ["rec.wav"])
+
+
+def _nan(path):
+    x = np.zeros((99, 2))
+    x[3] = np.nan
+    sf.write(path, x, 8000, "FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "Cannot read bad.wav: no such file or directory."),
+        (lambda path: path.write_bytes(b""), "Cannot read bad.wav: the file is empty."),
+        (lambda path: path.write_text("hello"), "Cannot read bad.wav as audio"),
+        (lambda path: path.mkdir(), "Cannot read bad.wav: is a directory."),
+        (_nan, "bad.wav: got 2 NaN or infinite samples, the first at 0.000 s"),
+        (
+            lambda path: sf.write(path, np.zeros((0, 2)), 8000),
+            "Cannot read bad.wav: it has no samples.",
+        ),
+        (
+            lambda path: sf.write(path, np.zeros(99), 8000),
+            "Got bad.wav with 1 channel, expected at least 2",
+        ),
+    ],
+)
+def test_bad_recordings_are_found_before_any_work(
+    recording, tmp_path, capsys, make, message
+):
+    make(tmp_path / "bad.wav")
+    assert message in fails(capsys, ["rec.wav", "bad.wav", "-o", "out"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "rate", "message"),
+    [
+        ("source_0.wav", (3999, 2), 8000, "3999 samples, but rec.wav has 4000."),
+        ("source_0.wav", (4000, 2), 8001, "at 8001 Hz, but rec.wav is at 8000 Hz."),
+        ("source_0.wav", (4000, 3), 8000, "of 3 channels, expected 1 or, like"),
+        ("source_2.wav", (4000, 2), 8000, "Got 3 references of rec.wav, but its 2"),
+    ],
+)
+def test_bad_references(recording, tmp_path, capsys, name, shape, rate, message):
+    write_audio(tmp_path / "rec" / name, np.ones(shape), rate)
+    arguments = ["rec.wav", "-o", "out", "--reference-dir", "rec"]
+    assert message in fails(capsys, arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_channel_references(recording, tmp_path, capsys):
+    for path in (tmp_path / "rec").iterdir():
+        write_audio(path, read_audio(path)[0][:, 1], 8000)
+    arguments = ["rec.wav", "-o", "out", "--reference-dir", "rec", "--ref-mic", "1"]
+    assert main(["separate", *arguments, *FAST]) == 0
+    assert "SI-SDRi" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("out", ["file", "file/out", "/proc/out"])
+def test_unwritable_folder(recording, tmp_path, capsys, out):
+    (tmp_path / "file").write_text("not a folder")
+    error = fails(capsys, ["rec.wav", "-o", out, *FAST])
+    assert f"Cannot write to folder {out}" in error
+    assert (tmp_path / "file").read_text() == "not a folder"
+
+
+def test_earlier_results_stay(recording, tmp_path, capsys):
+    write_recording(tmp_path / "three.wav", n=3)
+    identity = "[[1, 0], [0, 1]]"  # fits two microphones only
+    arguments = ["--method", "auxiva", "--set", "stft.n_fft=2", "--set"]
+    arguments += [f"auxiva.init=[{identity}, {identity}]"]
+    names = ["rec.wav", "three.wav"]
+    assert main(["separate", *names, "-o", "out", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("skbss separate: Cannot separate three.wav: Got init")
+    assert err.count("\n") == 1
+    assert "rec.wav" in out
+    assert files_in(tmp_path / "out") == ["rec_source0.wav", "rec_source1.wav"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["seperate"], ["separate", "--metod", "x"]])
+def test_argparse_errors_have_the_same_status(capsys, arguments):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_module_is_the_command():
+    command = [sys.executable, "-m", "skbss", "separate", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("usage: skbss separate")
+
+
+def test_interrupt(tmp_path):
+    write_recording(tmp_path / "a.wav", n=4)
+    command = [sys.executable, "-m", "skbss", "separate", "a.wav", "-o", "out", "-v"]
+    command += ["--set", "ilrma.max_iter=1000000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline() == "checking a.wav\n"
+        assert process.stderr.readline().startswith("[1/1] separating")
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.read() == "skbss: interrupted\n"
+        assert process.wait() == 130
+    assert files_in(tmp_path / "out") == []
