@@ -148,6 +148,17 @@ def test_least_squares_of_matrices_per_frame():
     assert_allclose(scaled.data, expected, rtol=0, atol=tolerance(X.dtype))
 
 
+def test_least_squares_of_tiny_sources():
+    X = cnormal(T, F, dtype=np.complex64)
+    # Squares of these numbers underflow in single precision, and that is no silence
+    tiny = (1e-25 * X).astype(np.complex64)
+    Y = projection_back_lstsq(tiny[..., None], X)
+    assert_allclose(Y[..., 0], X, rtol=1e-5)  # single precision
+    # Squares of these underflow in double precision
+    Y = projection_back_lstsq(1e-160 * cnormal(T, F, 2), X)
+    assert_array_equal(Y, 0)
+
+
 def test_fewer_sources_than_microphones():
     mixing, S = cnormal(F, M, 2, seed=1), cnormal(T, F, 2)
     X = demix(S, mixing)

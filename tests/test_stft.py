@@ -227,6 +227,10 @@ def test_channels_must_match_fit():
     istft = ISTFT().fit(stft.transform(signal()))
     with pytest.raises(ValueError, match="X has 3 features, but ISTFT is expecting 2"):
         istft.transform(STFT(64).transform(signal(n_channels=3)))
+    for estimator in (stft, make_pipeline(stft, istft)):  # while fit starts anew
+        estimator.fit(signal(n_channels=3))
+        assert estimator.n_features_in_ == 3
+    assert istft.n_features_in_ == 3
 
 
 def test_warns_of_transposed_signal():

@@ -367,16 +367,17 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
             If its data or mixing matrices are missing or not finite, or it has no such
             microphone.
         """
-        Y = self._check_record(X)
+        Y = self._check_record(X, reset=False)
         gains = A = X.mixing[:, :, self.ref_mic]
         if self.method == "least_squares":
             A = np.broadcast_to(A, Y.shape)
-            gains = lstsq_gains(Y, lambda block: (A[block] * Y[block]).sum(axis=2))
-            gains = gains[None]
+            gains = lstsq_gains(
+                Y, lambda block: np.einsum("tfk,tfk->tf", A[block], Y[block])
+            )[None]
         return replace(X, data=scale(Y, gains), mixing=rescale_mixing(X.mixing, gains))
 
-    def _check_record(self, X):
-        data = super()._check_record(X)
+    def _check_record(self, X, *, reset):
+        data = super()._check_record(X, reset=reset)
         if X.mixing is None:
             raise ValueError(
                 "ProjectionBack needs the mixing matrices of a separator. Got a "

@@ -178,11 +178,11 @@ class RecordInputMixin:
         TypeError
             If `X` isn't a Spectrogram.
         """
-        self._check_record(X)
-        self.n_features_in_ = X.shape[2]
+        self._check_record(X, reset=True)
         return self
 
-    def _check_record(self, X):
+    def _check_record(self, X, *, reset):
+        """Return the data of a record, checked, also against what was fitted."""
         name = type(self).__name__
         if not isinstance(X, Spectrogram):
             shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
@@ -194,6 +194,8 @@ class RecordInputMixin:
                 "return dataclasses.replace(spectrogram, data=...)."
             )
         data = check_spectrogram(X, name)
+        if reset:
+            self.n_features_in_ = X.shape[2]
         n_features = getattr(self, "n_features_in_", X.shape[2])
         if X.shape[2] != n_features:
             raise ValueError(
@@ -459,7 +461,7 @@ class ISTFT(RecordInputMixin, TransformerMixin, BaseEstimator):
         ValueError
             If its data are not finite, or frames or frequencies are missing.
         """
-        data = self._check_record(X)
+        data = self._check_record(X, reset=False)
         n_fft, hop_length = X.stft_params["n_fft"], X.stft_params["hop_length"]
         window = X.stft_params["window"]
         sft = short_time_fft(n_fft, hop_length, window, dtype=data.real.dtype)
