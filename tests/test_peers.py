@@ -9,6 +9,8 @@ here, from the same mixture and the same start. "The reference" is tests/referen
 import numpy as np
 import pytest
 
+from skbss.datasets import load_cocktail_party
+from skbss.transforms import STFT
 from tests import peers
 from tests.reference import (
     auxiva,
@@ -81,7 +83,7 @@ def test_auxiva_agrees(peer, spatial, source, n_mics, ours):
 @pytest.mark.parametrize("n_mics", N_MICS)
 @pytest.mark.parametrize("spatial", SPATIAL)
 @pytest.mark.parametrize("update", ["mm", "me"])
-@pytest.mark.parametrize("ours", [reference_ilrma])
+@pytest.mark.parametrize("ours", [reference_ilrma, peers.skbss_ilrma])
 def test_ilrma_agrees_with_ssspy(ours, update, spatial, n_mics):
     X = make_mixture(n_mics, n_mics)
     start = make_factors(0, X, n_basis=3)
@@ -92,7 +94,7 @@ def test_ilrma_agrees_with_ssspy(ours, update, spatial, n_mics):
 
 
 @pytest.mark.parametrize("n_mics", N_MICS)
-@pytest.mark.parametrize("ours", [reference_ilrma])
+@pytest.mark.parametrize("ours", [reference_ilrma, peers.skbss_ilrma])
 def test_ilrma_agrees_with_oobss(ours, n_mics):
     """oobss has the faster of the two updates ("me") and does not normalize."""
     X = make_mixture(n_mics, n_mics)
@@ -116,6 +118,31 @@ def test_ilrma_agrees_with_pyroomacoustics_step_by_step(n_mics):
         W, B, C, _ = ilrma(X, 1, B, C, W=W)
         W_peer = peers.least_squares_demixing(Y, X)
         assert relative_error(unit_power(W_peer, X), W) < RTOL
+
+
+@pytest.fixture(scope="module")
+def recording():
+    """Spectrogram of the bundled recording, of unit power as skbss makes it inside."""
+    X = np.asarray(STFT(n_fft=2048).fit_transform(load_cocktail_party().mixture))
+    return X / np.sqrt(np.mean(abs(X) ** 2))
+
+
+@pytest.mark.parametrize(("peer", "spatial"), AUXIVA_PEERS)
+def test_auxiva_agrees_on_a_recording(peer, spatial, recording):
+    """Low bins of close microphones have condition numbers of up to 3e4."""
+    W = peers.skbss_auxiva(recording, 10, "gauss", spatial)
+    assert relative_error(W, peer(recording, 10, "gauss", spatial)) < RTOL
+
+
+@pytest.mark.parametrize(
+    ("peer", "update"),
+    [(peers.oobss_ilrma, "me"), (peers.ssspy_ilrma, "mm"), (peers.ssspy_ilrma, "me")],
+)
+def test_ilrma_agrees_on_a_recording(peer, update, recording):
+    start = make_factors(0, recording, n_basis=4)
+    W = peers.skbss_ilrma(recording, 10, *start, update)
+    W_peer = peer(recording, 10, *start, update)
+    assert relative_error(W, unit_power(W_peer, recording)) < RTOL
 
 
 def test_objective_agrees():
