@@ -6,7 +6,7 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
@@ -39,13 +39,13 @@ def check_spectrogram(X, name):
     X = np.asarray(X)
     if X.ndim != 3:
         raise ValueError(
-            f"{name} separates spectrograms of shape (n_frames, n_freqs, n_mics). Got "
+            f"{name} needs a spectrogram of shape (n_frames, n_freqs, n_mics). Got "
             f"an array of {X.ndim} dimension(s) and shape {X.shape}: time signals go "
             "through STFT first. Reshape your data if it is a single channel."
         )
     if not np.iscomplexobj(X):
         raise ValueError(
-            f"{name} separates complex spectrograms. Got {X.dtype} data: magnitudes "
+            f"{name} needs a complex spectrogram. Got {X.dtype} data: magnitudes "
             "lack the phase differences between microphones."
         )
     if 0 in X.shape:
@@ -67,7 +67,113 @@ def check_spectrogram(X, name):
     return X
 
 
-class BaseSeparator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
+    """Mixin for transformers that return a spectrogram, which is no table.
+
+    ``set_output`` is accepted, so that it reaches the steps of a pipeline that can
+    follow it, and both it and ``sklearn.set_config(transform_output=...)`` leave
+    spectrograms as they are.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
+
+    def set_output(self, *, transform=None):
+        """Do nothing, as a spectrogram is no table.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, default=None
+            Ignored. `ISTFT` returns tables.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator.
+        """
+        return self
+
+
+class SourceNamesMixin:
+    """Mixin for transformers whose outputs are sources, `n_features_in_` in number."""
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output channels.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of shape (n_channels,)
+            ``source0``, ``source1``, ...
+        """
+        check_is_fitted(self, "n_features_in_")
+        names = [f"source{k}" for k in range(self.n_features_in_)]
+        return np.array(names, dtype=object)
+
+
+class RecordInputMixin(SourceNamesMixin):
+    """Mixin for stateless transformers that need the record of the steps before."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Check the parameters and the record; nothing else is learned.
+
+        Parameters
+        ----------
+        X : Spectrogram
+            As for `transform`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator instance
+            The estimator.
+
+        Raises
+        ------
+        TypeError
+            If `X` isn't a Spectrogram.
+        """
+        self._check_record(X, reset=True)
+        return self
+
+    def _check_record(self, X, *, reset):
+        """Return the data of a record, checked, also against what was fitted."""
+        name = type(self).__name__
+        if not isinstance(X, Spectrogram):
+            shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
+            raise TypeError(
+                f"{name} needs the Spectrogram that STFT and the separators return, "
+                "with the transform's parameters and the mixing matrices. Got "
+                f"{type(X).__name__}{shape}: np.asarray, indexing, arithmetic or a "
+                "step like FunctionTransformer drop them. Work on spectrogram.data and "
+                "return dataclasses.replace(spectrogram, data=...)."
+            )
+        data = check_spectrogram(X, name)
+        if reset:
+            self.n_features_in_ = X.shape[2]
+        n_features = getattr(self, "n_features_in_", X.shape[2])
+        if X.shape[2] != n_features:
+            raise ValueError(
+                f"X has {X.shape[2]} features, but {name} is expecting {n_features} "
+                "features as input (the channels)."
+            )
+        return data
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.requires_fit = False
+        return tags
+
+
+class BaseSeparator(SourceNamesMixin, SpectrogramOutputMixin, BaseEstimator):
     """Base of the separators that demix with one matrix per frequency bin."""
 
     def _check_X(self, X, *, reset):
@@ -140,21 +246,6 @@ class BaseSeparator(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None)
         self.mixing_ = np.ascontiguousarray(matmul(Z_inv, inv(W)).transpose(2, 0, 1))
         self.objective_ = np.array(objectives) - 2 * n_frames * log_abs_det(Z).sum()
         self.n_iter_ = len(objectives)
-
-    def set_output(self, *, transform=None):
-        """Do nothing: a spectrogram is no table. `ISTFT` returns tables.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            Ignored, so that ``Pipeline.set_output`` reaches the steps that can.
-
-        Returns
-        -------
-        self : estimator instance
-            The estimator.
-        """
-        return self
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -10,8 +10,12 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skbss.base import check_spectrogram
-from skbss.transforms.stft import RecordInputMixin, SpectrogramOutputMixin, blocks
+from skbss.base import (
+    RecordInputMixin,
+    SpectrogramOutputMixin,
+    check_spectrogram,
+)
+from skbss.transforms.stft import blocks
 
 
 def check_ref_mic(ref_mic, n_mics):

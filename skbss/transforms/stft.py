@@ -17,9 +17,9 @@ from sklearn.base import (
 )
 from sklearn.utils import check_array, gen_batches
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from skbss.base import check_spectrogram
+from skbss.base import RecordInputMixin, SpectrogramOutputMixin
 from skbss.spectrogram import Spectrogram
 
 # Frames are transformed in blocks of this size, which stay in the cache.
@@ -125,108 +125,6 @@ def synthesize(X, sft, n_samples):
         for start, frame in enumerate(frames, block.start):
             x[start * hop : start * hop + n_fft] += frame
     return x[-sft.k_min : n_samples - sft.k_min]
-
-
-class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
-    """Mixin for transformers that return a spectrogram, which is no table.
-
-    ``set_output`` is accepted, so that it reaches the steps of a pipeline that can
-    follow it, and both it and ``sklearn.set_config(transform_output=...)`` leave
-    spectrograms as they are.
-    """
-
-    def __init_subclass__(cls, **kwargs):
-        super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
-
-    def set_output(self, *, transform=None):
-        """Do nothing, as a spectrogram is no table.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, default=None
-            Ignored. `ISTFT` returns tables.
-
-        Returns
-        -------
-        self : estimator instance
-            The estimator.
-        """
-        return self
-
-
-class RecordInputMixin:
-    """Mixin for stateless transformers that need the record of the steps before."""
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Check the parameters and the record; nothing else is learned.
-
-        Parameters
-        ----------
-        X : Spectrogram
-            As for `transform`.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : estimator instance
-            The estimator.
-
-        Raises
-        ------
-        TypeError
-            If `X` isn't a Spectrogram.
-        """
-        self._check_record(X, reset=True)
-        return self
-
-    def _check_record(self, X, *, reset):
-        """Return the data of a record, checked, also against what was fitted."""
-        name = type(self).__name__
-        if not isinstance(X, Spectrogram):
-            shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
-            raise TypeError(
-                f"{name} needs the Spectrogram that STFT and the separators return, "
-                "with the transform's parameters and the mixing matrices. Got "
-                f"{type(X).__name__}{shape}: np.asarray, indexing, arithmetic or a "
-                "step like FunctionTransformer drop them. Work on spectrogram.data and "
-                "return dataclasses.replace(spectrogram, data=...)."
-            )
-        data = check_spectrogram(X, name)
-        if reset:
-            self.n_features_in_ = X.shape[2]
-        n_features = getattr(self, "n_features_in_", X.shape[2])
-        if X.shape[2] != n_features:
-            raise ValueError(
-                f"X has {X.shape[2]} features, but {name} is expecting {n_features} "
-                "features as input (the channels)."
-            )
-        return data
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the output channels.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        names : ndarray of shape (n_channels,)
-            ``source0``, ``source1``, ...
-        """
-        check_is_fitted(self, "n_features_in_")
-        names = [f"source{k}" for k in range(self.n_features_in_)]
-        return np.array(names, dtype=object)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.requires_fit = False
-        return tags
 
 
 class STFT(OneToOneFeatureMixin, SpectrogramOutputMixin, BaseEstimator):
