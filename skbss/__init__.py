@@ -5,7 +5,7 @@
 from importlib.metadata import version
 
 from skbss.compose import EachRecording
-from skbss.separators import ILRMA, AuxIVA
+from skbss.separators import ILRMA, AuxIVA, BlockBatch
 from skbss.spectrogram import Spectrogram
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
@@ -16,6 +16,7 @@ __all__ = [
     "ISTFT",
     "STFT",
     "AuxIVA",
+    "BlockBatch",
     "EachRecording",
     "ProjectionBack",
     "Spectrogram",

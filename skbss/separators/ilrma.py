@@ -292,9 +292,9 @@ class ILRMA(BaseSeparator):
         basis = rng.uniform(0.1, 1, (n_sources, n_freqs, self.n_basis))
         activations = rng.uniform(0.1, 1, (n_sources, self.n_basis, n_frames))
         if self._is_warm():
-            if self.basis_.shape == basis.shape:
+            if np.shape(getattr(self, "basis_", None)) == basis.shape:
                 basis = self.basis_ / scale**2
-            if self.activations_.shape == activations.shape:
+            if np.shape(getattr(self, "activations_", None)) == activations.shape:
                 activations = self.activations_
         return LowRankVariances(
             basis, activations, {"mm": 0.5, "me": 1.0}[self.update], X.real.dtype

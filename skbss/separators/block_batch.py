@@ -1,0 +1,217 @@
+"""Block-batch separation: a batch separator on successive blocks of frames."""
+
+# License: BSD-3-Clause
+
+from dataclasses import replace
+from numbers import Integral
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.base import _fit_context, clone
+from sklearn.utils._param_validation import HasMethods, Interval
+
+from skbss.base import BaseSeparator
+from skbss.spectrogram import Spectrogram
+
+
+def align(previous, current, X):
+    """Order of the current outputs in which they continue the previous ones.
+
+    Parameters
+    ----------
+    previous, current : ndarray of shape (n_freqs, n_sources, n_mics)
+        Demixing matrices of two blocks.
+    X : ndarray of shape (n_frames, n_freqs, n_mics)
+        Frames that both are applied to.
+
+    Returns
+    -------
+    order : ndarray of shape (n_sources,)
+        ``current[:, order]`` continues `previous`.
+    """
+    # Correlations of the outputs, from the covariance of the microphones alone.
+    C = np.einsum("tfm,tfn->fmn", X, X.conj(), optimize=True)
+    cross = previous @ C @ current.conj().transpose(0, 2, 1)
+    powers = [
+        np.einsum("fkm,fmn,fkn->fk", W, C, W.conj(), optimize=True).real
+        for W in (previous, current)
+    ]
+    floor = np.finfo(C.real.dtype).tiny
+    norm = np.sqrt(powers[0][:, :, None] * powers[1][:, None, :])
+    # Every bin votes by its power, as loud bins matter most to the ear.
+    weight = np.einsum("fmm->f", C).real
+    similarity = np.einsum("f,fkl->kl", weight, abs(cross) / np.maximum(norm, floor))
+    return linear_sum_assignment(similarity, maximize=True)[1]
+
+
+def continue_sources(previous, estimator, X):
+    """Demixing and mixing matrices in the order and on the scale of the block before.
+
+    Every column of the mixing matrices gets unit norm and the phase nearest to the one
+    before, so that matrices of two blocks can be interpolated.
+
+    Parameters
+    ----------
+    previous : tuple of two ndarrays, or None
+        What was returned for the block before.
+    estimator : estimator
+        Fitted to the block.
+    X : ndarray of shape (n_frames, n_freqs, n_mics)
+        The block.
+
+    Returns
+    -------
+    W : ndarray of shape (n_freqs, n_sources, n_mics)
+        Demixing matrices.
+    A : ndarray of shape (n_freqs, n_mics, n_sources)
+        Mixing matrices.
+    """
+    W, A = estimator.demixing_, estimator.mixing_
+    gain = np.linalg.norm(A, axis=1).astype(complex)
+    if previous is not None:
+        order = align(previous[0], W, X)
+        W, A, gain = W[:, order], A[:, :, order], gain[:, order]
+        inner = (previous[1].conj() * A).sum(1)
+        size = abs(inner)
+        gain *= np.where(size > 0, inner / np.where(size > 0, size, 1), 1)
+    return W * gain[:, :, None], A / gain[:, None, :]
+
+
+class BlockBatch(BaseSeparator):
+    """Separate long recordings block by block with a batch separator.
+
+    Speakers move and rooms change, while a batch separator assumes that one demixing
+    matrix per frequency holds throughout. Here it only has to hold for a block. Every
+    block starts from the demixing matrices of the one before, its outputs are put into
+    the order of the ones before, and where blocks overlap, the demixing matrices pass
+    gradually from one to the next.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The batch separator, `AuxIVA` or `ILRMA`. It is cloned for use.
+    block_size : int, default=200
+        Length of a block in frames: 12.8 s at a hop of 64 ms. Longer blocks are
+        separated better as long as nothing moves.
+    overlap : int, default=50
+        Frames that two successive blocks share, at most half of `block_size`.
+
+    Attributes
+    ----------
+    demixing_ : ndarray of shape (n_freqs, n_sources, n_mics)
+        Demixing matrices of the last block.
+    mixing_ : ndarray of shape (n_freqs, n_mics, n_sources)
+        Their inverses.
+    n_blocks_ : int
+        Number of blocks.
+    n_features_in_ : int
+        Number of microphones.
+
+    See Also
+    --------
+    AuxIVA, ILRMA : The batch separators.
+
+    Notes
+    -----
+    `fit_transform` separates every block with its own matrices, `transform` applies
+    those of the last block, to audio that follows.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skbss import ISTFT, STFT, AuxIVA, BlockBatch, ProjectionBack
+    >>> from skbss.datasets import make_convolutive_mixture
+    >>> x, _ = make_convolutive_mixture(80000, random_state=0)
+    >>> separator = BlockBatch(AuxIVA(max_iter=20), block_size=100, overlap=20)
+    >>> pipe = make_pipeline(STFT(n_fft=1024), separator, ProjectionBack(), ISTFT())
+    >>> pipe.fit_transform(x).shape
+    (80000, 2)
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": [HasMethods(["fit", "transform"])],
+        "block_size": [Interval(Integral, 1, None, closed="left")],
+        "overlap": [Interval(Integral, 0, None, closed="left")],
+    }
+
+    def __init__(self, estimator, *, block_size=200, overlap=50):
+        self.estimator = estimator
+        self.block_size = block_size
+        self.overlap = overlap
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y=None):
+        """Separate block by block and keep the demixing matrices of the last one.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            Complex spectrogram of the recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : BlockBatch
+            The fitted separator.
+        """
+        for _ in self._blocks(self._check_X(X, reset=True)):
+            pass
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_transform(self, X, y=None):
+        """Separate block by block.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            Complex spectrogram of the recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
+            The separated sources. A record carries a mixing matrix for each frame.
+        """
+        data = self._check_X(X, reset=True)
+        T, F, M = data.shape
+        Y = np.empty_like(data)
+        mixing = np.empty((T, F, M, M), data.dtype)
+        for frames, W in self._blocks(data):
+            Y[frames] = (W @ data[frames, :, :, None])[..., 0]
+            mixing[frames] = np.linalg.inv(W)
+        if isinstance(X, Spectrogram):
+            return replace(X, data=Y, mixing=mixing)
+        return Y
+
+    def _blocks(self, X):
+        """Yield slices of frames and demixing matrices, one for all or one for each."""
+        if self.overlap > self.block_size // 2:
+            raise ValueError(
+                f"Got overlap={self.overlap}, expected at most half of "
+                f"block_size={self.block_size}."
+            )
+        hop = self.block_size - self.overlap
+        # The last block takes what would be too short for a block of its own.
+        starts = range(0, max(len(X) - self.block_size, 0) + 1, hop)
+        fade = np.arange(1, self.overlap + 1) / (self.overlap + 1)
+        fade = fade[:, None, None, None]
+        estimator = clone(self.estimator).set_params(warm_start=True)
+        previous = None
+        for start in starts:
+            last = start == starts[-1]
+            block = X[start:] if last else X[start : start + self.block_size]
+            # Activations belong to the frames of the block before.
+            vars(estimator).pop("activations_", None)
+            estimator.fit(block)
+            W, A = continue_sources(previous, estimator, block)
+            faded = start
+            if previous is not None:
+                faded += self.overlap
+                yield slice(start, faded), (1 - fade) * previous[0] + fade * W
+            yield slice(faded, len(X) if last else start + hop), W[None]
+            previous = W, A
+        self.demixing_, self.mixing_ = previous
+        self.n_blocks_ = len(starts)
