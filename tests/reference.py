@@ -18,7 +18,8 @@ def make_mixture(random_state, n_mics, n_frames=120, n_freqs=33):
     """Draw sources whose power moves in time and frequency, and mix them bin by bin.
 
     The mixing matrices are unitary up to a gain of 0.5 to 2 in each direction, so
-    that rounding is not magnified, and every frame has some power.
+    that rounding is not magnified, and every frame has some power. With much fewer
+    frames or bins the likelihood, which has no floor here, may be led to infinity.
     """
     rng = np.random.default_rng(random_state)
     shape = (n_frames, n_freqs, n_mics)

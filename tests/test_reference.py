@@ -59,7 +59,7 @@ def test_sweeps_converge_to_a_stationary_point(spatial, n_mics):
     G = complex_normal(rng, (n_mics, n_mics, 3 * n_mics))
     V = G @ G.conj().swapaxes(1, 2)
     W = np.eye(n_mics, dtype=complex)
-    for _ in range(300):
+    for _ in range(150):
         sweep(W, V, spatial)
     for k in range(n_mics):
         # 1e-10 leaves two digits for the condition of V, which is about 1e2.
