@@ -12,7 +12,6 @@ real matrix products with the same matrix, the features of ``x_t x_t^H``.
 
 # License: BSD-3-Clause
 
-from functools import partial
 from itertools import chain, combinations
 
 import numpy as np
@@ -135,29 +134,46 @@ def solve_hpd(V, b):
     return np.array(x)
 
 
-def _adjugate(W):
-    """Adjugate and determinant of 2 x 2 or 3 x 3 matrices, by cofactors."""
-    if len(W) == 2:
-        (a, b), (c, d) = W
-        return np.array([[d, -b], [-c, a]]), a * d - b * c
-    cross = partial(np.cross, axis=0)
-    columns = [cross(W[1], W[2]), cross(W[2], W[0]), cross(W[0], W[1])]
-    return np.stack(columns, axis=1), (W[0] * columns[0]).sum(0)
+def _orthogonal(*rows):
+    """Generalized cross product: orthogonal, without conjugation, to M - 1 rows."""
+    if len(rows) == 1:
+        ((a, b),) = rows
+        return np.array([b, -a])
+    if len(rows) == 2:
+        return np.cross(*rows, axis=0)
+    outer = rows[1][:, None] * rows[2]
+    i, j = _DUAL_OF_PAIR
+    minors = outer[i, j] - outer[j, i]
+    return (minors * rows[0]).sum(1)
+
+
+# The 2 x 2 minors of two vectors in four dimensions, as the antisymmetric matrix that
+# maps a third vector to what is orthogonal to all three. The diagonal is [i, i]: zero.
+_DUAL_OF_PAIR = np.array(
+    [
+        [[0, 2, 3, 1], [3, 1, 0, 2], [1, 3, 2, 0], [2, 0, 1, 3]],
+        [[0, 3, 1, 2], [2, 1, 3, 0], [3, 0, 2, 1], [1, 2, 0, 3]],
+    ]
+)
 
 
 def inv(W):
     """Invert matrices of shape (M, M, n_bins)."""
-    if len(W) in (2, 3):
-        adjugate, det = _adjugate(W)
-        return adjugate / det
-    return np.linalg.inv(W.transpose(2, 0, 1)).transpose(1, 2, 0)
+    M = len(W)
+    if not 2 <= M <= 4:
+        return np.linalg.inv(W.transpose(2, 0, 1)).transpose(1, 2, 0)
+    A = np.empty_like(W)
+    for k in range(M):
+        column = _orthogonal(*np.delete(W, k, axis=0))
+        A[:, k] = column / (W[k] * column).sum(0)
+    return A
 
 
 def log_abs_det(W):
     """Logarithm of the absolute determinants of matrices of shape (M, M, n_bins)."""
-    if len(W) in (2, 3):
-        return np.log(np.abs(_adjugate(W)[1]))
-    return np.linalg.slogdet(W.transpose(2, 0, 1)).logabsdet
+    if not 2 <= len(W) <= 4:
+        return np.linalg.slogdet(W.transpose(2, 0, 1)).logabsdet
+    return np.log(np.abs((W[0] * _orthogonal(*W[1:])).sum(0)))
 
 
 def matmul(A, B):
@@ -204,30 +220,34 @@ def eigh_pencil_2x2(U, V):
     return v
 
 
-def whitening(C):
+def whitening(C, loading):
     """Matrices Z with Z C Zᴴ = I up to a small relative loading.
 
     Separation is equivariant under an invertible transform of the microphones, so this
     is no part of any model: it only takes level, coloring and ill-conditioning (low
-    bins of a small array) out of the arithmetic. Dead and duplicate channels leave a
-    finite matrix, silent bins get the identity.
+    bins of a small array) out of the arithmetic. Dead and duplicate microphones leave
+    a finite matrix.
 
     Parameters
     ----------
     C : ndarray of shape (M, M, n_bins)
         Hermitian positive semidefinite covariances.
+    loading : float
+        Power of white noise to load the covariances with, relative to that of each
+        microphone. More than the rounding errors of `C`.
 
     Returns
     -------
     Z, Z_inv : ndarray of shape (M, M, n_bins)
         Lower triangular whitening matrices and their inverses.
+    power : ndarray of shape (M, n_bins)
+        Power of each microphone, 1 where it is dead.
     """
     M = len(C)
-    C = C.transpose(2, 0, 1).astype(complex)
-    level = np.trace(C, axis1=1, axis2=2).real / M
-    silent = ~(level > 0)
-    C = C / np.where(silent, 1, level)[:, None, None]
-    C[silent] = np.eye(M)
-    C += 1e-12 * np.eye(M)
-    Z_inv = np.linalg.cholesky(C) * np.where(silent, 1, np.sqrt(level))[:, None, None]
-    return np.linalg.inv(Z_inv).transpose(1, 2, 0), Z_inv.transpose(1, 2, 0)
+    power = C[np.arange(M), np.arange(M)].real
+    power[power == 0] = 1
+    gain = np.sqrt(power)
+    correlation = (C / (gain[:, None] * gain)).transpose(2, 0, 1)
+    L = np.linalg.cholesky(correlation + loading * np.eye(M)).transpose(1, 2, 0)
+    L_inv = np.linalg.inv(L.transpose(2, 0, 1)).transpose(1, 2, 0)
+    return L_inv / gain, L * gain[:, None], power

@@ -9,6 +9,12 @@ from skbss.linalg import hermitian_features, unpack_hermitian, whitening
 # Work arrays of about this size stay in the second-level cache of one core.
 CACHE_BYTES = 1 << 20
 
+# Power of the noise that a recording is assumed to have, relative to each microphone.
+NOISE = 1e-14
+
+# Power relative to the recording's, in one bin, below which a microphone is dead.
+SILENCE = 1e-30
+
 
 def level(X):
     """Root mean square of a complex array, without overflow; 1 for silence."""
@@ -63,11 +69,20 @@ def whitened_features(X, *, frames_last):
     Returns
     -------
     P : ndarray
-        Features of ``Z[..., f] @ X[t, f] / scale`` in the precision of `X`.
+        Features of ``Z[..., f] @ X[t, f] / scale`` in the precision of `X`, and of
+        weak noise.
     Z, Z_inv : ndarray of shape (n_mics, n_mics, n_freqs)
         The whitening and its inverse, complex128.
     scale : float
         Root mean square of the recording.
+
+    Notes
+    -----
+    The features are those expected of a recording with white noise, for float64 140 dB
+    below each microphone. Without it the likelihood is unbounded where the microphones
+    are linearly dependent (dead or duplicate ones, fewer frames than microphones), and
+    demixing matrices grow until their outputs are rounding errors. Bins without any
+    signal get no noise: they say nothing about the sources.
     """
     n_frames, n_freqs, M = X.shape
     scale = level(X)
@@ -80,11 +95,18 @@ def whitened_features(X, *, frames_last):
             p.mean(2, dtype=float, out=C[:, rows])
         else:
             C += p.sum(1, dtype=float) / n_frames
-    Z, Z_inv = whitening(unpack_hermitian(C))
-    z = Z.astype(X.dtype)
+    C[:M][C[:M] < SILENCE] = 0
+    silent = ~C[:M].any(0)
+    eps = np.finfo(P.dtype).eps
+    Z, Z_inv, power = whitening(unpack_hermitian(C), loading=64 * M * eps)
+    sigma = np.where(silent, 0, np.sqrt(max(NOISE, eps / 1000) * power))
+    noise = np.empty((M * M, M, n_freqs), P.dtype)
+    noise = hermitian_features(Z.real * sigma, Z.imag * sigma, noise).sum(1)
+    z = np.where(silent, 0, Z).astype(X.dtype)
     for rows, re, im in _chunks(X, scale):
         _whiten(z[..., rows, None] if frames_last else z, re, im)
-        hermitian_features(re, im, P[rows].transpose(1, 0, 2))
+        p = hermitian_features(re, im, P[rows].transpose(1, 0, 2))
+        p += noise[:, rows, None] if frames_last else noise[:, None]
     return P, Z, Z_inv, scale
 
 
