@@ -278,9 +278,7 @@ class ILRMA(BaseSeparator):
         W, objectives = run(self, iterations, X.size)
         self._store(W, Z, Z_inv, objectives, n_frames=len(X))
         if isinstance(model, LowRankVariances):
-            self.basis_ = (
-                model.basis.astype(X.real.dtype) * X.dtype.type(scale).real ** 2
-            )
+            self.basis_ = model.basis * np.float64(scale) ** 2
             self.activations_ = model.activations
         return self
 
