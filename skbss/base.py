@@ -218,7 +218,9 @@ class BaseSeparator(SourceNamesMixin, SpectrogramOutputMixin, BaseEstimator):
             x = np.ascontiguousarray(data[:, bins].transpose(1, 2, 0))
             Y[:, bins] = (W[bins] @ x).transpose(2, 0, 1)
         if isinstance(X, Spectrogram):
-            return replace(X, data=Y, mixing=self.mixing_[None])
+            # Indexing with None would make a stride of 0, which joblib.hash sees.
+            mixing = self.mixing_.reshape(1, *self.mixing_.shape)
+            return replace(X, data=Y, mixing=mixing)
         return Y
 
     def _is_warm(self):
