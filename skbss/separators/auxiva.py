@@ -5,6 +5,7 @@
 from numbers import Integral, Real
 
 import numpy as np
+from scipy.linalg import get_blas_funcs
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
@@ -56,19 +57,23 @@ def weigh(P, W, floor, source):
     K = len(W)
     rows = P.reshape(T, -1)
     Q = power_features(W).reshape(K, -1).astype(P.dtype)
-    step = CACHE_BYTES // rows[0].nbytes
+    # OpenBLAS forms products of at most a million terms without repacking first, which
+    # for these shapes is two to three times faster.
+    step = min(3 * CACHE_BYTES // (2 * rows[0].nbytes), 10**6 // Q.size)
     # With few frames a block, adding up the covariances costs more than it saves.
-    step = step if step >= 8 * K else T
+    step = step if step >= 2 * K else T
     power = np.empty((T, K), P.dtype)
     variance = np.empty((T, K))
     S = np.zeros((K, rows.shape[1]), P.dtype)
+    (gemm,) = get_blas_funcs(("gemm",), (P,))
     for start in range(0, T, step):
         block = slice(start, start + step)
         p = rows[block]
         np.matmul(p, Q.T, out=power[block])
         floored = np.maximum(power[block].T, floor, dtype=float)
         variance[block] = source.variance(floored, F).T
-        S += (1 / (T * variance[block].T)).astype(P.dtype) @ p
+        weights = (1 / (T * variance[block])).astype(P.dtype)
+        gemm(1, p.T, weights, beta=1, c=S.T, overwrite_c=True)  # S += weights.T @ p
     return power, variance, S.reshape(K, -1, F)
 
 
