@@ -4,6 +4,7 @@
 
 import os
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ from sklearn.utils import check_array
 
 _FORMATS = {".wav": "WAV", ".flac": "FLAC"}
 _READABLE = ("WAV", "WAVEX", "RF64", "FLAC")
-_UNBOUNDED = ("FLOAT", "DOUBLE")
-_PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+UNBOUNDED = ("FLOAT", "DOUBLE")
+PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 class AudioFileError(OSError, ValueError):
@@ -72,37 +73,79 @@ def read_audio(path, *, dtype=np.float64):
     --------
     write_audio : The way back.
     """
+    with open_audio(path) as audio:
+        info = AudioInfo(audio.samplerate, audio.format, audio.subtype)
+        x = audio.read(dtype=np.dtype(dtype).name, always_2d=True)
+    check_finite(x, path, info.sample_rate)
+    return x, info
+
+
+@contextmanager
+def open_audio(path):
+    """Open a WAV or FLAC file to read it piece by piece.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Yields
+    ------
+    audio : soundfile.SoundFile
+        The open file, which has samples.
+
+    Raises
+    ------
+    AudioFileError
+        As `read_audio`, also for what goes wrong while the file is read, apart from
+        samples that aren't finite.
+    """
     path = Path(path)
     try:
         with open(path, "rb") as file:
             if not file.peek(1):
                 raise AudioFileError(f"Cannot read {path}: the file is empty.")
             with sf.SoundFile(file) as audio:
-                info = AudioInfo(audio.samplerate, audio.format, audio.subtype)
-                if info.format not in _READABLE:
+                if audio.format not in _READABLE:
                     raise AudioFileError(
-                        f"Cannot read {path}: got a file in {info.format} format, "
+                        f"Cannot read {path}: got a file in {audio.format} format, "
                         "expected WAV or FLAC."
                     )
-                x = audio.read(dtype=np.dtype(dtype).name, always_2d=True)
+                if audio.frames == 0:
+                    message = f"Cannot read {path}: it has no samples."
+                    raise AudioFileError(message)
+                yield audio
     except AudioFileError:
         raise
     except OSError as error:
-        raise AudioFileError(f"Cannot read {path}: {_reason(error)}.") from error
+        raise AudioFileError(f"Cannot read {path}: {reason(error)}.") from error
     except sf.SoundFileError as error:
-        message = f"Cannot read {path} as audio: {_reason(error)}."
+        message = f"Cannot read {path} as audio: {reason(error)}."
         raise AudioFileError(message) from error
-    if len(x) == 0:
-        raise AudioFileError(f"Cannot read {path}: it has no samples.")
+
+
+def check_finite(x, name, sample_rate, *, start=0):
+    """Raise AudioFileError if samples are NaN or infinite.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_channels)
+        The samples.
+    name : str or Path
+        Where they come from.
+    sample_rate : int
+        In Hz.
+    start : int, default=0
+        Number of samples before these.
+    """
     finite = np.isfinite(x)
     if not finite.all():
         sample, channel = np.argwhere(~finite)[0]
         raise AudioFileError(
-            f"Cannot read {path}: got {x.size - finite.sum()} NaN or infinite "
-            f"samples, the first at {sample / info.sample_rate:.3f} s in channel "
+            f"Cannot read {name}: got {x.size - finite.sum()} NaN or infinite "
+            f"samples, the first at {(start + sample) / sample_rate:.3f} s in channel "
             f"{channel}."
         )
-    return x, info
 
 
 def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
@@ -170,7 +213,7 @@ def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
             f"Cannot write {path}: got subtype={subtype!r}, expected one of {expected}."
         )
     n_beyond = np.count_nonzero(np.abs(x) > 1)
-    if n_beyond and subtype not in _UNBOUNDED:
+    if n_beyond and subtype not in UNBOUNDED:
         warnings.warn(
             f"{path.name}: {n_beyond} of {x.size} samples are beyond full scale (peak "
             f"{np.abs(x).max():.3g}) and were clipped. Scale the signal down or write "
@@ -179,8 +222,8 @@ def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
         )
         # Left to itself, libsndfile wraps them around in some formats.
         x = np.clip(x, -1, 1)
-    if subtype in _PCM_BITS:
-        x = _to_integers(x, _PCM_BITS[subtype])
+    if subtype in PCM_BITS:
+        x = to_integers(x, PCM_BITS[subtype])
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(temporary, "wb") as file:
@@ -192,10 +235,10 @@ def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
                 temporary.unlink()
                 raise
     except (OSError, sf.SoundFileError) as error:
-        raise AudioFileError(f"Cannot write {path}: {_reason(error)}.") from error
+        raise AudioFileError(f"Cannot write {path}: {reason(error)}.") from error
 
 
-def _to_integers(x, bits):
+def to_integers(x, bits):
     """Round to integers of `bits`, kept in the upper bits of 32."""
     # Not left to libsndfile, which rounds in FLAC and truncates in WAV.
     full_scale = 2.0 ** (bits - 1)
@@ -203,7 +246,7 @@ def _to_integers(x, bits):
     return np.minimum(levels, full_scale - 1).astype(np.int32) << (32 - bits)
 
 
-def _reason(error):
+def reason(error):
     """Return what went wrong, as the end of a sentence."""
     names = ("strerror", "error_string")  # of OSError, of LibsndfileError
     reason = next((r for name in names if (r := getattr(error, name, None))), error)
