@@ -104,23 +104,25 @@ def check_recordings(args, ref_mic, show_progress):
     return recordings
 
 
-def read_params(args):
+def read_params(args, default_method="ilrma"):
     """Return the method and the parameters by dotted names."""
     params = flatten(load_yaml(args.config)) if args.config else {}
     params.update(parse_override(text) for text in args.set)
     if args.ref_mic is not None:
         params["projectionback.ref_mic"] = args.ref_mic
-    method = params.pop("method", "ilrma")
+    method = params.pop("method", default_method)
     return args.method or method, params
 
 
-def default_n_fft(sample_rate):
+def default_n_fft(sample_rate, seconds=0.256):
     """Return the power of two that is nearest to 256 ms.
 
     Parameters
     ----------
     sample_rate : float
         In Hz.
+    seconds : float, default=0.256
+        Another duration to be near to.
 
     Returns
     -------
@@ -133,20 +135,26 @@ def default_n_fft(sample_rate):
     >>> default_n_fft(16_000), default_n_fft(44_100)
     (4096, 8192)
     """
-    return 2 ** max(1, round(math.log2(0.256 * sample_rate)))
+    return 2 ** max(1, round(math.log2(seconds * sample_rate)))
 
 
-def build_pipeline(method, params, sample_rate):
+def build_pipeline(
+    method, params, sample_rate, *, separators=SEPARATORS, window_seconds=0.256
+):
     """Return the pipeline of the command, with checked parameters.
 
     Parameters
     ----------
-    method : {'auxiva', 'ilrma'}
-        The separator.
+    method : str
+        Name of the separator.
     params : dict
         Values by dotted names.
     sample_rate : float
         In Hz.
+    separators : dict, default=SEPARATORS
+        Classes by name.
+    window_seconds : float, default=0.256
+        About the length of the window, where `params` has none.
 
     Returns
     -------
@@ -164,12 +172,12 @@ def build_pipeline(method, params, sample_rate):
     >>> [name for name, step in build_pipeline("ilrma", {}, 16_000).steps]
     ['stft', 'ilrma', 'projectionback', 'istft']
     """
-    if method not in SEPARATORS:
-        hint = did_you_mean(str(method), SEPARATORS)
+    if method not in separators:
+        hint = did_you_mean(str(method), separators)
         raise ConfigError(f"Got unknown method {method!r}.{hint}")
     pipeline = make_pipeline(
-        STFT(n_fft=default_n_fft(sample_rate), sample_rate=sample_rate),
-        SEPARATORS[method](random_state=0),
+        STFT(default_n_fft(sample_rate, window_seconds), sample_rate=sample_rate),
+        separators[method](random_state=0),
         ProjectionBack(),
         ISTFT(),
     )
