@@ -220,6 +220,9 @@ class BaseSeparator(SourceNamesMixin, SpectrogramOutputMixin, BaseEstimator):
         if isinstance(X, Spectrogram):
             # Indexing with None would make a stride of 0, which joblib.hash sees.
             mixing = self.mixing_.reshape(1, *self.mixing_.shape)
+            # After another separator, these matrices lead back to its outputs.
+            if X.mixing is not None:
+                mixing = X.mixing @ mixing
             return replace(X, data=Y, mixing=mixing)
         return Y
 

@@ -251,3 +251,13 @@ def whitening(C, loading):
     L = np.linalg.cholesky(correlation + loading * np.eye(M)).transpose(1, 2, 0)
     L_inv = np.linalg.inv(L.transpose(2, 0, 1)).transpose(1, 2, 0)
     return L_inv / gain, L * gain[:, None], power
+
+
+def sum_log(x):
+    """Sum of the logarithms of a contiguous array, by products of eight in float64."""
+    x = x.ravel(order="K")
+    if x.dtype == np.float32:  # its range holds no products
+        return np.log(x).sum(dtype=float)
+    n = x.size // 8
+    products = x[: 8 * n].reshape(8, n).prod(0)
+    return np.log(products).sum() + np.log(x[8 * n :]).sum()

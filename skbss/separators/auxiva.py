@@ -2,16 +2,20 @@
 
 # License: BSD-3-Clause
 
+from itertools import count
 from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
 from sklearn.base import _fit_context
+from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import BaseSeparator, resolve, run
 from skbss.linalg import log_abs_det, matmul, power_features
 from skbss.updates.features import CACHE_BYTES, loaded_covariance, whitened_features
+from skbss.updates.nmf import by_bin
+from skbss.updates.sorting import sort_bands
 from skbss.updates.source import SOURCE_MODELS
 from skbss.updates.spatial import SPATIAL_UPDATES
 
@@ -86,8 +90,8 @@ def objective(power, variance, W, floor, source):
     return cost.sum() - 2 * n_frames * log_abs_det(W).sum()
 
 
-def auxiva(P, W, source, spatial):
-    """Iterate AuxIVA for ever, from given demixing matrices.
+def auxiva(P, W, source, spatial, sort_iter=0):
+    """Iterate AuxIVA for ever with a source model of whole frames.
 
     Parameters
     ----------
@@ -97,6 +101,8 @@ def auxiva(P, W, source, spatial):
         Demixing matrices to start from.
     source, spatial : object
         The source model and the spatial update.
+    sort_iter : int, default=0
+        Sort frequency bands after every so many iterations; 0 for never.
 
     Yields
     ------
@@ -108,9 +114,61 @@ def auxiva(P, W, source, spatial):
     # Powers are sums with cancellation: below rounding they mean nothing.
     floor = max(FLOOR, 10 * np.finfo(P.dtype).eps)
     floor *= float(frame_powers(P, W).mean(dtype=float)) or 1.0
-    while True:
+    for iteration in count(1):
         power, variance, S = weigh(P, W, floor, source)
         yield W, objective(power, variance, W, floor, source)
+        W = spatial.update(W, loaded_covariance(S))
+        if sort_iter and iteration % sort_iter == 0:
+            W = sort_bands(P, W, floor, source)
+
+
+def weigh_bins(P, W, source):
+    """Cost, and covariances weighted by a source model that tells bins apart.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
+        Hermitian features of the recording.
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices.
+    source : object
+        The source model.
+
+    Returns
+    -------
+    cost : float
+        Negative log-likelihood of the outputs.
+    S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
+        Features averaged with weights 1 / variance.
+    """
+    F, n_features, T = P.shape
+    Q = by_bin(W, P.dtype)
+    cost, S = 0.0, np.zeros((F, len(W), n_features))
+    floor = max(FLOOR, 10 * np.finfo(P.dtype).eps)
+    # All bins of some frames, as bands may be of any width; bins last in memory, as
+    # filters over them are fastest there.
+    for frames in gen_batches(T, max(1, CACHE_BYTES // (2 * F * P.itemsize))):
+        p = P[:, :, frames]
+        power = np.empty((len(W), p.shape[2], F), P.dtype).transpose(0, 2, 1)
+        np.matmul(Q, p, out=power.transpose(1, 0, 2))
+        np.maximum(power, floor, out=power)  # features are whitened: their level is 1
+        cost += source.cost(power)
+        precision = 1 / source.variance(power)
+        S += precision.transpose(1, 0, 2) @ p.transpose(0, 2, 1)
+    return cost, np.ascontiguousarray(S.transpose(1, 2, 0)).astype(P.dtype) / T
+
+
+def auxiva_bins(P, W, source, spatial):
+    """Iterate AuxIVA for ever with a source model that tells bins apart.
+
+    Parameters and what is yielded are those of `auxiva`, except that the features `P`
+    have the shape (n_freqs, n_mics ** 2, n_frames), and that outputs start with the
+    same power in every bin.
+    """
+    W = W / np.linalg.norm(W, axis=1, keepdims=True)
+    while True:
+        cost, S = weigh_bins(P, W, source)
+        yield W, cost - 2 * P.shape[-1] * log_abs_det(W).sum()
         W = spatial.update(W, loaded_covariance(S))
 
 
@@ -135,6 +193,10 @@ class AuxIVA(BaseSeparator):
         objective. An object needs the method of `skbss.updates.IP1`.
     max_iter : int, default=50
         Most iterations.
+    sort_iter : int, default=25
+        After every so many iterations, look for bands of frequencies in which two
+        outputs should be swapped, and swap them. The objective falls by it. With 0
+        bands are never sorted, as in the papers.
     tol : float, default=0.0
         Stop when an iteration lowers the objective by less than this, in nats per
         source, frame and frequency bin, with a ConvergenceWarning if that does
@@ -203,6 +265,7 @@ class AuxIVA(BaseSeparator):
         "source": [StrOptions(set(SOURCE_MODELS)), HasMethods(["variance", "cost"])],
         "spatial": [StrOptions(set(SPATIAL_UPDATES)), HasMethods("update")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "sort_iter": [Interval(Integral, 0, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "init": ["array-like", None],
         "warm_start": ["boolean"],
@@ -215,6 +278,7 @@ class AuxIVA(BaseSeparator):
         *,
         spatial="ip1",
         max_iter=50,
+        sort_iter=25,
         tol=0.0,
         init=None,
         warm_start=False,
@@ -223,6 +287,7 @@ class AuxIVA(BaseSeparator):
         self.source = source
         self.spatial = spatial
         self.max_iter = max_iter
+        self.sort_iter = sort_iter
         self.tol = tol
         self.init = init
         self.warm_start = warm_start
@@ -252,13 +317,15 @@ class AuxIVA(BaseSeparator):
         """
         X = self._check_X(X, reset=not self._is_warm())
         W = self._start(*X.shape[1:])
-        P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
-        iterations = auxiva(
-            P,
-            matmul(W, Z_inv),
-            resolve(self.source, SOURCE_MODELS),
-            resolve(self.spatial, SPATIAL_UPDATES),
-        )
+        source = resolve(self.source, SOURCE_MODELS)
+        spatial = resolve(self.spatial, SPATIAL_UPDATES)
+        per_bin = getattr(source, "per_bin", False)
+        P, Z, Z_inv, _ = whitened_features(X, frames_last=per_bin)
+        W = matmul(W, Z_inv)
+        if per_bin:
+            iterations = auxiva_bins(P, W, source, spatial)
+        else:
+            iterations = auxiva(P, W, source, spatial, self.sort_iter)
         W, objectives = run(self, iterations, X.size)
         self._store(W, Z, Z_inv, objectives, n_frames=len(X))
         return self

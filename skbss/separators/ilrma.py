@@ -11,22 +11,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import BaseSeparator, resolve, run
-from skbss.linalg import log_abs_det, matmul, power_features
+from skbss.linalg import log_abs_det, matmul, power_features, sum_log
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
 from skbss.updates.nmf import FLOOR, GivenVariances, LowRankVariances, bin_blocks
 from skbss.updates.source import Gauss
 from skbss.updates.spatial import SPATIAL_UPDATES
-
-
-def sum_log(x):
-    """Sum of the logarithms of a contiguous array, by products of eight in float64."""
-    x = x.reshape(-1)
-    if x.dtype == np.float32:  # its range holds no products
-        return np.log(x).sum(dtype=float)
-    n = x.size // 8
-    products = x[: 8 * n].reshape(8, n).prod(0)
-    return np.log(products).sum() + np.log(x[8 * n :]).sum()
 
 
 def weigh(P, n_sources, model):
@@ -268,7 +258,7 @@ class ILRMA(BaseSeparator):
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         if isinstance(self.init, str) and self.init == "auxiva" and not self._is_warm():
             P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
-            iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial)
+            iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial, sort_iter=25)
             W, _ = next(islice(iterations, self.init_iter, None))
             W = matmul(W, Z)
             del P, iterations

@@ -3,7 +3,10 @@
 # License: BSD-3-Clause
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 from sklearn.base import BaseEstimator
+
+from skbss.linalg import sum_log
 
 
 class Gauss(BaseEstimator):
@@ -77,4 +80,84 @@ class Laplace(BaseEstimator):
         return np.sqrt(power)
 
 
-SOURCE_MODELS = {"gauss": Gauss, "laplace": Laplace}
+def box_mean(p, width):
+    """Mean over an odd number of bins around each bin, zeros beyond the ends.
+
+    As a matrix this is symmetric, which `Cliques` relies on.
+    """
+    mean = np.empty_like(p)
+    uniform_filter1d(p, width, axis=1, output=mean, mode="constant")
+    # The filter adds and subtracts: where all is quiet, rounding may go below zero.
+    return np.maximum(mean, p.min() / 2, out=mean)
+
+
+class Cliques(BaseEstimator):
+    """Gaussians that each span a band, sliding over frequency, at several widths [1]_.
+
+    Where `Gauss` has one variance for all bins of a frame, this model has one for each
+    band, and a bin belongs to all bands that reach it. Voices that are loud at the same
+    time but not at the same pitch are told apart better, while bands overlap enough to
+    keep the frequencies sorted. Like most rich models it needs a good start: let it
+    come after `AuxIVA` or `ILRMA` in a pipeline, where it brings several dB.
+
+    Parameters
+    ----------
+    widths : tuple of float, default=(1/4, 1/16, 1/64, 1/256)
+        Widths of the bands, as fractions of all frequencies. At 16 kHz: 2 kHz, which
+        sorts the frequencies, down to 31 Hz, which follows single harmonics. The cost
+        is averaged over them.
+
+    References
+    ----------
+    .. [1] I. Lee, G.-J. Jang and T.-W. Lee, "Independent vector analysis using
+       densities represented by chain-like overlapped cliques in graphical models for
+       separation of convolutedly mixed signals", Electronics Letters 45(13), 2009.
+    """
+
+    per_bin = True
+
+    def __init__(self, widths=(1 / 4, 1 / 16, 1 / 64, 1 / 256)):
+        self.widths = widths
+
+    def _means(self, power):
+        for width in self.widths:
+            width = 2 * round(width * power.shape[1] / 2) + 1
+            yield width, box_mean(power, width)
+
+    def variance(self, power):
+        """Variance that each bin is weighted by, the inverse of d cost / d power.
+
+        Parameters
+        ----------
+        power : ndarray of shape (n_sources, n_freqs, n_frames)
+            Power of the outputs, never zero.
+
+        Returns
+        -------
+        variance : ndarray of shape (n_sources, n_freqs, n_frames)
+            Positive variances.
+        """
+        precision = 0
+        for width, mean in self._means(power):
+            precision += box_mean(np.reciprocal(mean, out=mean), width)
+        return len(self.widths) / precision
+
+    def cost(self, power):
+        """Negative log-likelihood, up to a constant.
+
+        Parameters
+        ----------
+        power : ndarray of shape (n_sources, n_freqs, n_frames)
+            As in `variance`.
+
+        Returns
+        -------
+        cost : float
+            The logarithms of the bands' variances, summed over bins and frames and
+            averaged over the widths.
+        """
+        logs = sum(sum_log(mean) for _, mean in self._means(power))
+        return logs / len(self.widths) + power.size
+
+
+SOURCE_MODELS = {"gauss": Gauss, "laplace": Laplace, "cliques": Cliques}
