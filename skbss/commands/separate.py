@@ -2,15 +2,15 @@
 
 # License: BSD-3-Clause
 
-import math
 import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline
 
 from skbss.commands.console import clear, tell
 from skbss.commands.recordings import (
@@ -19,6 +19,7 @@ from skbss.commands.recordings import (
     find_references,
     output_paths,
 )
+from skbss.compose import METHODS, separation_steps, window_length
 from skbss.config import (
     ConfigError,
     did_you_mean,
@@ -30,10 +31,9 @@ from skbss.config import (
 from skbss.datasets import load_cocktail_party
 from skbss.io import AudioFileError, write_audio
 from skbss.metrics import si_sdr_improvement
-from skbss.separators import ILRMA, AuxIVA
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
-SEPARATORS = {"auxiva": AuxIVA, "ilrma": ILRMA}
+SEPARATORS = {name: partial(separation_steps, name, 0) for name in METHODS}
 
 
 def run(args):
@@ -104,7 +104,7 @@ def check_recordings(args, ref_mic, show_progress):
     return recordings
 
 
-def read_params(args, default_method="ilrma"):
+def read_params(args, default_method="refined"):
     """Return the method and the parameters by dotted names."""
     params = flatten(load_yaml(args.config)) if args.config else {}
     params.update(parse_override(text) for text in args.set)
@@ -114,32 +114,8 @@ def read_params(args, default_method="ilrma"):
     return args.method or method, params
 
 
-def default_n_fft(sample_rate, seconds=0.256):
-    """Return the power of two that is nearest to 256 ms.
-
-    Parameters
-    ----------
-    sample_rate : float
-        In Hz.
-    seconds : float, default=0.256
-        Another duration to be near to.
-
-    Returns
-    -------
-    n_fft : int
-        In samples.
-
-    Examples
-    --------
-    >>> from skbss.commands.separate import default_n_fft
-    >>> default_n_fft(16_000), default_n_fft(44_100)
-    (4096, 8192)
-    """
-    return 2 ** max(1, round(math.log2(seconds * sample_rate)))
-
-
 def build_pipeline(
-    method, params, sample_rate, *, separators=SEPARATORS, window_seconds=0.256
+    method, params, sample_rate, *, separators=SEPARATORS, window_seconds=0.512
 ):
     """Return the pipeline of the command, with checked parameters.
 
@@ -152,7 +128,7 @@ def build_pipeline(
     sample_rate : float
         In Hz.
     separators : dict, default=SEPARATORS
-        Classes by name.
+        By name, what makes a separator or named steps.
     window_seconds : float, default=0.256
         About the length of the window, where `params` has none.
 
@@ -175,11 +151,15 @@ def build_pipeline(
     if method not in separators:
         hint = did_you_mean(str(method), separators)
         raise ConfigError(f"Got unknown method {method!r}.{hint}")
-    pipeline = make_pipeline(
-        STFT(default_n_fft(sample_rate, window_seconds), sample_rate=sample_rate),
-        separators[method](random_state=0),
-        ProjectionBack(),
-        ISTFT(),
+    steps = separators[method]()
+    n_fft = window_length(sample_rate, window_seconds)
+    pipeline = Pipeline(
+        [
+            ("stft", STFT(n_fft, sample_rate=sample_rate)),
+            *(steps if isinstance(steps, list) else [(method, steps)]),
+            ("projectionback", ProjectionBack()),
+            ("istft", ISTFT()),
+        ]
     )
     set_params(pipeline, params)
     try:
