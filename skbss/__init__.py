@@ -4,8 +4,8 @@
 
 from importlib.metadata import version
 
-from skbss.compose import EachRecording
-from skbss.separators import ILRMA, AuxIVA, BlockBatch
+from skbss.compose import EachRecording, make_separator
+from skbss.separators import ILRMA, AuxIVA, BlockBatch, OnlineAuxIVA, OnlineISNMF
 from skbss.spectrogram import Spectrogram
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
@@ -18,6 +18,9 @@ __all__ = [
     "AuxIVA",
     "BlockBatch",
     "EachRecording",
+    "OnlineAuxIVA",
+    "OnlineISNMF",
     "ProjectionBack",
     "Spectrogram",
+    "make_separator",
 ]

@@ -14,9 +14,11 @@ from skbss.commands.console import show_warning, tell
 
 SEPARATE_EPILOG = """\
 parameters:
-  Names are STEP.PARAMETER, where the steps are stft, ilrma or auxiva, projectionback
-  and istft. In a YAML file they may be nested, and "method: auxiva" may stand beside
-  them. --set counts more than the file, and the last --set more than those before.
+  Names are STEP.PARAMETER, where the steps are stft, the separators, projectionback
+  and istft. The separators are ilrma and refine with the method refined, else ilrma or
+  auxiva, as the method. In a YAML file they may be nested, and "method: auxiva" may
+  stand beside them. --set counts more than the file, and the last --set more than those
+  before.
 
 references:
   The sources of a recording are the files source*.wav or source*.flac in a subfolder of
@@ -37,6 +39,34 @@ examples:
   skbss separate meeting.wav -o separated
   skbss separate *.flac -o separated --method auxiva --set auxiva.source=laplace
   skbss separate scenes/*/mixture.flac -o separated --reference-dir scenes
+"""
+
+STREAM_EPILOG = """\
+input and output:
+  IN is a WAV or FLAC file, OUT a WAV file with one channel for each source. Either may
+  be "-", raw PCM of interleaved channels, from standard input or to standard output.
+  OUT is valid after every block, whatever happens, and becomes RF64 beyond 4 GB. Memory
+  doesn't grow, so this may go on for days.
+
+end:
+  When the input ends, or at SIGINT (Ctrl-C) or SIGTERM, what has come in is separated
+  to the last sample and the exit status is 0. A second signal doesn't wait for that.
+
+on standard error:
+  First the latency: the most samples that the output is behind the input, decided by
+  the window, stft.n_fft. At the end the real-time factor (the time of the separation
+  over the duration of the recording) and the slowest block, which for live input has to
+  stay below the duration of a block.
+
+parameters:
+  Names are STEP.PARAMETER, where the steps are stft, onlineauxiva or onlineilrma,
+  projectionback and istft. --set and --config work as in "skbss separate".
+
+examples:
+  skbss stream meeting.wav sources.wav
+  skbss stream meeting.flac sources.wav --method onlineilrma --set stft.n_fft=1024
+  arecord -t raw -f S16_LE -r 16000 -c 2 | \\
+      skbss stream - - --rate 16000 --channels 2 | aplay -f S16_LE -r 16000 -c 2
 """
 
 
@@ -88,6 +118,7 @@ def make_parser():
     parser.add_argument("--version", action="version", version=version("skbss"))
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_separate(commands)
+    add_stream(commands)
     return parser
 
 
@@ -106,16 +137,8 @@ def add_separate(commands):
     add("recordings", metavar="IN", nargs="*", type=Path, help="WAV or FLAC file")
     add("-o", "--output", metavar="OUT", type=Path, help="folder of the results")
     add("--demo", action="store_true", help="separate the bundled recording to demo/")
-    add("--method", metavar="NAME", help="ilrma (default) or auxiva")
-    add(
-        "--set",
-        metavar="NAME=VALUE",
-        action="append",
-        default=[],
-        help="set a parameter, for example ilrma.n_basis=4; may be repeated",
-    )
-    add("--config", metavar="FILE", type=Path, help="YAML file of parameters")
-    add("--ref-mic", metavar="N", type=int, help="reference microphone (default: 0)")
+    add("--method", metavar="NAME", help="refined (default), ilrma or auxiva")
+    add_parameters(add, "ilrma.n_basis=4")
     add(
         "--reference-dir",
         metavar="DIR",
@@ -128,3 +151,42 @@ def add_separate(commands):
         action="store_true",
         help="tell progress even if stderr is no terminal",
     )
+
+
+def add_stream(commands):
+    """Add ``skbss stream`` to the subcommands."""
+    parser = commands.add_parser(
+        "stream",
+        help="separate a recording while it comes in",
+        description="Separate a recording of several microphones into as many sources, "
+        "block by block while it comes in.",
+        epilog=STREAM_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    formats = ("s16le", "s24le", "s32le", "f32le", "f64le")
+    add("input", metavar="IN", help="WAV or FLAC file, or - for raw PCM")
+    add("output", metavar="OUT", help="WAV file, or - for raw PCM")
+    add("--rate", metavar="HZ", type=int, help="sample rate of raw input")
+    add("--channels", metavar="N", type=int, help="microphones of raw input")
+    add("--format", choices=formats, help="samples of raw input (default: s16le)")
+    add("--out-format", choices=formats, help="samples of OUT (default: as of IN)")
+    add(
+        "--block", metavar="N", type=int, help="most samples at a time (default: a hop)"
+    )
+    add("--method", metavar="NAME", help="onlineauxiva (default) or onlineilrma")
+    add_parameters(add, "onlineauxiva.forget=0.99")
+
+
+def add_parameters(add, example):
+    """Add what says the parameters of a pipeline."""
+    add(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help=f"set a parameter, for example {example}; may be repeated",
+    )
+    add("--config", metavar="FILE", type=Path, help="YAML file of parameters")
+    add("--ref-mic", metavar="N", type=int, help="reference microphone (default: 0)")

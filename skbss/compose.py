@@ -1,7 +1,8 @@
-"""EachRecording: one estimator, many recordings."""
+"""Pipelines with tuned defaults, and one estimator for many recordings."""
 
 # License: BSD-3-Clause
 
+import math
 from numbers import Integral
 
 import numpy as np
@@ -12,8 +13,98 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
+from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
+
+from skbss.separators import ILRMA, AuxIVA
+from skbss.transforms import ISTFT, STFT, ProjectionBack
+
+METHODS = ("refined", "ilrma", "auxiva")
+
+
+def window_length(sample_rate, seconds):
+    """Return the power of two that is nearest to a duration.
+
+    Parameters
+    ----------
+    sample_rate : float
+        In Hz.
+    seconds : float
+        The duration.
+
+    Returns
+    -------
+    n_fft : int
+        In samples.
+
+    Examples
+    --------
+    >>> from skbss.compose import window_length
+    >>> window_length(16_000, 0.512), window_length(44_100, 0.512)
+    (8192, 16384)
+    """
+    return 2 ** max(1, round(math.log2(seconds * sample_rate)))
+
+
+def separation_steps(method, random_state=None):
+    """Return the named separators of a method of `make_separator`."""
+    auxiva, ilrma = AuxIVA(), ILRMA(random_state=random_state)
+    refine = AuxIVA("cliques", max_iter=20)
+    return {
+        "refined": [("ilrma", ilrma), ("refine", refine)],
+        "ilrma": [("ilrma", ilrma)],
+        "auxiva": [("auxiva", auxiva)],
+    }[method]
+
+
+def make_separator(
+    method="refined", *, sample_rate=16_000, ref_mic=0, random_state=None, memory=None
+):
+    """Make a pipeline from recordings to sources, with defaults tuned on speech.
+
+    Parameters
+    ----------
+    method : {'refined', 'ilrma', 'auxiva'}, default='refined'
+        How to separate: `AuxIVA` (50 iterations), `ILRMA` started by it (another 50),
+        or both and then 20 iterations of `AuxIVA` with the source model 'cliques',
+        which separates best.
+    sample_rate : float, default=16000
+        In Hz. The window of the `STFT` is the power of two nearest to 512 ms, its hop
+        a quarter of that.
+    ref_mic : int, default=0
+        The microphone whose scale the outputs take.
+    random_state : int, RandomState instance or None, default=None
+        Seed of ILRMA.
+    memory : str or object with the joblib.Memory interface, default=None
+        Cache of the pipeline's steps.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        Its steps are 'stft', the separators ('ilrma' and 'refine', 'ilrma', or
+        'auxiva'), 'projectionback' and 'istft'. It takes signals of shape
+        (n_samples, n_mics) and gives signals of shape (n_samples, n_sources).
+
+    Examples
+    --------
+    >>> from skbss import make_separator
+    >>> from skbss.datasets import load_cocktail_party
+    >>> recording = load_cocktail_party()
+    >>> pipeline = make_separator(sample_rate=recording.sample_rate, random_state=0)
+    >>> pipeline.fit_transform(recording.mixture).shape
+    (126400, 2)
+    """
+    if method not in METHODS:
+        raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
+    n_fft = window_length(sample_rate, 0.512)
+    steps = [
+        ("stft", STFT(n_fft, sample_rate=sample_rate)),
+        *separation_steps(method, random_state),
+        ("projectionback", ProjectionBack(ref_mic)),
+        ("istft", ISTFT()),
+    ]
+    return Pipeline(steps, memory=memory)
 
 
 def _check_recordings(X):

@@ -12,7 +12,7 @@ import pytest
 import soundfile as sf
 
 from skbss.cli import main, make_parser
-from skbss.commands.separate import build_pipeline, default_n_fft, read_params
+from skbss.commands.separate import build_pipeline, read_params
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 from skbss.io import read_audio, write_audio
 from skbss.metrics import si_sdr_improvement
@@ -116,7 +116,7 @@ def test_it_is_the_pipeline(tmp_path):
     write_recording(tmp_path / "a.wav", subtype="DOUBLE")
     assert main(["separate", "a.wav", "-o", ".", "--set", "ilrma.max_iter=5"]) == 0
     x, info = read_audio(tmp_path / "a.wav")
-    pipeline = build_pipeline("ilrma", {"ilrma.max_iter": 5}, info.sample_rate)
+    pipeline = build_pipeline("refined", {"ilrma.max_iter": 5}, info.sample_rate)
     expected = pipeline.fit_transform(x)
     for k in range(2):
         y, _ = read_audio(tmp_path / f"a_source{k}.wav")
@@ -142,10 +142,9 @@ def test_parameters(tmp_path):
 
 @pytest.mark.parametrize(
     ("rate", "n_fft"),
-    [(8000, 2048), (16000, 4096), (22050, 4096), (44100, 8192), (96000, 32768)],
+    [(8000, 4096), (16000, 8192), (22050, 8192), (44100, 16384), (96000, 65536)],
 )
-def test_default_n_fft(rate, n_fft):
-    assert default_n_fft(rate) == n_fft
+def test_the_window_is_half_a_second_at_any_rate(rate, n_fft):
     assert build_pipeline("ilrma", {}, rate)["stft"].n_fft == n_fft
 
 
@@ -248,7 +247,7 @@ def test_warnings_are_one_line(tmp_path, capsys):
         (["--set", "ilrma.n_basis=two"], "'n_basis' parameter of ILRMA must be an int"),
         (["--set", "ilrma=3"], "unknown parameter 'ilrma'"),
         (["--set", "istft=3"], "unknown parameter 'istft'"),
-        (["--set", "stft.hop_length=9999"], "hop_length=9999, n_fft=2048"),
+        (["--set", "stft.hop_length=9999"], "hop_length=9999, n_fft=4096"),
         (["--set", "stft.window=foo"], "window='foo'"),
         (["--set", "stft.n_fft=100000000000000"], "Unable to allocate"),
         (["--config", "missing.yaml"], "Cannot read missing.yaml: No such file"),

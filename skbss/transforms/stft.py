@@ -136,10 +136,11 @@ class STFT(OneToOneFeatureMixin, SpectrogramOutputMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_fft : int, default=4096
-        Length of window and transform in samples: 4096 is 256 ms at 16 kHz. Separation
-        needs windows that are long against the reverberation; 2048 to 8192 are usual at
-        16 kHz. Powers of two are fastest.
+    n_fft : int, default=8192
+        Length of window and transform in samples: 8192 is 512 ms at 16 kHz. Separation
+        of a whole recording needs windows that are long against the reverberation, and
+        some tens of frames; shorter ones, 2048 say, suit online separation and very
+        short recordings. Powers of two are fastest.
     hop_length : int, default=None
         Samples from one frame to the next. None means ``n_fft // 4``.
     window : str, tuple or array-like of shape (n_fft,), default='hann'
@@ -199,7 +200,7 @@ class STFT(OneToOneFeatureMixin, SpectrogramOutputMixin, BaseEstimator):
         "sample_rate": [Interval(Real, 0, None, closed="neither"), None],
     }
 
-    def __init__(self, n_fft=4096, *, hop_length=None, window="hann", sample_rate=None):
+    def __init__(self, n_fft=8192, *, hop_length=None, window="hann", sample_rate=None):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.window = window
