@@ -48,9 +48,14 @@ class LowRankVariances:
     """
 
     def __init__(self, basis, activations, exponent, dtype):
-        self.basis = np.array(basis, dtype=dtype)
-        self.activations = np.array(activations, dtype=dtype)
+        # Squares of inverse variances must not overflow single precision.
+        self.floor = max(FLOOR, np.finfo(dtype).eps)
+        self.basis = self._clip(basis).astype(dtype)
+        self.activations = self._clip(activations).astype(dtype)
         self.exponent = exponent
+
+    def _clip(self, factor, out=None):
+        return np.clip(factor, self.floor, 1 / self.floor, out=out)
 
     def update(self, P, W):
         """Adapt the bases, then the activations, in one pass over the features.
@@ -80,13 +85,13 @@ class LowRankVariances:
             b = basis[:, bins]
             self._weigh(b, y, u, v)
             b *= self._ratio(v @ activations_t, u @ activations_t)
-            np.clip(b, FLOOR, 1 / FLOOR, out=b)
+            self._clip(b, out=b)
             self._weigh(b, y, u, v)
             b_t = b.transpose(0, 2, 1)
             numerator += b_t @ v
             denominator += b_t @ u
         activations *= self._ratio(numerator, denominator)
-        np.clip(activations, FLOOR, 1 / FLOOR, out=activations)
+        self._clip(activations, out=activations)
 
     def _weigh(self, b, y, u, v):
         """Write u = 1 / r and v = y / r² for the variances r = b c."""
@@ -115,6 +120,7 @@ class LowRankVariances:
     def scale(self, factor):
         """Multiply the variances of each source by a factor."""
         self.basis *= factor[:, None, None]
+        self._clip(self.basis, out=self.basis)
 
 
 class GivenVariances:
