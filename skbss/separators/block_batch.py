@@ -30,17 +30,19 @@ def align(previous, current, X):
         ``current[:, order]`` continues `previous`.
     """
     # Correlations of the outputs, from the covariance of the microphones alone.
+    X = X.astype(complex) / (abs(X).max() or 1)
     C = np.einsum("tfm,tfn->fmn", X, X.conj(), optimize=True)
-    cross = previous @ C @ current.conj().transpose(0, 2, 1)
+    cross = abs(previous @ C @ current.conj().transpose(0, 2, 1))
+    # Rounding may bring the power of a nearly silent output below zero.
     powers = [
-        np.einsum("fkm,fmn,fkn->fk", W, C, W.conj(), optimize=True).real
+        np.einsum("fkm,fmn,fkn->fk", W, C, W.conj(), optimize=True).real.clip(0)
         for W in (previous, current)
     ]
-    floor = np.finfo(C.real.dtype).tiny
-    norm = np.sqrt(powers[0][:, :, None] * powers[1][:, None, :])
+    norm = np.maximum(np.sqrt(powers[0][:, :, None] * powers[1][:, None, :]), cross)
+    correlation = np.divide(cross, norm, out=np.zeros_like(norm), where=norm > 0)
     # Every bin votes by its power, as loud bins matter most to the ear.
     weight = np.einsum("fmm->f", C).real
-    similarity = np.einsum("f,fkl->kl", weight, abs(cross) / np.maximum(norm, floor))
+    similarity = np.einsum("f,fkl->kl", weight, correlation)
     return linear_sum_assignment(similarity, maximize=True)[1]
 
 
