@@ -5,5 +5,7 @@
 from skbss.separators.auxiva import AuxIVA
 from skbss.separators.block_batch import BlockBatch
 from skbss.separators.ilrma import ILRMA
+from skbss.separators.online_auxiva import OnlineAuxIVA
+from skbss.separators.online_isnmf import OnlineISNMF
 
-__all__ = ["ILRMA", "AuxIVA", "BlockBatch"]
+__all__ = ["ILRMA", "AuxIVA", "BlockBatch", "OnlineAuxIVA", "OnlineISNMF"]

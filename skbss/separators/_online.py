@@ -1,0 +1,363 @@
+"""What the online separators share: the loop over frames, level, silence, state."""
+
+# License: BSD-3-Clause
+
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skbss.base import BaseSeparator, resolve
+from skbss.linalg import hermitian_features
+from skbss.spectrogram import Spectrogram
+from skbss.updates.online import image_mixing, load, output_power, sweeps
+from skbss.updates.source import SOURCE_MODELS
+from skbss.updates.spatial import SPATIAL_UPDATES
+
+# Frames that far below the running power (50 dB) are silence, from which nothing is
+# learned.
+SILENCE = 1e-5
+# A frame counts at most as this often the running power in running averages, so that a
+# click isn't remembered for seconds (20 dB).
+PEAK = 100.0
+# Least power of an output in a frame, relative to its running mean (-30 dB). Weights of
+# quieter frames would drown out all others.
+FLOOR = 1e-3
+# The covariances start as those of so many frames of white noise, which has the level
+# of the recording in every bin. They are regular from the first frame on.
+LOADING = 1.0
+# Peaks below this are silence at any time (-600 dB): their reciprocals are finite.
+INAUDIBLE = 2.0**-100
+
+
+class OnlineSeparator(BaseSeparator):
+    """Base of the separators that learn frame by frame.
+
+    The outputs are kept at a running mean power of one, by one factor per source that
+    is the same at all frequencies. So nothing drifts, and all floors are relative.
+    """
+
+    _parameter_constraints: dict = {
+        "forget": [Interval(Real, 0, 1, closed="right")],
+        "inner_iter": [Interval(Integral, 1, None, closed="left")],
+        "lookback": [Interval(Integral, 1, None, closed="left")],
+        "spatial": [StrOptions({"ip1", "iss1"}), HasMethods("update")],
+    }
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Forget everything, then learn from a recording frame by frame.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            Complex spectrogram of the recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator instance
+            The fitted separator.
+
+        Raises
+        ------
+        ValueError
+            If `X` is no complex, finite, three-dimensional array, or a parameter is out
+            of its range.
+        """
+        self._run(X, reset=True)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X, y=None):
+        """Forget everything, then separate a recording as it comes in.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            Complex spectrogram of the recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
+            As from `partial_fit_transform`.
+        """
+        return self._run(X, reset=True, separate=True)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Go on learning from the next frames.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            The next frames, one or more. How many at a time doesn't change the result.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : estimator instance
+            The separator.
+        """
+        self._run(X, reset=not self.__sklearn_is_fitted__())
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit_transform(self, X, y=None):
+        """Go on learning from the next frames, and separate each as it arrives.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
+            The next frames, one or more. How many at a time doesn't change the result.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
+            Each frame by the demixing matrices that were learned up to and including
+            it, of the type and precision of `X`. A record carries the mixing matrices
+            of each frame, of shape (n_frames, n_freqs, n_mics, n_sources).
+        """
+        reset = not self.__sklearn_is_fitted__()
+        return self._run(X, reset=reset, separate=True)
+
+    def get_state(self):
+        """Return all that was learned, to go on from there later or elsewhere.
+
+        Returns
+        -------
+        state : dict of str to ndarray or number
+            A copy. ``np.savez(file, **state)`` saves it.
+        """
+        check_is_fitted(self)
+        return {name: np.copy(value)[()] for name, value in self._state.items()}
+
+    def set_state(self, state):
+        """Go on from a state that `get_state` returned.
+
+        Parameters
+        ----------
+        state : mapping of str to ndarray or number
+            Copied. What ``np.load`` returns for a saved state will do.
+
+        Returns
+        -------
+        self : estimator instance
+            The separator. It continues bit by bit like the one that the state is from,
+            if their parameters are the same.
+
+        Raises
+        ------
+        ValueError
+            If entries are missing, or an array's shape isn't the one that the
+            parameters and the rest of the state ask for.
+        """
+        name = type(self).__name__
+        if "demixing" not in state:
+            raise ValueError(f"Got a state without 'demixing': not one of {name}.")
+        W = np.asarray(state["demixing"])
+        if W.ndim != 3 or W.shape[0] != W.shape[1]:
+            raise ValueError(
+                f"Got a state whose demixing has shape {W.shape}, expected "
+                "(n_sources, n_mics, n_freqs), as many sources as microphones."
+            )
+        n_mics, n_freqs = W.shape[1:]
+        if self.__sklearn_is_fitted__():
+            n_mics, n_freqs = self.n_features_in_, self._n_freqs_in
+        blank = self._blank_state(n_mics, n_freqs, W.real.dtype)
+        if set(blank) != set(state):
+            raise ValueError(
+                f"Got a state with {sorted(state)}, expected {sorted(blank)}."
+            )
+        values = {key: np.array(state[key], order="C") for key in blank}
+        for key, value in values.items():
+            if np.shape(value) != np.shape(blank[key]):
+                raise ValueError(
+                    f"Got a state whose {key} has shape {np.shape(value)}, but "
+                    f"{name} needs {np.shape(blank[key])}."
+                )
+            if not np.isfinite(value).all():
+                raise ValueError(f"Got a state whose {key} isn't finite.")
+        numbers = {k: type(v)(values[k]) for k, v in blank.items() if np.ndim(v) == 0}
+        self._state = values | numbers
+        self.n_features_in_, self._n_freqs_in = n_mics, n_freqs
+        return self
+
+    @property
+    def demixing_(self):
+        """Demixing matrices after the last frame."""
+        W = self._state["demixing"] / (self._state["scale"] or 1)
+        return np.ascontiguousarray(W.transpose(2, 0, 1))
+
+    @property
+    def mixing_(self):
+        """Mixing matrices after the last frame, by least squares."""
+        A = image_mixing(self._state["demixing"], self._state["covariance"])
+        A = A * np.asarray(self._state["scale"] or 1, A.real.dtype)
+        return np.ascontiguousarray(A.transpose(2, 0, 1))
+
+    @property
+    def n_frames_seen_(self):
+        """Number of frames that were learned from, silent ones left out."""
+        return int(self._state["n_frames"])
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_state")
+
+    def _blank_state(self, n_mics, n_freqs, dtype):
+        """State before the first frame. Subclasses add what they learn."""
+        eye = np.eye(n_mics, dtype=np.result_type(dtype, np.complex64))
+        size = n_mics**2, n_freqs
+        return {
+            "demixing": np.repeat(eye[..., None], n_freqs, axis=2),
+            "covariance": np.zeros(size, dtype),
+            "ring": np.zeros((self.lookback, *size), dtype),  # features of past frames
+            "past": np.zeros((n_mics, *size), dtype),  # weighted, those before the ring
+            "n_frames": 0,
+            "power": 0.0,
+            "scale": 0.0,
+        }
+
+    def _run(self, X, *, reset, separate=False):
+        """Learn from the frames of X, and return them separated if asked for."""
+        data = self._check_X(X, reset=reset)
+        T, F, M = data.shape
+        if reset:
+            self._state = self._blank_state(M, F, data.real.dtype)
+        self._spatial = resolve(self.spatial, SPATIAL_UPDATES)
+        dtype = self._state["demixing"].dtype
+        self._dtype = dtype.type(0).real.dtype
+        is_record = isinstance(X, Spectrogram)
+        if separate:
+            Y = np.empty_like(data)
+            mixing = np.empty((T, F, M, M) if is_record else 0, data.dtype)
+        for frames in gen_batches(T, 64):
+            block = np.ascontiguousarray(data[frames].transpose(0, 2, 1), dtype)
+            for t, x in enumerate(block, frames.start):
+                x = self._frame(x)
+                if not separate:
+                    continue
+                W = self._state["demixing"]
+                y = (W * x).sum(1)
+                Y[t] = y.T
+                if is_record:
+                    A = image_mixing(W, self._state["covariance"])
+                    A *= self._dtype.type(self._state["scale"])
+                    mixing[t] = A.transpose(2, 0, 1)
+        if separate:
+            return replace(X, data=Y, mixing=mixing) if is_record else Y
+        return self
+
+    def _frame(self, x):
+        """Learn from a frame (n_mics, n_freqs) and return it at the model's scale."""
+        state = self._state
+        parts = x.view(x.real.dtype)
+        peak = float(max(parts.max(), -parts.min()))
+        if peak > INAUDIBLE:
+            self._follow_level(peak)
+        x = x * x.real.dtype.type(1 / (state["scale"] or 1))
+        if peak <= INAUDIBLE:
+            return x
+        M = len(x)
+        P = hermitian_features(
+            x.real, x.imag, np.empty((M * M, x.shape[1]), parts.dtype)
+        )
+        power = float(P[:M].mean(dtype=float))
+        before = state["power"] or power
+        now = min(power, PEAK * before)
+        memory = self._memory(state["n_frames"] + 1)
+        state["power"] = before + (now - before) / memory
+        if now > SILENCE * state["power"]:
+            state["n_frames"] += 1
+            change = P * P.dtype.type(now / power) - state["covariance"]
+            state["covariance"] += change * P.dtype.type(1 / memory)
+            self._learn(x, P, memory)
+        return x
+
+    def _memory(self, n_frames):
+        """Sum of the weights of so many frames: the memory grows from short to long."""
+        if self.forget == 1:
+            return float(n_frames)
+        return (1 - self.forget**n_frames) / (1 - self.forget)
+
+    def _follow_level(self, peak):
+        """Choose the scale of the arithmetic, a power of two, anew where levels jump.
+
+        Squares in single precision overflow above 1e19 and vanish below 1e-22.
+        Outputs stay at a power of one, so the demixing matrices and the weighted past
+        stay as they are.
+        """
+        state = self._state
+        old, power = state["scale"], state["power"]
+        if old == 0 or peak > 2.0**10 * old:
+            level = peak
+        elif 0 < power < 2.0**-24:
+            level = old * np.sqrt(power)
+        else:
+            return
+        # The reciprocal, too, must be finite in single precision.
+        state["scale"] = float(2.0 ** np.clip(np.frexp(level)[1], -100, 120))
+        if old:
+            ratio = (old / state["scale"]) ** 2
+            state["power"] = max(power * ratio, 1e-300)
+            for key in ("ring", "covariance"):
+                state[key] *= state[key].dtype.type(ratio)
+
+    def _learn(self, x, P, memory):
+        """Update the model with the frame x, whose features are P.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_mics, n_freqs)
+        P : ndarray of shape (n_mics ** 2, n_freqs)
+        memory : float
+            Sum of the weights of all frames up to this one.
+        """
+        state, dtype, M = self._state, P.dtype, len(x)
+        n, N = state["n_frames"] - 1, self.lookback
+        W = state["demixing"]
+        if n == 0:
+            power = output_power(W, x).mean(1)
+            W = W / np.sqrt(np.maximum(power, FLOOR * power.max()))[:, None, None]
+            state["demixing"] = W
+        slots = np.arange(min(n, N))
+        decay = self.forget ** ((n - 1 - slots) % N + 1.0)
+        state["past"] *= dtype.type(self.forget)
+        B, weights = self._revise(decay)
+        B += state["past"]
+        slot = n % N
+        if n >= N:  # the oldest frame leaves the ring for good, with its last weight
+            state["past"] += weights[slot][:, None] * state["ring"][slot]
+        state["ring"][slot] = P
+        white = state["covariance"][:M].mean(0)
+        # A trace of noise in bins without signal.
+        white = white + 1e-10 * (white.mean() + P[:M].mean())
+        weight = LOADING * self._weigh_bins(np.ones((M, x.shape[1]), dtype))
+        B[:, :M] += weight[:, None] * white
+        scale = dtype.type(1 / (memory + LOADING))
+        B = load(B)
+        B *= scale
+
+        def weigh(power):
+            return scale * self._weigh_bins(power)
+
+        W = sweeps(W, B, x, P, weigh, self.inner_iter, self._spatial)
+        power = output_power(W, x)
+        self._commit(power, slot)
+        # One real factor per source, the same in all bins, changes nothing but the size
+        # of numbers.
+        excess = np.clip(power.mean(1), FLOOR, PEAK) - 1
+        gain = 1 + excess[:, None] / dtype.type(memory + 2 * LOADING)
+        state["demixing"] = W / np.sqrt(gain)[:, None]
+        state["past"] *= self._weight_change(gain)[:, :, None].astype(dtype)
+        self._rescale(gain)
