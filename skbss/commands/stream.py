@@ -1,0 +1,247 @@
+"""``skbss stream``: separate a recording while it comes in."""
+
+# License: BSD-3-Clause
+
+import os
+import signal
+import time
+import warnings
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+
+from skbss.commands.console import tell
+from skbss.commands.pcm import SUBTYPES, FileReader, FileWriter, PipeReader, PipeWriter
+from skbss.commands.recordings import RecordingError
+from skbss.commands.separate import build_pipeline, check_window, read_params
+from skbss.config import ConfigError
+from skbss.io import PCM_BITS, AudioFileError
+from skbss.separators import OnlineAuxIVA
+from skbss.streaming import Stream
+
+SEPARATORS = {"onlineauxiva": OnlineAuxIVA}
+
+# A quarter of what whole recordings get: the latency is as long as the window.
+WINDOW_SECONDS = 0.128
+
+
+def run(args):
+    """Check everything, then separate block by block until the input ends.
+
+    Parameters
+    ----------
+    args : argparse.Namespace
+        As ``skbss.cli`` parses them.
+
+    Raises
+    ------
+    ConfigError, AudioFileError, RecordingError
+        If parameters or the input cannot be used, or the output cannot be written. What
+        is wrong from the beginning is found before the output is begun.
+    """
+    check_arguments(args)
+    method, params = read_params(args, "onlineauxiva")
+    build(method, params, 16_000)  # finds wrong names and values
+    signals = StopSignals()
+    reader = open_reader(args, signals)
+    pipeline = build(method, params, reader.sample_rate)
+    check_window(pipeline["stft"])
+    session = Session(pipeline, reader, args.block)
+    with closing(open_writer(args, reader, session.n_sources)) as writer, signals:
+        tell(session.latency())
+        session.run(writer, signals)
+    if session.n_samples == 0:
+        raise RecordingError(f"Got no samples from {reader.name}.")
+    tell(session.summary())
+
+
+def check_arguments(args):
+    """Raise ConfigError if arguments are missing or contradict each other."""
+    given = {"--rate": args.rate, "--channels": args.channels, "--format": args.format}
+    for name, value in given.items():
+        if args.input != "-" and value is not None:
+            raise ConfigError(
+                f"Got {name} {value} with {args.input}, which says so itself: it is "
+                "for raw PCM from standard input, '-'."
+            )
+        if args.input == "-" and value is None and name != "--format":
+            raise ConfigError(f"Got no {name}, which raw PCM doesn't tell itself.")
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(f"Got {name} {value}, expected at least 1.")
+    if args.block is not None and args.block < 1:
+        raise ConfigError(f"Got --block {args.block}, expected at least 1.")
+
+
+def build(method, params, sample_rate):
+    """Return the pipeline of the command, with checked parameters."""
+    return build_pipeline(
+        method,
+        params,
+        sample_rate,
+        separators=SEPARATORS,
+        window_seconds=WINDOW_SECONDS,
+    )
+
+
+def open_reader(args, signals):
+    """Open the input."""
+    if args.input == "-":
+        subtype = SUBTYPES[args.format or "s16le"]
+        reader = PipeReader(args.rate, args.channels, subtype, read=signals.read)
+    else:
+        reader = FileReader(Path(args.input))
+    if reader.n_channels < 2:
+        raise RecordingError(
+            f"Got {reader.name} with 1 channel, expected at least 2: sources are told "
+            "apart by how they arrive at several microphones."
+        )
+    return reader
+
+
+def open_writer(args, reader, n_sources):
+    """Open the output, in the input's sample format unless told otherwise."""
+    subtype = reader.subtype if reader.subtype in SUBTYPES.values() else "PCM_16"
+    subtype = SUBTYPES.get(args.out_format, subtype)
+    if args.output == "-":
+        return PipeWriter(subtype)
+    path = Path(args.output)
+    if path.suffix.lower() != ".wav":
+        raise AudioFileError(
+            f"Cannot write {path}: got extension {path.suffix!r}, expected '.wav', or "
+            "'-' for standard output."
+        )
+    if path.exists() and args.input != "-" and path.samefile(args.input):
+        raise AudioFileError(f"Cannot write {path}: it is the recording.")
+    return FileWriter(path, reader.sample_rate, n_sources, subtype)
+
+
+class Session:
+    """A stream from a reader to a writer, timed.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        From the microphones' signals to the sources'.
+    reader : FileReader or PipeReader
+        The microphones.
+    block_size : int or None
+        Most samples to take at a time; None takes the hop of the transform.
+
+    Raises
+    ------
+    ConfigError
+        If the pipeline needs the whole recording.
+    RecordingError
+        If it cannot separate so many microphones.
+    """
+
+    def __init__(self, pipeline, reader, block_size):
+        self.reader = reader
+        try:
+            self.stream = Stream(pipeline)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self.block_size = block_size or self.stream.hop_length
+        # An empty block finds what is wrong, and how many sources there will be.
+        self.n_sources = self._process(np.empty((0, reader.n_channels))).shape[1]
+        self.n_samples = self.n_clipped = 0
+        self.seconds = self.slowest = 0.0
+
+    def run(self, writer, signals):
+        """Separate until the input ends or a signal comes, and write all there is."""
+        try:
+            try:
+                self._run(writer, signals)
+            except Stopped:
+                pass
+            finally:
+                self._write(writer, self.stream.flush())
+        except BrokenPipeError:
+            pass  # nobody reads the output any more, which is a way to end it
+        if self.n_clipped:
+            warnings.warn(
+                f"{self.n_clipped} samples are beyond full scale and were clipped. Use "
+                "--out-format f32le to keep them."
+            )
+
+    def _run(self, writer, signals):
+        for block in self.reader.blocks(self.block_size):
+            start = time.perf_counter()
+            y = self._process(block)
+            seconds = time.perf_counter() - start
+            self.seconds += seconds
+            self.slowest = max(self.slowest, seconds)
+            self.n_samples += len(block)
+            self._write(writer, y)
+            if signals.stopped:
+                break
+
+    def _process(self, block):
+        try:
+            return self.stream.process(block)
+        except (ValueError, MemoryError) as error:
+            message = f"Cannot separate {self.reader.name}: {error}"
+            raise RecordingError(message) from error
+
+    def _write(self, writer, y):
+        if writer.subtype in PCM_BITS:
+            self.n_clipped += np.count_nonzero(abs(y) > 1)
+            y = np.clip(y, -1, 1)
+        if len(y):
+            writer.write(y)
+
+    def latency(self):
+        """Return what is known beforehand."""
+        milliseconds = 1000 * self.stream.latency_seconds
+        return f"latency {self.stream.latency} samples ({milliseconds:.1f} ms)"
+
+    def summary(self):
+        """Return what is known at the end."""
+        rate = self.reader.sample_rate
+        duration = self.n_samples / rate
+        return (
+            f"separated {duration:.1f} s in {self.seconds:.2f} s, real-time factor "
+            f"{self.seconds / duration:.3f}, slowest block "
+            f"{1000 * self.slowest:.1f} ms (of {1000 * self.block_size / rate:.1f} ms)"
+        )
+
+
+class Stopped(Exception):
+    """A signal ended the wait for input."""
+
+
+class StopSignals:
+    """Let SIGINT and SIGTERM end the input, where nothing is lost; a second one kills.
+
+    A context manager that handles both. Attribute `stopped` tells whether one came.
+    """
+
+    def __init__(self):
+        self.stopped = self._waiting = False
+
+    def __enter__(self):
+        both = signal.SIGINT, signal.SIGTERM
+        self._previous = {number: signal.signal(number, self._stop) for number in both}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number, frame):
+        self.__exit__()
+        self.stopped = True
+        # Elsewhere an exception might leave a frame half learned or half written.
+        if self._waiting:
+            raise Stopped
+
+    def read(self, descriptor, size):
+        """Read like `os.read`, but raise Stopped as soon as a signal has come."""
+        self._waiting = True
+        try:
+            if self.stopped:
+                raise Stopped
+            return os.read(descriptor, size)
+        finally:
+            self._waiting = False
