@@ -27,6 +27,7 @@ from skbss import (
     AuxIVA,
     BlockBatch,
     EachRecording,
+    OnlineISNMF,
     ProjectionBack,
     Spectrogram,
 )
@@ -115,7 +116,7 @@ def test_common_checks(estimator, check):
 
 
 def test_all_estimators_are_covered_here_or_in_their_own_file():
-    elsewhere = {STFT, ISTFT, ProjectionBack}
+    elsewhere = {STFT, ISTFT, ProjectionBack, OnlineISNMF}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording}
     assert public_estimators() == here | elsewhere
 

@@ -1,0 +1,487 @@
+"""Online Itakura-Saito nonnegative matrix factorization of one channel."""
+
+# License: BSD-3-Clause
+
+from dataclasses import replace
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skbss.base import SpectrogramOutputMixin, check_spectrogram
+from skbss.spectrogram import Spectrogram
+from skbss.updates.online_nmf import (
+    activate,
+    frame_powers,
+    normalize_basis,
+    refresh_basis,
+    start_statistics,
+    wiener_masks,
+)
+
+# Frames whose work arrays stay in the cache together; results don't depend on it.
+BLOCK_FRAMES = 32
+
+STATE = ("basis", "numerator", "denominator", "activations")
+PENDING = ("pending_activations", "pending_weights")
+
+
+class OnlineISNMF(SpectrogramOutputMixin, BaseEstimator):
+    r"""Separate one channel online by Itakura-Saito NMF and Wiener masks.
+
+    The power spectrogram is modeled as a few spectra (`basis_`), each with a loudness
+    that is estimated anew for every frame; the spectra follow the recording with a
+    memory that fades [1]_. Every source owns some of the spectra, and takes the share
+    of the recording that they have in the model. The outputs sum to the recording.
+
+    A single channel does not tell which spectra belong together. To separate known
+    sources, learn the spectra of each from a recording of it alone, join them, and keep
+    them with ``update_basis=False``, as in the example below.
+
+    Parameters
+    ----------
+    n_components : int, default=20
+        Number of spectra, of all sources together.
+    n_sources : int, default=2
+        Number of sources.
+    component_to_source : array-like of shape (n_components,), default=None
+        The source that each spectrum belongs to, 0 to ``n_sources - 1``. By default the
+        first spectra belong to source 0, the next to source 1, and so on, in groups as
+        equal as can be.
+    forget : float, default=0.999
+        Weight of the past per frame, 0 to 1. The memory is about ``1 / (1 - forget)``
+        frames long: 1000 frames are 32 s at a hop of 32 ms. With 1 nothing is ever
+        forgotten, as suits training.
+    inner_iter : int, default=10
+        Updates of the activations of each frame.
+    beta : int, default=10
+        Frames between renewals of the spectra. Silent frames don't count.
+    basis_init : array-like of shape (n_freqs, n_components), default=None
+        Spectra to start from, nonnegative, on any scale. Random by default.
+    update_basis : bool, default=True
+        Whether the spectra follow the recording.
+    update : {'me', 'mm'}, default='me'
+        Multiplicative updates of the activations. 'me' (majorization-equalization)
+        takes larger steps, 'mm' (majorization-minimization) never raises the
+        divergence, as in `ILRMA`.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initial spectra.
+
+    Attributes
+    ----------
+    basis_ : ndarray of shape (n_freqs, n_components)
+        Spectra, in units of power with a mean of one over the bins.
+    activations_ : ndarray of shape (n_components,)
+        Mean power of each spectrum in the last frame.
+    n_features_in_ : int
+        Number of channels, 1.
+
+    See Also
+    --------
+    ILRMA : Separates the sources in a multichannel recording blindly.
+    sklearn.decomposition.MiniBatchNMF : The factorization alone, of any data.
+
+    Notes
+    -----
+    For every frame with powers :math:`v_f` the activations start from equal values and
+    are updated `inner_iter` times, with :math:`m_f = \sum_l b_{fl} h_l` and an exponent
+    e of 1 (me) or 1/2 (mm):
+
+    .. math:: h_l \leftarrow h_l \Big(\frac{\sum_f b_{fl} v_f / m_f^2}
+        {\sum_f b_{fl} / m_f}\Big)^e.
+
+    Every `beta` frames the basis is renewed from what the frames left, with
+    :math:`\rho = \mathrm{forget}^\beta`:
+
+    .. math:: P_{fl} \leftarrow \rho P_{fl} + b_{fl}^2 \sum_t \frac{v_{ft}}{m_{ft}^2}
+        h_{lt}, \quad Q_{fl} \leftarrow \rho Q_{fl} + \sum_t \frac{h_{lt}}{m_{ft}},
+        \quad b_{fl} \leftarrow \sqrt{P_{fl} / Q_{fl}}.
+
+    A frame counts the same whether it is loud or soft, as the Itakura-Saito divergence
+    has it, down to noise 100 dB below the frame itself. A frame of digital silence
+    says nothing and is passed over. Results don't depend on how the frames are divided
+    among calls, to the bit, and memory doesn't grow.
+
+    References
+    ----------
+    .. [1] A. Lefèvre, F. Bach and C. Févotte, "Online algorithms for nonnegative
+       matrix factorization with the Itakura-Saito divergence", WASPAA 2011.
+       :doi:`10.1109/ASPAA.2011.6082314`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbss import STFT, OnlineISNMF
+    >>> from skbss.datasets import load_cocktail_party
+    >>> voices = load_cocktail_party().references  # each alone, to learn from
+    >>> trained = [
+    ...     OnlineISNMF(10, n_sources=1, random_state=0).fit(STFT().fit_transform(v))
+    ...     for v in (voices[:, :1], voices[:, 1:])
+    ... ]
+    >>> basis = np.hstack([model.basis_ for model in trained])
+    >>> separator = OnlineISNMF(20, basis_init=basis, update_basis=False)
+    >>> mixture = STFT().fit_transform(voices.sum(axis=1, keepdims=True))
+    >>> separated = separator.fit_transform(mixture)
+    >>> np.allclose(separated.data.sum(axis=2), mixture.data[:, :, 0])
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "n_sources": [Interval(Integral, 1, None, closed="left")],
+        "component_to_source": ["array-like", None],
+        "forget": [Interval(Real, 0, 1, closed="both")],
+        "inner_iter": [Interval(Integral, 1, None, closed="left")],
+        "beta": [Interval(Integral, 1, None, closed="left")],
+        "basis_init": ["array-like", None],
+        "update_basis": ["boolean"],
+        "update": [StrOptions({"me", "mm"})],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components=20,
+        *,
+        n_sources=2,
+        component_to_source=None,
+        forget=0.999,
+        inner_iter=10,
+        beta=10,
+        basis_init=None,
+        update_basis=True,
+        update="me",
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.n_sources = n_sources
+        self.component_to_source = component_to_source
+        self.forget = forget
+        self.inner_iter = inner_iter
+        self.beta = beta
+        self.basis_init = basis_init
+        self.update_basis = update_basis
+        self.update = update
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Forget everything and learn the spectra of a recording in one pass.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
+            Complex spectrogram.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : OnlineISNMF
+            The fitted separator.
+
+        Raises
+        ------
+        ValueError
+            If `X` is no complex, finite spectrogram of one channel, or a parameter is
+            out of its range.
+        """
+        return self._learn(self._check_X(X, reset=True))
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Learn from the next frames of a recording.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
+            Complex spectrogram of any number of frames.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : OnlineISNMF
+            The separator.
+        """
+        return self._learn(self._check_X(X, reset=not hasattr(self, "basis_")))
+
+    def _learn(self, data):
+        for _ in self._masks(data, learn=True):
+            pass
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X, y=None):
+        """Forget everything and separate a recording, every frame as it arrives.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
+            Complex spectrogram.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
+            As from `transform`.
+        """
+        return self._separate(X, self._check_X(X, reset=True), learn=True)
+
+    def partial_fit_transform(self, X, y=None):
+        """Separate the next frames of a recording, and learn from them.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
+            Complex spectrogram of any number of frames.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
+            As from `transform`. Every frame is separated with the spectra learned from
+            the frames before.
+        """
+        first = not hasattr(self, "basis_")
+        if first:  # as _fit_context does for partial_fit: it takes longer than a frame
+            self._validate_params()
+        return self._separate(X, self._check_X(X, reset=first), learn=True)
+
+    def transform(self, X):
+        """Separate with the spectra as they are, and learn nothing.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
+            Complex spectrogram.
+
+        Returns
+        -------
+        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
+            The separated sources, of the type and precision of `X`. They sum to it:
+            the mixing matrices of a record are all ones, and `ProjectionBack` leaves
+            the sources as they are.
+        """
+        check_is_fitted(self)
+        return self._separate(X, self._check_X(X, reset=False), learn=False)
+
+    def masks(self, X):
+        """Return the masks that `transform` multiplies the spectrogram by.
+
+        Parameters
+        ----------
+        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
+            Complex spectrogram.
+
+        Returns
+        -------
+        masks : ndarray of shape (n_frames, n_freqs, n_sources)
+            Real, from 0 to 1. They sum to one over the sources.
+        """
+        check_is_fitted(self)
+        data = self._check_X(X, reset=False)
+        masks = np.empty((*data.shape[:2], self.n_sources), data.real.dtype)
+        for frames, block in self._masks(data, learn=False):
+            masks[frames] = block.transpose(0, 2, 1)
+        return masks
+
+    def get_state(self):
+        """Return what was learned, to be continued from elsewhere.
+
+        Returns
+        -------
+        state : dict of str to ndarray
+            Copies, which ``np.savez(file, **state)`` can save.
+        """
+        check_is_fitted(self)
+        arrays = self.basis_, *self._statistics, self.activations_, *self._pending()
+        return {
+            key: np.array(a) for key, a in zip(STATE + PENDING, arrays, strict=True)
+        }
+
+    def set_state(self, state):
+        """Continue from a state.
+
+        Parameters
+        ----------
+        state : mapping of str to ndarray
+            From `get_state` of a separator with the same parameters, also by way of
+            ``np.load``.
+
+        Returns
+        -------
+        self : OnlineISNMF
+            The separator.
+
+        Raises
+        ------
+        ValueError
+            If an array is missing, not finite, or of the wrong shape.
+        """
+        missing = set(STATE + PENDING) - set(state)
+        if missing:
+            raise ValueError(f"Got a state without {sorted(missing)}.")
+        state = {key: np.array(state[key], dtype=float) for key in STATE + PENDING}
+        L = self.n_components
+        F = getattr(self, "_n_freqs_in", len(np.atleast_1d(state["basis"])))
+        n = len(np.atleast_1d(state["pending_activations"]))
+        shapes = (F, L), (L, F), (L, F), (L,), (n, L), (n, 2, F)
+        for (key, array), shape in zip(state.items(), shapes, strict=True):
+            if array.shape != shape:
+                raise ValueError(
+                    f"Got a state whose {key!r} has shape {array.shape}, expected "
+                    f"{shape} for n_components={L} and {F} frequency bins."
+                )
+            if not np.isfinite(array).all():
+                raise ValueError(f"Got a state whose {key!r} isn't finite.")
+        self.n_features_in_, self._n_freqs_in = 1, F
+        self.basis_ = state["basis"]
+        self._statistics = state["numerator"], state["denominator"]
+        self.activations_ = state["activations"]
+        self._frames, self._n_pending = [tuple(state[key] for key in PENDING)], n
+        return self
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output channels.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of shape (n_sources,)
+            ``source0``, ``source1``, ...
+        """
+        check_is_fitted(self)
+        return np.array([f"source{k}" for k in range(self.n_sources)], dtype=object)
+
+    def _check_X(self, X, *, reset):
+        """Check a spectrogram, and start anew where asked to."""
+        name = type(self).__name__
+        X = check_spectrogram(X, name)
+        if X.shape[2] != 1:
+            raise ValueError(
+                f"X has {X.shape[2]} features, but {name} is expecting 1 features as "
+                "input (it separates a single channel)."
+            )
+        if reset:
+            self._start(X.shape[1])
+        elif X.shape[1] != self._n_freqs_in:
+            raise ValueError(
+                f"X has {X.shape[1]} frequency bins, but {name} was fitted on "
+                f"{self._n_freqs_in}."
+            )
+        return X
+
+    def _start(self, n_freqs):
+        """Set the state from which a recording is begun."""
+        self._members()
+        shape = n_freqs, self.n_components
+        if self.basis_init is None:
+            rng = check_random_state(self.random_state)
+            basis = rng.uniform(0.1, 1, shape)
+        else:
+            basis = np.array(self.basis_init, dtype=float)
+            if basis.shape != shape:
+                raise ValueError(
+                    f"Got basis_init of shape {basis.shape}, expected (n_freqs, "
+                    f"n_components) = {shape}."
+                )
+            if not (np.isfinite(basis).all() and (basis >= 0).all()):
+                raise ValueError("Got basis_init with negative or non-finite values.")
+            if not basis.any(axis=0).all():
+                raise ValueError("Got basis_init with components that are all zero.")
+        B, _ = normalize_basis(basis.T / basis.max(axis=0)[:, None])
+        self.n_features_in_, self._n_freqs_in = 1, n_freqs
+        self.basis_ = np.ascontiguousarray(B.T)
+        self._statistics = start_statistics(B)
+        self.activations_ = np.zeros(self.n_components)
+        # Activations and weights of the frames since the basis was renewed.
+        self._frames, self._n_pending = [], 0
+
+    def _members(self):
+        """Ones where a component (column) belongs to a source (row)."""
+        L, K = self.n_components, self.n_sources
+        if self.component_to_source is None:
+            owner = np.arange(L) * K // L
+        else:
+            owner = np.asarray(self.component_to_source)
+        members = np.arange(K)[:, None] == owner
+        if members.shape != (K, L) or not (
+            members.any(1).all() and members.any(0).all()
+        ):
+            raise ValueError(
+                f"Got component_to_source={owner.tolist()}, expected a source, 0 to "
+                f"{K - 1}, for each of {L} components, and a component for each source."
+            )
+        return members
+
+    def _separate(self, X, data, learn):
+        Y = np.empty((*data.shape[:2], self.n_sources), data.dtype)
+        for frames, masks in self._masks(data, learn):
+            np.multiply(data[frames], masks.transpose(0, 2, 1), out=Y[frames])
+        if isinstance(X, Spectrogram):
+            mixing = np.ones((1, data.shape[1], 1, self.n_sources), data.dtype)
+            return replace(X, data=Y, mixing=mixing)
+        return Y
+
+    def _masks(self, data, learn):
+        """Yield slices of frames and their masks (n_frames, n_sources, n_freqs)."""
+        x, dtype = data[:, :, 0], data.real.dtype
+        members = self._members().astype(dtype)
+        exponent = {"mm": 0.5, "me": 1.0}[self.update]
+        basis, stop = None, 0
+        while stop < len(x):
+            start, stop = stop, stop + BLOCK_FRAMES
+            if learn and self.update_basis:
+                stop = min(stop, start + max(self.beta - self._n_pending, 1))
+            if basis is not self.basis_:
+                basis = self.basis_
+                B = np.ascontiguousarray(basis.T, dtype=dtype)
+            V, levels = frame_powers(x[start:stop])
+            H, weights = activate(V, B, self.inner_iter, exponent)
+            yield slice(start, stop), wiener_masks(H, B, members)
+            if learn:
+                self._follow(H, levels, weights)
+
+    def _follow(self, H, levels, weights):
+        """Keep what the basis is renewed from, and renew it where it is time."""
+        heard = levels > 0
+        if self.update_basis and heard.any():
+            self._frames.append((H[heard], weights[heard]))
+            self._n_pending += int(heard.sum())
+        h = H[-1].astype(float)
+        if self._n_pending >= self.beta:
+            h *= self._renew_basis()
+        with np.errstate(over="ignore"):
+            self.activations_ = np.minimum(h * levels[-1], np.finfo(float).max)
+
+    def _renew_basis(self):
+        """Return the factors that activations take to the scale of the new basis."""
+        decay = self.forget**self.beta
+        P, Q = self._statistics
+        B, P, Q, factors = refresh_basis(self.basis_.T, P, Q, *self._pending(), decay)
+        self.basis_, self._statistics = np.ascontiguousarray(B.T), (P, Q)
+        self._frames, self._n_pending = [], 0
+        return factors
+
+    def _pending(self):
+        """Activations and weights of the frames since the basis was renewed."""
+        H = np.empty((0, self.n_components)), *(H for H, _ in self._frames)
+        weights = np.empty((0, 2, self._n_freqs_in)), *(w for _, w in self._frames)
+        return np.concatenate(H), np.concatenate(weights)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["complex64", "complex128"]
+        return tags
