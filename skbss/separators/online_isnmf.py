@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import sys
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -456,13 +457,14 @@ class OnlineISNMF(SpectrogramOutputMixin, BaseEstimator):
         """Keep what the basis is renewed from, and renew it where it is time."""
         heard = levels > 0
         if self.update_basis and heard.any():
-            self._frames.append((H[heard], weights[heard]))
-            self._n_pending += int(heard.sum())
+            kept = (H, weights) if heard.all() else (H[heard], weights[heard])
+            self._frames.append(kept)
+            self._n_pending += len(kept[0])
         h = H[-1].astype(float)
         if self._n_pending >= self.beta:
             h *= self._renew_basis()
         with np.errstate(over="ignore"):
-            self.activations_ = np.minimum(h * levels[-1], np.finfo(float).max)
+            self.activations_ = np.minimum(h * levels[-1], sys.float_info.max)
 
     def _renew_basis(self):
         """Return the factors that activations take to the scale of the new basis."""

@@ -80,7 +80,7 @@ def activate(V, B, n_iter, exponent):
 
 
 def _weigh(V, H, B, work, weights):
-    # Not in `weights` itself, whose rows interleave: numpy is two to three times slower.
+    # Not in `weights` itself, whose rows interleave: numpy takes twice as long.
     u, v = work
     np.matmul(H, B, out=u[:, None])
     u += FLOOR
