@@ -28,11 +28,13 @@ def check_pipeline(pipeline):
     if not isinstance(pipeline, Pipeline):
         raise TypeError(f"Stream needs a Pipeline. Got {type(pipeline).__name__}.")
     steps = [step for _, step in pipeline.steps]
-    if not (isinstance(steps[0], STFT) and isinstance(steps[-1], ISTFT)):
+    transforms = [step for step in steps if isinstance(step, STFT | ISTFT)]
+    ends = isinstance(steps[0], STFT) and isinstance(steps[-1], ISTFT)
+    if not ends or len(transforms) > 2:
         names = ", ".join(type(step).__name__ for step in steps)
         raise ValueError(
-            f"Stream needs a pipeline that begins with STFT and ends with ISTFT. Got "
-            f"{names}."
+            "Stream needs a pipeline that begins with STFT, ends with ISTFT and has no "
+            f"other of them between. Got {names}."
         )
     for step in steps[1:-1]:
         _check_step(step)

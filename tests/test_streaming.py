@@ -20,6 +20,7 @@ from skbss import (
     AuxIVA,
     BlockBatch,
     OnlineAuxIVA,
+    OnlineISNMF,
     ProjectionBack,
     Spectrogram,
 )
@@ -161,6 +162,20 @@ def test_three_microphones():
     expected = make_online(ref_mic=2).fit_transform(x)
     y = run(Stream(make_online(ref_mic=2)), cut(x, 77))
     np.testing.assert_allclose(y, expected, atol=1e-10)
+
+
+def test_more_sources_than_microphones(tmp_path):
+    separator = OnlineISNMF(n_components=6, n_sources=3, random_state=0)
+    pipeline = make_pipeline(STFT(n_fft=128), separator, ISTFT())
+    blocks = cut(X[:, :1], 97)
+    stream = Stream(pipeline)
+    head = [stream.process(block) for block in blocks[:9]]
+    np.savez(tmp_path / "state.npz", **stream.get_state())
+    rest = run(stream, blocks[9:])
+    expected = pipeline.fit_transform(X[:, :1])
+    np.testing.assert_allclose(np.concatenate([*head, rest]), expected, atol=1e-10)
+    with np.load(tmp_path / "state.npz") as state:
+        assert np.array_equal(run(Stream(pipeline).set_state(state), blocks[9:]), rest)
 
 
 def test_pipeline_is_copied():
@@ -327,6 +342,7 @@ class Doubler(BaseEstimator):
         (make_pipeline(STFT(), OnlineAuxIVA()), "Got STFT, OnlineAuxIVA"),
         (make_pipeline(OnlineAuxIVA(), ISTFT()), "Got OnlineAuxIVA, ISTFT"),
         (make_pipeline(ISTFT()), "Got ISTFT"),
+        (make_pipeline(STFT(), ISTFT(), STFT(), ISTFT()), "no other of them between"),
         (Pipeline([("a", STFT()), ("b", Doubler()), ("c", ISTFT())]), "Doubler"),
         (
             make_pipeline(
