@@ -344,7 +344,7 @@ def test_memory_does_not_grow(mixture):
             n_late = 0
         sizes.append(resident())
     process.communicate()
-    # 5 s of it would be 1.3 MB as spectrograms; the allocator needs some leeway.
+    # 5 s of it would be 2.5 MB as spectrograms; the allocator needs some leeway.
     assert max(sizes) - sizes[0] < 2**20
 
 
