@@ -14,11 +14,11 @@ from skbss.commands.console import show_warning, tell
 
 SEPARATE_EPILOG = """\
 parameters:
-  Names are STEP.PARAMETER, where the steps are stft, the separators, projectionback
-  and istft. The separators are ilrma and refine with the method refined, else ilrma or
-  auxiva, as the method. In a YAML file they may be nested, and "method: auxiva" may
-  stand beside them. --set counts more than the file, and the last --set more than those
-  before.
+  Names are STEP.PARAMETER. The steps are stft, ilrma or auxiva, as the method, then
+  projectionback and istft. The method refined has stft, ilrma, refine, projectionback,
+  istft, and for its second pass stft2, refine2, projectionback2, istft2. In a YAML
+  file names may be nested, and "method: auxiva" may stand beside them. --set counts
+  more than the file, and the last --set more than those before.
 
 references:
   The sources of a recording are the files source*.wav or source*.flac in a subfolder of

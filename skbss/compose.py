@@ -47,17 +47,6 @@ def window_length(sample_rate, seconds):
     return 2 ** max(1, round(math.log2(seconds * sample_rate)))
 
 
-def separation_steps(method, random_state=None):
-    """Return the named separators of a method of `make_separator`."""
-    auxiva, ilrma = AuxIVA(), ILRMA(random_state=random_state)
-    refine = AuxIVA("cliques", max_iter=20)
-    return {
-        "refined": [("ilrma", ilrma), ("refine", refine)],
-        "ilrma": [("ilrma", ilrma)],
-        "auxiva": [("auxiva", auxiva)],
-    }[method]
-
-
 def make_separator(
     method="refined", *, sample_rate=16_000, ref_mic=0, random_state=None, memory=None
 ):
@@ -66,12 +55,13 @@ def make_separator(
     Parameters
     ----------
     method : {'refined', 'ilrma', 'auxiva'}, default='refined'
-        How to separate: `AuxIVA` (50 iterations), `ILRMA` started by it (another 50),
-        or both and then 20 iterations of `AuxIVA` with the source model 'cliques',
-        which separates best.
+        How to separate: `AuxIVA` alone, `ILRMA` started by it, or two passes: `ILRMA`
+        and `AuxIVA` with the source model 'cliques' on windows of 256 ms, then
+        'cliques' again on windows of 512 ms, which separates best. Short windows have
+        more frames to learn from, long ones cover the reverberation.
     sample_rate : float, default=16000
-        In Hz. The window of the `STFT` is the power of two nearest to 512 ms, its hop
-        a quarter of that.
+        In Hz. Windows of the `STFT` are powers of two, near to 256 and 512 ms in two
+        passes, near to 512 ms in a single one. Hops are a quarter of them.
     ref_mic : int, default=0
         The microphone whose scale the outputs take.
     random_state : int, RandomState instance or None, default=None
@@ -82,9 +72,16 @@ def make_separator(
     Returns
     -------
     pipeline : Pipeline
-        Its steps are 'stft', the separators ('ilrma' and 'refine', 'ilrma', or
-        'auxiva'), 'projectionback' and 'istft'. It takes signals of shape
-        (n_samples, n_mics) and gives signals of shape (n_samples, n_sources).
+        It takes signals of shape (n_samples, n_mics) and gives signals of shape
+        (n_samples, n_sources). Its steps are 'stft', the separator, of the method's
+        name, 'projectionback' and 'istft'; for 'refined' they are 'stft', 'ilrma',
+        'refine', 'projectionback', 'istft', 'stft2', 'refine2', 'projectionback2' and
+        'istft2'.
+
+    Raises
+    ------
+    ValueError
+        If there is no such method.
 
     Examples
     --------
@@ -97,13 +94,27 @@ def make_separator(
     """
     if method not in METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
-    n_fft = window_length(sample_rate, 0.512)
-    steps = [
-        ("stft", STFT(n_fft, sample_rate=sample_rate)),
-        *separation_steps(method, random_state),
-        ("projectionback", ProjectionBack(ref_mic)),
-        ("istft", ISTFT()),
-    ]
+
+    def one_pass(seconds, separators, ref_mic, suffix=""):
+        n_fft = window_length(sample_rate, seconds)
+        return [
+            (f"stft{suffix}", STFT(n_fft, sample_rate=sample_rate)),
+            *separators,
+            (f"projectionback{suffix}", ProjectionBack(ref_mic)),
+            (f"istft{suffix}", ISTFT()),
+        ]
+
+    auxiva = ("auxiva", AuxIVA())
+    ilrma = ("ilrma", ILRMA(update="me", random_state=random_state))
+    refine = ("refine", AuxIVA("cliques", max_iter=20))
+    refine2 = ("refine2", AuxIVA("cliques", max_iter=20))
+    if method == "auxiva":
+        steps = one_pass(0.512, [auxiva], ref_mic)
+    elif method == "ilrma":
+        steps = one_pass(0.512, [ilrma], ref_mic)
+    else:
+        steps = one_pass(0.256, [ilrma, refine], ref_mic)
+        steps += one_pass(0.512, [refine2], "sum", suffix="2")
     return Pipeline(steps, memory=memory)
 
 

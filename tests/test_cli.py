@@ -247,7 +247,7 @@ def test_warnings_are_one_line(tmp_path, capsys):
         (["--set", "ilrma.n_basis=two"], "'n_basis' parameter of ILRMA must be an int"),
         (["--set", "ilrma=3"], "unknown parameter 'ilrma'"),
         (["--set", "istft=3"], "unknown parameter 'istft'"),
-        (["--set", "stft.hop_length=9999"], "hop_length=9999, n_fft=4096"),
+        (["--set", "stft.hop_length=9999"], "hop_length=9999, n_fft=2048"),
         (["--set", "stft.window=foo"], "window='foo'"),
         (["--set", "stft.n_fft=100000000000000"], "Unable to allocate"),
         (["--config", "missing.yaml"], "Cannot read missing.yaml: No such file"),

@@ -6,11 +6,9 @@ import os
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from skbss.commands.console import clear, tell
 from skbss.commands.recordings import (
@@ -19,7 +17,7 @@ from skbss.commands.recordings import (
     find_references,
     output_paths,
 )
-from skbss.compose import METHODS, separation_steps, window_length
+from skbss.compose import METHODS, make_separator
 from skbss.config import (
     ConfigError,
     did_you_mean,
@@ -31,9 +29,7 @@ from skbss.config import (
 from skbss.datasets import load_cocktail_party
 from skbss.io import AudioFileError, write_audio
 from skbss.metrics import si_sdr_improvement
-from skbss.transforms import ISTFT, STFT, ProjectionBack
-
-SEPARATORS = {name: partial(separation_steps, name, 0) for name in METHODS}
+from skbss.transforms import STFT
 
 
 def run(args):
@@ -60,7 +56,9 @@ def run(args):
     show_progress = args.verbose or sys.stderr.isatty()
     recordings = check_recordings(args, ref_mic, show_progress)
     for rate in {recording.info.sample_rate for recording in recordings}:
-        check_window(build_pipeline(method, params, rate)["stft"])
+        for _, step in build_pipeline(method, params, rate).steps:
+            if isinstance(step, STFT):
+                check_window(step)
     outputs = output_paths(recordings, folder)
     make_folder(folder)
     table = Table(recordings)
@@ -114,23 +112,17 @@ def read_params(args, default_method="refined"):
     return args.method or method, params
 
 
-def build_pipeline(
-    method, params, sample_rate, *, separators=SEPARATORS, window_seconds=0.512
-):
+def build_pipeline(method, params, sample_rate):
     """Return the pipeline of the command, with checked parameters.
 
     Parameters
     ----------
     method : str
-        Name of the separator.
+        Name of the method.
     params : dict
         Values by dotted names.
     sample_rate : float
         In Hz.
-    separators : dict, default=SEPARATORS
-        By name, what makes a separator or named steps.
-    window_seconds : float, default=0.256
-        About the length of the window, where `params` has none.
 
     Returns
     -------
@@ -148,19 +140,20 @@ def build_pipeline(
     >>> [name for name, step in build_pipeline("ilrma", {}, 16_000).steps]
     ['stft', 'ilrma', 'projectionback', 'istft']
     """
-    if method not in separators:
-        hint = did_you_mean(str(method), separators)
+    check_method(method, METHODS)
+    pipeline = make_separator(method, sample_rate=sample_rate, random_state=0)
+    return configure(pipeline, params)
+
+
+def check_method(method, methods):
+    """Raise ConfigError if there is no such method."""
+    if method not in methods:
+        hint = did_you_mean(str(method), methods)
         raise ConfigError(f"Got unknown method {method!r}.{hint}")
-    steps = separators[method]()
-    n_fft = window_length(sample_rate, window_seconds)
-    pipeline = Pipeline(
-        [
-            ("stft", STFT(n_fft, sample_rate=sample_rate)),
-            *(steps if isinstance(steps, list) else [(method, steps)]),
-            ("projectionback", ProjectionBack()),
-            ("istft", ISTFT()),
-        ]
-    )
+
+
+def configure(pipeline, params):
+    """Set parameters of a pipeline and return it, or raise ConfigError."""
     set_params(pipeline, params)
     try:
         for _, step in pipeline.steps:

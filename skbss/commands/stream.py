@@ -10,15 +10,23 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from skbss.commands.console import tell
 from skbss.commands.pcm import SUBTYPES, FileReader, FileWriter, PipeReader, PipeWriter
 from skbss.commands.recordings import RecordingError
-from skbss.commands.separate import build_pipeline, check_window, read_params
+from skbss.commands.separate import (
+    check_method,
+    check_window,
+    configure,
+    read_params,
+)
+from skbss.compose import window_length
 from skbss.config import ConfigError
 from skbss.io import PCM_BITS, AudioFileError
 from skbss.separators import OnlineAuxIVA
 from skbss.streaming import Stream
+from skbss.transforms import ISTFT, STFT, ProjectionBack
 
 SEPARATORS = {"onlineauxiva": OnlineAuxIVA}
 
@@ -75,13 +83,15 @@ def check_arguments(args):
 
 def build(method, params, sample_rate):
     """Return the pipeline of the command, with checked parameters."""
-    return build_pipeline(
-        method,
-        params,
-        sample_rate,
-        separators=SEPARATORS,
-        window_seconds=WINDOW_SECONDS,
-    )
+    check_method(method, SEPARATORS)
+    n_fft = window_length(sample_rate, WINDOW_SECONDS)
+    steps = [
+        ("stft", STFT(n_fft, sample_rate=sample_rate)),
+        (method, SEPARATORS[method]()),
+        ("projectionback", ProjectionBack()),
+        ("istft", ISTFT()),
+    ]
+    return configure(Pipeline(steps), params)
 
 
 def open_reader(args, signals):

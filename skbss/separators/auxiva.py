@@ -8,7 +8,6 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.linalg import get_blas_funcs
 from sklearn.base import _fit_context
-from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import BaseSeparator, resolve, run
@@ -122,8 +121,8 @@ def auxiva(P, W, source, spatial, sort_iter=0):
             W = sort_bands(P, W, floor, source)
 
 
-def weigh_bins(P, W, source):
-    """Cost, and covariances weighted by a source model that tells bins apart.
+def weigh_bands(P, W, source):
+    """Cost, and covariances weighted by a source model that tells bands apart.
 
     Parameters
     ----------
@@ -142,24 +141,39 @@ def weigh_bins(P, W, source):
         Features averaged with weights 1 / variance.
     """
     F, n_features, T = P.shape
+    K = len(W)
+    size = max(1, F // source.n_bands)
+    n_bands = -(-F // size)
+    # All but the last band have the same size: one product for each band.
+    whole = slice(0, F // size * size)
+    P_bands = P[whole].reshape(F // size, size * n_features, T)
     Q = by_bin(W, P.dtype)
-    cost, S = 0.0, np.zeros((F, len(W), n_features))
-    floor = max(FLOOR, 10 * np.finfo(P.dtype).eps)
-    # All bins of some frames, as bands may be of any width; bins last in memory, as
-    # filters over them are fastest there.
-    for frames in gen_batches(T, max(1, CACHE_BYTES // (2 * F * P.itemsize))):
-        p = P[:, :, frames]
-        power = np.empty((len(W), p.shape[2], F), P.dtype).transpose(0, 2, 1)
-        np.matmul(Q, p, out=power.transpose(1, 0, 2))
-        np.maximum(power, floor, out=power)  # features are whitened: their level is 1
-        cost += source.cost(power)
-        precision = 1 / source.variance(power)
-        S += precision.transpose(1, 0, 2) @ p.transpose(0, 2, 1)
-    return cost, np.ascontiguousarray(S.transpose(1, 2, 0)).astype(P.dtype) / T
+    Q_bands = Q[whole].reshape(F // size, size, K, n_features).transpose(0, 2, 1, 3)
+    power = np.empty((K, n_bands, T), P.dtype)
+    by_band = power.transpose(1, 0, 2)
+    np.matmul(
+        Q_bands.reshape(F // size, K, size * n_features),
+        P_bands,
+        out=by_band[: F // size],
+    )
+    if n_bands * size > F:
+        by_band[-1] = (Q[whole.stop :] @ P[whole.stop :]).sum(0)
+    power /= size
+    # The features are whitened and rows of W start with unit norm: the level is 1.
+    np.maximum(power, max(FLOOR, 10 * np.finfo(P.dtype).eps), out=power)
+    cost = size * source.cost(power)
+    precision = np.reciprocal(source.variance(power), dtype=P.dtype)
+    precision = precision.transpose(1, 0, 2)
+    S = np.empty((F, K, n_features), P.dtype)
+    S_bands = precision[: F // size] @ P_bands.transpose(0, 2, 1)
+    S_bands = S_bands.reshape(F // size, K, size, n_features).transpose(0, 2, 1, 3)
+    S[whole] = S_bands.reshape(-1, K, n_features)
+    S[whole.stop :] = precision[-1] @ P[whole.stop :].transpose(0, 2, 1)
+    return cost, np.ascontiguousarray(S.transpose(1, 2, 0)) / T
 
 
-def auxiva_bins(P, W, source, spatial):
-    """Iterate AuxIVA for ever with a source model that tells bins apart.
+def auxiva_bands(P, W, source, spatial):
+    """Iterate AuxIVA for ever with a source model that tells bands apart.
 
     Parameters and what is yielded are those of `auxiva`, except that the features `P`
     have the shape (n_freqs, n_mics ** 2, n_frames), and that outputs start with the
@@ -167,7 +181,7 @@ def auxiva_bins(P, W, source, spatial):
     """
     W = W / np.linalg.norm(W, axis=1, keepdims=True)
     while True:
-        cost, S = weigh_bins(P, W, source)
+        cost, S = weigh_bands(P, W, source)
         yield W, cost - 2 * P.shape[-1] * log_abs_det(W).sum()
         W = spatial.update(W, loaded_covariance(S))
 
@@ -319,11 +333,11 @@ class AuxIVA(BaseSeparator):
         W = self._start(*X.shape[1:])
         source = resolve(self.source, SOURCE_MODELS)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
-        per_bin = getattr(source, "per_bin", False)
-        P, Z, Z_inv, _ = whitened_features(X, frames_last=per_bin)
+        tells_bands = hasattr(source, "n_bands")
+        P, Z, Z_inv, _ = whitened_features(X, frames_last=tells_bands)
         W = matmul(W, Z_inv)
-        if per_bin:
-            iterations = auxiva_bins(P, W, source, spatial)
+        if tells_bands:
+            iterations = auxiva_bands(P, W, source, spatial)
         else:
             iterations = auxiva(P, W, source, spatial, self.sort_iter)
         W, objectives = run(self, iterations, X.size)

@@ -291,8 +291,10 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
 
     Parameters
     ----------
-    ref_mic : int, default=0
-        The reference microphone.
+    ref_mic : int or "sum", default=0
+        The reference microphone. "sum" takes the sum of all for one, which suits the
+        second of two separations: the sources that `ISTFT` gave in the first sum to the
+        microphone that they were projected back to.
     method : {'inverse', 'least_squares'}, default='inverse'
         'inverse' scales with the mixing matrix, the inverse of the demixing matrix
         [1]_: the outputs sum to the signal of the reference microphone. 'least_squares'
@@ -341,7 +343,7 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
     """
 
     _parameter_constraints: dict = {
-        "ref_mic": [Interval(Integral, 0, None, closed="left")],
+        "ref_mic": [Interval(Integral, 0, None, closed="left"), StrOptions({"sum"})],
         "method": [StrOptions({"inverse", "least_squares"})],
     }
 
@@ -372,7 +374,10 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
             microphone.
         """
         Y = self._check_record(X, reset=False)
-        gains = A = X.mixing[:, :, self.ref_mic]
+        if self.ref_mic == "sum":
+            gains = A = X.mixing.sum(2)
+        else:
+            gains = A = X.mixing[:, :, self.ref_mic]
         if self.method == "least_squares":
             A = np.broadcast_to(A, Y.shape)
             gains = lstsq_gains(
@@ -392,7 +397,8 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
                 f"Got mixing matrices of shape {X.mixing.shape}, expected "
                 "(1 or n_frames, n_freqs, n_mics, n_sources)."
             )
-        check_ref_mic(self.ref_mic, X.mixing.shape[2])
+        if self.ref_mic != "sum":
+            check_ref_mic(self.ref_mic, X.mixing.shape[2])
         n_frames, n_freqs, n_sources = X.shape
         shape = X.mixing.shape
         if shape[0] not in (1, n_frames) or shape[1::2] != (n_freqs, n_sources):

@@ -81,7 +81,7 @@ class Laplace(BaseEstimator):
 
 
 def box_mean(p, width):
-    """Mean over an odd number of bins around each bin, zeros beyond the ends.
+    """Mean over an odd number of bands around each band, zeros beyond the ends.
 
     As a matrix this is symmetric, which `Cliques` relies on.
     """
@@ -92,20 +92,23 @@ def box_mean(p, width):
 
 
 class Cliques(BaseEstimator):
-    """Gaussians that each span a band, sliding over frequency, at several widths [1]_.
+    """Gaussians of many overlapping cliques, ranges of frequency of all widths [1]_.
 
     Where `Gauss` has one variance for all bins of a frame, this model has one for each
-    band, and a bin belongs to all bands that reach it. Voices that are loud at the same
-    time but not at the same pitch are told apart better, while bands overlap enough to
-    keep the frequencies sorted. Like most rich models it needs a good start: let it
-    come after `AuxIVA` or `ILRMA` in a pipeline, where it brings several dB.
+    clique, and a bin belongs to all cliques that reach it. Voices that are loud at the
+    same time but not at the same pitch are told apart better, while cliques overlap
+    enough to keep the frequencies sorted. Like most rich models it needs a good start:
+    let it come after `AuxIVA` or `ILRMA` in a pipeline, where it brings several dB.
 
     Parameters
     ----------
     widths : tuple of float, default=(1/4, 1/16, 1/64, 1/256)
-        Widths of the bands, as fractions of all frequencies. At 16 kHz: 2 kHz, which
+        Widths of the cliques, as fractions of all frequencies. At 16 kHz: 2 kHz, which
         sorts the frequencies, down to 31 Hz, which follows single harmonics. The cost
         is averaged over them.
+    n_bands : int, default=512
+        Number of bands that the frequencies are first divided into, by which cliques
+        slide. It bounds the cost of an iteration; 512 bands are as good as single bins.
 
     References
     ----------
@@ -114,10 +117,9 @@ class Cliques(BaseEstimator):
        separation of convolutedly mixed signals", Electronics Letters 45(13), 2009.
     """
 
-    per_bin = True
-
-    def __init__(self, widths=(1 / 4, 1 / 16, 1 / 64, 1 / 256)):
+    def __init__(self, widths=(1 / 4, 1 / 16, 1 / 64, 1 / 256), *, n_bands=512):
         self.widths = widths
+        self.n_bands = n_bands
 
     def _means(self, power):
         for width in self.widths:
@@ -125,16 +127,16 @@ class Cliques(BaseEstimator):
             yield width, box_mean(power, width)
 
     def variance(self, power):
-        """Variance that each bin is weighted by, the inverse of d cost / d power.
+        """Variance that each band is weighted by, the inverse of d cost / d power.
 
         Parameters
         ----------
-        power : ndarray of shape (n_sources, n_freqs, n_frames)
-            Power of the outputs, never zero.
+        power : ndarray of shape (n_sources, n_bands, n_frames)
+            Mean power of the outputs in each band, never zero.
 
         Returns
         -------
-        variance : ndarray of shape (n_sources, n_freqs, n_frames)
+        variance : ndarray of shape (n_sources, n_bands, n_frames)
             Positive variances.
         """
         precision = 0
@@ -147,13 +149,13 @@ class Cliques(BaseEstimator):
 
         Parameters
         ----------
-        power : ndarray of shape (n_sources, n_freqs, n_frames)
+        power : ndarray of shape (n_sources, n_bands, n_frames)
             As in `variance`.
 
         Returns
         -------
         cost : float
-            The logarithms of the bands' variances, summed over bins and frames and
+            The logarithms of the cliques' variances, summed over bands and frames and
             averaged over the widths.
         """
         logs = sum(sum_log(mean) for _, mean in self._means(power))
