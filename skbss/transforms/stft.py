@@ -15,7 +15,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils import check_array, gen_batches
+from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
 
@@ -28,7 +28,9 @@ BLOCK_BYTES = 2**18
 
 def blocks(n_frames, frame_bytes):
     """Slices of consecutive frames, of about `BLOCK_BYTES` bytes each."""
-    return gen_batches(n_frames, max(1, BLOCK_BYTES // frame_bytes))
+    # gen_batches of scikit-learn checks its arguments for longer than a frame takes.
+    step = max(1, BLOCK_BYTES // frame_bytes)
+    return [slice(k, min(k + step, n_frames)) for k in range(0, n_frames, step)]
 
 
 def short_time_fft(n_fft, hop_length, window, *, dtype=np.float64):
