@@ -5,7 +5,14 @@
 from importlib.metadata import version
 
 from skbss.compose import EachRecording, make_separator
-from skbss.separators import ILRMA, AuxIVA, BlockBatch, OnlineAuxIVA, OnlineISNMF
+from skbss.separators import (
+    ILRMA,
+    AuxIVA,
+    BlockBatch,
+    OnlineAuxIVA,
+    OnlineILRMA,
+    OnlineISNMF,
+)
 from skbss.spectrogram import Spectrogram
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
@@ -19,6 +26,7 @@ __all__ = [
     "BlockBatch",
     "EachRecording",
     "OnlineAuxIVA",
+    "OnlineILRMA",
     "OnlineISNMF",
     "ProjectionBack",
     "Spectrogram",

@@ -1,4 +1,4 @@
-"""Slow, obvious reference of the online separators: one frame, bin and source at a time.
+"""Slow, obvious reference of the online separators: one frame and bin at a time.
 
 It learns from a whole recording and keeps every frame of it. Everything is complex128
 and nothing comes from the package. Symbols as in tests/reference.py: M microphones,
@@ -29,6 +29,22 @@ class OnlineAuxIVA:
         """Weights (K,) of a frame from the powers (K, F) of its outputs."""
         F = power.shape[1]
         return 1 / self.variance(np.maximum(power.sum(1), FLOOR * F), F)
+
+    def past_weight(self, i):
+        """Weights (K, 1) or (K, F) that past frame i gets now."""
+        return self.weight(self.output_power(self.frames[i]))[:, None]
+
+    def present_weight(self, x):
+        return self.weight(self.output_power(x))[:, None]
+
+    def commit(self, x):
+        """Learn what is learned once per frame."""
+
+    def follow_gain(self, gain):
+        """Follow outputs whose powers were divided by a gain."""
+        ones = np.ones((len(gain), self.W.shape[0]))
+        factor = self.weight(ones / gain[:, None]) / self.weight(ones)
+        self.weights = [w * factor[:, None] for w in self.weights]
 
     def output_power(self, x):
         return abs(np.einsum("fkm,fm->kf", self.W, x)) ** 2
@@ -62,38 +78,103 @@ class OnlineAuxIVA:
             power = self.output_power(x).mean(1)
             self.W /= np.sqrt(np.maximum(power, FLOOR * power.max()))[:, None]
         for i in range(max(0, n - self.lookback), n):
-            self.weights[i] = self.weight(self.output_power(self.frames[i]))
+            self.weights[i] = self.past_weight(i)
         past = np.zeros((M, F, M, M), complex)
         for i in range(n):
+            weight = self.forget ** (n - i) * np.broadcast_to(self.weights[i], (M, F))
             for f in range(F):
                 outer = np.outer(self.frames[i][f], self.frames[i][f].conj())
                 for k in range(M):
-                    past[k, f] += self.forget ** (n - i) * self.weights[i][k] * outer
+                    past[k, f] += weight[k, f] * outer
         self.frames.append(x)
         white = np.einsum("fmm->f", self.covariance()).real / M
         white = white + 1e-10 * (white.mean() + np.mean(abs(x) ** 2))
         mean_weight = self.weight(np.ones((M, F)))
         for _ in range(self.inner_iter):
-            phi = self.weight(self.output_power(x))
+            phi = self.present_weight(x)
+            weight = np.broadcast_to(phi, (M, F))
             for f in range(F):
                 outer = np.outer(x[f], x[f].conj())
                 V = [
                     past[k, f]
-                    + phi[k] * outer
+                    + weight[k, f] * outer
                     + LOADING * mean_weight[k] * white[f] * np.eye(M)
                     for k in range(M)
                 ]
                 reference.sweep(self.W[f], np.array(V) / (Z + LOADING), self.spatial)
+        self.weights.append(phi)
+        self.commit(x)
         excess = np.clip(self.output_power(x).mean(1), FLOOR, PEAK) - 1
         gain = 1 + excess / (Z + 2 * LOADING)
         self.W /= np.sqrt(gain)[:, None]
-        ones = np.ones((M, F))
-        factor = self.weight(ones / gain[:, None]) / self.weight(ones)
-        self.weights.append(phi)
-        self.weights = [w * factor for w in self.weights]
+        self.follow_gain(gain)
 
     def mixing(self):
         """Least-squares mixing matrices (F, M, K)."""
         R = self.covariance()
         A = R @ self.W.conj().transpose(0, 2, 1)
         return A / np.einsum("fkm,fmk->fk", self.W, A).real[:, None]
+
+
+class OnlineILRMA(OnlineAuxIVA):
+    """Weights are a geometric mean of AuxIVA's and those of a factorization."""
+
+    def __init__(
+        self, basis, forget, inner_iter, spatial, lookback, blend, basis_forget
+    ):
+        M, F, _ = basis.shape
+        super().__init__(F, M, forget, inner_iter, "gauss", spatial, lookback)
+        self.blend, self.basis_forget = blend, basis_forget
+        self.B = basis.copy()
+        self.numerator, self.denominator = basis.copy(), 1 / basis
+        self.spectral_weights = []
+
+    def learn(self, x, Z):
+        seen = (len(self.frames) + 1) * (1 - self.basis_forget)
+        self.share = self.blend * min(1, 2 * seen)
+        self.h = None
+        super().learn(x, Z)
+
+    def past_weight(self, i):
+        power = self.output_power(self.frames[i])
+        loudness = np.maximum(power.mean(1), FLOOR) ** (self.share - 1)
+        return loudness[:, None] * self.spectral_weights[i]
+
+    def present_weight(self, x):
+        power = self.output_power(x)
+        mean = np.maximum(power.mean(1), FLOOR)
+        if self.h is None:
+            L = self.B.shape[2]
+            self.h = np.tile(mean[:, None] / L, (1, L))
+        self.fit_activations(power)
+        variance = np.einsum("kfl,kl->kf", self.B, self.h)
+        self.spectral = np.maximum(variance, 0.01 * mean[:, None]) ** -self.share
+        return mean[:, None] ** (self.share - 1) * self.spectral
+
+    def fit_activations(self, power):
+        for _ in range(2):
+            for k, B in enumerate(self.B):
+                m = np.maximum(B @ self.h[k], 0.01)
+                self.h[k] *= np.sqrt(B.T @ (power[k] / m**2) / (B.T @ (1 / m)))
+                self.h[k] = np.maximum(self.h[k], 1e-5)
+
+    def commit(self, x):
+        self.spectral_weights.append(self.spectral)
+        power = self.output_power(x)
+        self.fit_activations(power)
+        for k, B in enumerate(self.B):
+            m = np.maximum(B @ self.h[k], 0.01)
+            self.numerator[k] *= self.basis_forget
+            self.denominator[k] *= self.basis_forget
+            self.numerator[k] += B**2 * np.outer(power[k] / m**2, self.h[k])
+            self.denominator[k] += np.outer(1 / m, self.h[k])
+            B = np.sqrt(self.numerator[k] / self.denominator[k])
+            size = B.mean(0)
+            self.B[k] = np.maximum(B / size, 1e-3)
+            self.numerator[k] /= size
+            self.denominator[k] *= size
+
+    def follow_gain(self, gain):
+        self.weights = [w * gain[:, None] for w in self.weights]
+        share = gain[:, None] ** self.share
+        self.spectral_weights = [w * share for w in self.spectral_weights]

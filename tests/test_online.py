@@ -20,6 +20,7 @@ from skbss import (
     STFT,
     EachRecording,
     OnlineAuxIVA,
+    OnlineILRMA,
     ProjectionBack,
     Spectrogram,
 )
@@ -31,6 +32,8 @@ from tests import reference, reference_online
 ONLINE = [
     OnlineAuxIVA(),
     OnlineAuxIVA(0.98, inner_iter=2, source="laplace", spatial="iss1", lookback=5),
+    OnlineILRMA(random_state=0),
+    OnlineILRMA(3, forget=0.98, spatial="iss1", inner_iter=2, random_state=0),
 ]
 
 
@@ -38,33 +41,51 @@ def make_frames(n_mics, n_frames=30, n_freqs=9, random_state=0):
     return reference.make_mixture(random_state, n_mics, n_frames, n_freqs)
 
 
-@pytest.mark.parametrize("n_mics", [1, 2, 3, 4, 5])
-@pytest.mark.parametrize("spatial", ["ip1", "iss1"])
-@pytest.mark.parametrize("source", ["gauss", "laplace"])
-@pytest.mark.parametrize("inner_iter", [1, 3])
-def test_auxiva_agrees_with_the_slow_reference(n_mics, spatial, source, inner_iter):
-    X = make_frames(n_mics, n_frames=10)
-    params = {
-        "source": source,
-        "spatial": spatial,
-        "inner_iter": inner_iter,
-        "lookback": 4,
-    }
-    slow = reference_online.OnlineAuxIVA(9, n_mics, forget=0.9, **params)
-    separator = OnlineAuxIVA(0.9, **params)
+def assert_agree(separator, slow, X, atol):
+    """Compare after every frame, each from the same state.
+
+    Where few frames leave the covariances nearly singular, rounding would grow from
+    frame to frame.
+    """
     for x in X:
         slow.frame(x)
         separator.partial_fit(x[None])
-        # Where few frames leave V nearly singular rounding grows from frame to frame,
-        # so each frame starts from the state of the reference.
         error = reference.relative_error(separator.demixing_, slow.W)
-        np.testing.assert_allclose(error, 0, atol=1e-10 if inner_iter == 1 else 1e-9)
+        np.testing.assert_allclose(error, 0, atol=atol)
+        slow.W = reference.align_phase(slow.W, separator.demixing_)
         state = separator.get_state()
-        W = reference.align_phase(slow.W, separator.demixing_)
-        slow.W = W
-        state["demixing"] = W.transpose(1, 2, 0) * state["scale"]
+        state["demixing"] = slow.W.transpose(1, 2, 0) * state["scale"]
         separator.set_state(state)
-    np.testing.assert_allclose(separator.mixing_, slow.mixing(), rtol=1e-9, atol=1e-9)
+    mixing = slow.mixing()
+    np.testing.assert_allclose(separator.mixing_, mixing, atol=atol * abs(mixing).max())
+
+
+# One update from a given state agrees to 1e-10; three let rounding grow.
+ATOL = {1: 1e-10, 3: 1e-9}
+
+
+@pytest.mark.parametrize("n_mics", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("spatial", ["ip1", "iss1"])
+@pytest.mark.parametrize(("source", "inner_iter"), [("gauss", 1), ("laplace", 3)])
+def test_auxiva_agrees_with_slow_reference(n_mics, spatial, source, inner_iter):
+    X = make_frames(n_mics, n_frames=8)
+    params = {"spatial": spatial, "inner_iter": inner_iter, "lookback": 4}
+    slow = reference_online.OnlineAuxIVA(9, n_mics, 0.9, source=source, **params)
+    separator = OnlineAuxIVA(0.9, source=source, **params)
+    assert_agree(separator, slow, X, ATOL[inner_iter])
+
+
+@pytest.mark.parametrize("n_mics", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("spatial", ["ip1", "iss1"])
+@pytest.mark.parametrize("inner_iter", [1, 3])
+def test_ilrma_agrees_with_the_slow_reference(n_mics, spatial, inner_iter):
+    X = make_frames(n_mics, n_frames=8)
+    params = {"forget": 0.9, "spatial": spatial, "inner_iter": inner_iter}
+    params |= {"lookback": 4, "blend": 0.6, "basis_forget": 0.95}
+    separator = OnlineILRMA(3, random_state=0, **params).fit(0 * X)
+    slow = reference_online.OnlineILRMA(separator.basis_, **params)
+    assert_agree(separator, slow, X, ATOL[inner_iter])
+    np.testing.assert_allclose(separator.basis_, slow.B, rtol=1e-6)
 
 
 def test_a_users_spatial_update_is_called_and_gives_the_same():
@@ -90,11 +111,11 @@ class TestEveryOnlineSeparator:
     @pytest.mark.parametrize("n_mics", [2, 3])
     @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
     def test_chunking_changes_nothing(self, separator, n_mics, dtype):
-        X = make_frames(n_mics, n_frames=100, n_freqs=33).astype(dtype)
+        X = make_frames(n_mics, n_frames=80, n_freqs=33).astype(dtype)
         record = Spectrogram(X, {"n_fft": 64}, 0)
         whole = clone(separator).fit_transform(record)
         assert whole.data.dtype == whole.mixing.dtype == dtype
-        for sizes in ([1] * 100, [7, 65, 1, 27]):
+        for sizes in ([1] * 80, [7, 65, 1, 7]):
             parts = clone(separator)
             start = 0
             for size in sizes:
@@ -104,7 +125,7 @@ class TestEveryOnlineSeparator:
                 np.testing.assert_array_equal(out.data, whole.data[frames])
                 np.testing.assert_array_equal(out.mixing, whole.mixing[frames])
                 start += size
-            assert start == 100
+            assert start == 80
 
     def test_fit_and_partial_fit_learn_the_same_as_fit_transform(self, separator):
         X = make_frames(2)
@@ -302,7 +323,7 @@ BAD_BLOCKS = {
 
 
 @pytest.mark.parametrize("separator", ONLINE, ids=repr)
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 @given(
     kinds=st.lists(st.sampled_from(sorted(BAD_BLOCKS)), min_size=1, max_size=6),
     n_mics=st.integers(1, 4),
@@ -314,7 +335,7 @@ def test_random_bad_blocks_leave_finite_output(separator, kinds, n_mics, single,
     fitted = clone(separator)
     dtype = np.complex64 if single else np.complex128
     for kind in kinds:
-        X = make_frames(n_mics, n_frames=12, n_freqs=5, random_state=seed)
+        X = make_frames(n_mics, n_frames=8, n_freqs=5, random_state=seed)
         block = to_record(BAD_BLOCKS[kind](X, rng).astype(dtype))
         Y = fitted.partial_fit_transform(block)
         assert np.isfinite(Y.data).all()
@@ -328,12 +349,14 @@ def pipe(separator):
 
 
 @pytest.mark.parametrize(
-    "separator", [OnlineAuxIVA(0.99), OnlineAuxIVA(0.99, spatial="iss1")], ids=repr
+    "separator",
+    [OnlineAuxIVA(0.99, spatial="iss1"), OnlineILRMA(forget=0.99)],
+    ids=repr,
 )
 def test_it_separates(separator):
-    x, y = make_convolutive_mixture(64000, sample_rate=8000, rt60=0.03, random_state=0)
+    x, y = make_convolutive_mixture(48000, sample_rate=8000, rt60=0.03, random_state=0)
     estimate = pipe(separator).fit_transform(x)
-    last = slice(32000, None)
+    last = slice(24000, None)
     gain = si_sdr_improvement(y[last], estimate[last], x[last])
     # Measured: 12 dB and more.
     assert np.mean(gain) > 8

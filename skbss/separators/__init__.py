@@ -6,6 +6,14 @@ from skbss.separators.auxiva import AuxIVA
 from skbss.separators.block_batch import BlockBatch
 from skbss.separators.ilrma import ILRMA
 from skbss.separators.online_auxiva import OnlineAuxIVA
+from skbss.separators.online_ilrma import OnlineILRMA
 from skbss.separators.online_isnmf import OnlineISNMF
 
-__all__ = ["ILRMA", "AuxIVA", "BlockBatch", "OnlineAuxIVA", "OnlineISNMF"]
+__all__ = [
+    "ILRMA",
+    "AuxIVA",
+    "BlockBatch",
+    "OnlineAuxIVA",
+    "OnlineILRMA",
+    "OnlineISNMF",
+]

@@ -15,7 +15,6 @@ from skbss.base import BaseSeparator, resolve
 from skbss.linalg import hermitian_features
 from skbss.spectrogram import Spectrogram
 from skbss.updates.online import image_mixing, load, output_power, sweeps
-from skbss.updates.source import SOURCE_MODELS
 from skbss.updates.spatial import SPATIAL_UPDATES
 
 # Frames that far below the running power (50 dB) are silence, from which nothing is
@@ -294,8 +293,6 @@ class OnlineSeparator(BaseSeparator):
         """Choose the scale of the arithmetic, a power of two, anew where levels jump.
 
         Squares in single precision overflow above 1e19 and vanish below 1e-22.
-        Outputs stay at a power of one, so the demixing matrices and the weighted past
-        stay as they are.
         """
         state = self._state
         old, power = state["scale"], state["power"]
@@ -308,10 +305,14 @@ class OnlineSeparator(BaseSeparator):
         # The reciprocal, too, must be finite in single precision.
         state["scale"] = float(2.0 ** np.clip(np.frexp(level)[1], -100, 120))
         if old:
-            ratio = (old / state["scale"]) ** 2
-            state["power"] = max(power * ratio, 1e-300)
+            ratio = old / state["scale"]
+            state["power"] = max(power * ratio**2, 1e-300)
             for key in ("ring", "covariance"):
-                state[key] *= state[key].dtype.type(ratio)
+                state[key] *= self._dtype.type(ratio**2)
+            # Outputs stay as they are, unless that would take them out of range.
+            ratio = np.clip(ratio, 2.0**-20, 2.0**20)
+            state["demixing"] /= self._dtype.type(ratio)
+            state["past"] *= self._dtype.type(ratio**2)
 
     def _learn(self, x, P, memory):
         """Update the model with the frame x, whose features are P.
@@ -342,8 +343,8 @@ class OnlineSeparator(BaseSeparator):
         white = state["covariance"][:M].mean(0)
         # A trace of noise in bins without signal.
         white = white + 1e-10 * (white.mean() + P[:M].mean())
-        weight = LOADING * self._weigh_bins(np.ones((M, x.shape[1]), dtype))
-        B[:, :M] += weight[:, None] * white
+        weight = LOADING / self._variance(np.ones((M, 1)))
+        B[:, :M] += weight.astype(dtype)[:, None] * white
         scale = dtype.type(1 / (memory + LOADING))
         B = load(B)
         B *= scale
@@ -359,5 +360,14 @@ class OnlineSeparator(BaseSeparator):
         excess = np.clip(power.mean(1), FLOOR, PEAK) - 1
         gain = 1 + excess[:, None] / dtype.type(memory + 2 * LOADING)
         state["demixing"] = W / np.sqrt(gain)[:, None]
-        state["past"] *= self._weight_change(gain)[:, :, None].astype(dtype)
-        self._rescale(gain)
+        one = np.ones((M, 1))  # mean power, before and after
+        change = self._variance(one) / self._variance(one / gain)
+        state["past"] *= change.astype(dtype)[:, :, None]
+        self._divide_powers(gain)
+
+    def _variance(self, power):
+        """Variances of frames of these mean powers, of shape (n_sources, n_frames)."""
+        return power
+
+    def _divide_powers(self, gain):
+        """Follow outputs whose powers were divided by gains of shape (n_sources, 1)."""

@@ -64,15 +64,15 @@ class OnlineAuxIVA(OnlineSeparator):
 
     Notes
     -----
-    With weights :math:`\varphi = 1 / r` from the source model and the forgetting factor
-    :math:`\alpha` one update of the demixing matrices takes the covariances
+    With weights :math:`\varphi = 1 / r` from the source model and the forgetting
+    factor :math:`\alpha` one update of the demixing matrices takes the covariances
 
     .. math:: V_{kf} = \frac{1}{Z + 1} \Big(\sum_{n \le t} \alpha^{t - n}
         \varphi_{kn} x_{nf} x_{nf}^H + \sigma_f I\Big), \quad
         Z = \sum_{n \le t} \alpha^{t - n}.
 
-    So the memory grows from short to long, and each frame counts once. :math:`\sigma_f`,
-    the running power of the bin, stands for one frame of white noise.
+    So the memory grows from short to long, and each frame counts once.
+    :math:`\sigma_f`, the running power of the bin, stands for one frame of white noise.
 
     The mixing matrices bring each output nearest to the microphones, :math:`A_f = R_f
     W_f^H D_f` with the running covariance :math:`R_f` of the microphones and the
@@ -127,30 +127,20 @@ class OnlineAuxIVA(OnlineSeparator):
         self.lookback = lookback
 
     def _variance(self, power):
-        """Variances of frames of these mean powers, (n_sources, n_frames)."""
         source = resolve(self.source, SOURCE_MODELS)
         return source.variance(power * self._n_freqs_in, self._n_freqs_in)
 
     def _weigh(self, power):
-        """Weights of frames of these powers, summed over bins: (n_sources, n_frames)."""
+        """Weights of frames of powers (n_sources, n_frames), summed over bins."""
         mean = np.maximum(power / self._n_freqs_in, FLOOR, dtype=float)
         return (1 / self._variance(mean)).astype(self._dtype)
 
     def _weigh_bins(self, power):
         return self._weigh(power.sum(1, keepdims=True))
 
-    def _weight_change(self, gain):
-        """Factor that weights have when outputs are divided by a gain (in power)."""
-        one = np.ones((self.n_features_in_, 1))
-        return self._variance(one) / self._variance(one / gain)
-
     def _revise(self, decay):
-        state = self._state
-        ring = state["ring"][: len(decay)]
-        return revised_covariance(ring, decay, state["demixing"], self._weigh)
+        ring = self._state["ring"][: len(decay)]
+        return revised_covariance(ring, decay, self._state["demixing"], self._weigh)
 
     def _commit(self, power, slot):
-        pass
-
-    def _rescale(self, gain):
         pass

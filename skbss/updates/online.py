@@ -125,13 +125,13 @@ def _ip1_pair(W, B, P, weigh, n_sweeps):
     """
     Q = power_features(W)
     for _ in range(n_sweeps - 1):
-        V = B + weigh((Q * P).sum(1))[:, None] * P
+        V = B + weigh(_power(Q, P))[:, None] * P
         inverse = np.concatenate([V[:, 1::-1], -2 * V[:, 2:]], axis=1)
         inverse /= _determinant(V)[:, None]
         for k in (0, 1):
             other = Q[1 - k] / (Q[1 - k] * V[k]).sum(0)
             np.subtract(inverse[k], other, out=Q[k])
-    V = B + weigh((Q * P).sum(1))[:, None] * P
+    V = B + weigh(_power(Q, P))[:, None] * P
     row = W[1] if n_sweeps == 1 else _row(Q[1])
     W = np.empty_like(W)
     off = V[:, 2] + 1j * V[:, 3]
@@ -148,8 +148,13 @@ def _ip1_pair(W, B, P, weigh, n_sweeps):
     return W
 
 
+def _power(Q, P):
+    """Sum with cancellation, which rounding may bring below zero."""
+    return np.maximum((Q * P).sum(1), 0)
+
+
 def _determinant(V):
-    """Determinants of 2 x 2 features (..., 4, n_bins), at least a few roundings."""
+    """Compute determinants of 2 x 2 features, at least a few rounding errors."""
     least = V[:, 0] * V[:, 1]
     det = least - V[:, 2] ** 2 - V[:, 3] ** 2
     return np.maximum(det, 4 * np.finfo(V.dtype).eps * least)
