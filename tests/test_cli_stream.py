@@ -165,6 +165,13 @@ def test_flac_and_out_format(mixture):
     np.testing.assert_allclose(y, offline(read_audio("a.flac")[0]), atol=1e-6)
 
 
+def test_method(mixture):
+    arguments = ["--method", "onlineilrma", "--set", "onlineilrma.n_basis=3"]
+    assert main(["stream", "in.wav", "out.wav", *SMALL, *arguments]) == 0
+    expected = offline(mixture, "onlineilrma", **{"onlineilrma.n_basis": 3})
+    np.testing.assert_allclose(read_audio("out.wav")[0], expected, atol=LEVEL)
+
+
 def test_three_microphones():
     x = make_recording(3, 4000)[0]
     write_audio("a.wav", x / abs(x).max() / 2, RATE, subtype="FLOAT")

@@ -20,6 +20,7 @@ from skbss import (
     AuxIVA,
     BlockBatch,
     OnlineAuxIVA,
+    OnlineILRMA,
     OnlineISNMF,
     ProjectionBack,
     Spectrogram,
@@ -86,10 +87,14 @@ def test_frozen_equals_transform(window, n_samples, dtype):
             assert_same(y, expected)
 
 
+SEPARATORS = [OnlineAuxIVA(), OnlineILRMA(random_state=0)]
+
+
+@pytest.mark.parametrize("separator", SEPARATORS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("size", [1, 31, 32, 128, 1009, 5000])
-def test_online_equals_fit_transform(size, dtype):
-    pipeline = make_online(ref_mic=1)
+def test_online_equals_fit_transform(size, dtype, separator):
+    pipeline = make_online(separator, ref_mic=1)
     x = X.astype(dtype)
     expected = pipeline.fit_transform(x)
     y = run(Stream(pipeline), cut(x, size))
@@ -241,18 +246,19 @@ def test_memory_does_not_grow():
 # ---- state
 
 
+@pytest.mark.parametrize("separator", SEPARATORS, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("n_before", [1, 5, 13])
-def test_state_continues_to_the_bit(tmp_path, n_before, dtype):
+def test_state_continues_to_the_bit(tmp_path, n_before, dtype, separator):
     blocks = cut(X.astype(dtype), 97)
-    stream = Stream(make_online())
+    stream = Stream(make_online(separator))
     for block in blocks[:n_before]:
         stream.process(block)
     np.savez(tmp_path / "state.npz", **stream.get_state())
     pickled = pickle.loads(pickle.dumps(stream))
     expected = run(stream, blocks[n_before:])
     with np.load(tmp_path / "state.npz") as state:
-        resumed = Stream(make_online()).set_state(state)
+        resumed = Stream(make_online(separator)).set_state(state)
     assert np.array_equal(run(resumed, blocks[n_before:]), expected)
     assert np.array_equal(run(pickled, blocks[n_before:]), expected)
 

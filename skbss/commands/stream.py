@@ -7,6 +7,7 @@ import signal
 import time
 import warnings
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,14 @@ from skbss.commands.separate import (
 from skbss.compose import window_length
 from skbss.config import ConfigError
 from skbss.io import PCM_BITS, AudioFileError
-from skbss.separators import OnlineAuxIVA
+from skbss.separators import OnlineAuxIVA, OnlineILRMA
 from skbss.streaming import Stream
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
-SEPARATORS = {"onlineauxiva": OnlineAuxIVA}
+SEPARATORS = {
+    "onlineauxiva": OnlineAuxIVA,
+    "onlineilrma": partial(OnlineILRMA, random_state=0),
+}
 
 # A quarter of what whole recordings get: the latency is as long as the window.
 WINDOW_SECONDS = 0.128
