@@ -12,50 +12,21 @@ real-time factor divides them by the duration.
 
 import argparse
 import csv
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from scenes import load_scene
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 from threadpoolctl import threadpool_limits
 
-from skbss import ILRMA, ISTFT, STFT, AuxIVA, EachRecording, ProjectionBack
+from skbss import AuxIVA, EachRecording, ProjectionBack, make_separator
 from skbss.compose import window_length
 from skbss.metrics import si_sdr_improvement_scorer
 
 
-def scale_to_sum(S):
-    """Scale sources to the sum of the channels that they were separated from.
-
-    The outputs of the first pass, the channels of the second, sum to the signal of the
-    reference microphone.
-    """
-    return replace(S, data=S.data * S.mixing.sum(axis=2))
-
-
-def two_passes(sample_rate):
-    """Separate with a short window, then what is left with a longer one."""
-    return Pipeline(
-        [
-            ("stft", STFT(window_length(sample_rate, 0.256))),
-            ("ilrma", ILRMA(2, update="me", init_iter=30, max_iter=30, random_state=0)),
-            ("refine", AuxIVA("cliques", max_iter=20)),
-            ("projectionback", ProjectionBack()),
-            ("istft", ISTFT()),
-            ("stft2", STFT(window_length(sample_rate, 0.512))),
-            ("refine2", AuxIVA("cliques", max_iter=20)),
-            ("projectionback2", FunctionTransformer(scale_to_sum)),
-            ("istft2", ISTFT()),
-        ]
-    )
-
-
 def one_pass(n_fft):
-    """Leave out the second pass."""
+    """Leave out the second pass of the pipeline."""
     between = dict.fromkeys(
         ("projectionback", "istft", "stft2", "refine2"), "passthrough"
     )
@@ -70,9 +41,9 @@ def groups(sample_rate):
     groups : dict of str to list of dict
         Parameters of the pipeline, against its defaults.
     """
-    n = {ms: window_length(sample_rate, ms / 1000) for ms in (64, 128, 256, 512, 1024)}
+    n = {ms: window_length(sample_rate, ms / 1000) for ms in (128, 256, 512, 1024)}
     ilrma_only = {"refine": "passthrough"}
-    iva_only = {"ilrma": AuxIVA(max_iter=30), **ilrma_only}
+    iva_only = {"ilrma": AuxIVA(max_iter=50), **ilrma_only}
     return {
         "window": [
             {"stft__n_fft": n[first], "stft2__n_fft": n[second]}
@@ -93,17 +64,14 @@ def groups(sample_rate):
             for models in (ilrma_only, iva_only)
         ],
         "start": [
-            {"ilrma": AuxIVA(max_iter=60)},
+            {"ilrma": AuxIVA(max_iter=100)},
             {"ilrma__init": "identity"},
-            *({"ilrma__init_iter": k} for k in (15, 50)),
+            *({"ilrma__init_iter": k} for k in (25, 100)),
         ],
         "basis": [{"ilrma__n_basis": k} for k in (1, 3, 4, 10)],
-        "update": [
-            {"ilrma__update": "mm"},
-            {"ilrma__update": "mm", "ilrma__max_iter": 50},
-        ],
+        "update": [{"ilrma__update": "mm"}],
         "iterations": [
-            *({"ilrma__max_iter": k} for k in (15, 50, 100)),
+            *({"ilrma__max_iter": k} for k in (15, 30, 100)),
             *({"refine__max_iter": k, "refine2__max_iter": k} for k in (5, 10, 40)),
             {"refine": "passthrough"},
         ],
@@ -149,7 +117,7 @@ def search(settings, mixtures, references, sample_rate, n_jobs):
     splits = [(np.arange(n_scenes), [k]) for k in range(n_scenes)]
     grid = [{f"estimator__{k}": [v] for k, v in params.items()} for params in settings]
     found = GridSearchCV(
-        EachRecording(two_passes(sample_rate)),
+        EachRecording(make_separator(sample_rate=sample_rate, random_state=0)),
         grid,
         scoring=si_sdr_improvement_scorer,
         cv=splits,
