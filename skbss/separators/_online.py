@@ -7,7 +7,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -109,7 +108,6 @@ class OnlineSeparator(BaseSeparator):
         self._run(X, reset=not self.__sklearn_is_fitted__())
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit_transform(self, X, y=None):
         """Go on learning from the next frames, and separate each as it arrives.
 
@@ -128,6 +126,8 @@ class OnlineSeparator(BaseSeparator):
             of each frame, of shape (n_frames, n_freqs, n_mics, n_sources).
         """
         reset = not self.__sklearn_is_fitted__()
+        if reset:  # once, as for partial_fit, and not with every frame
+            self._validate_params()
         return self._run(X, reset=reset, separate=True)
 
     def get_state(self):
@@ -240,9 +240,9 @@ class OnlineSeparator(BaseSeparator):
         if separate:
             Y = np.empty_like(data)
             mixing = np.empty((T, F, M, M) if is_record else 0, data.dtype)
-        for frames in gen_batches(T, 64):
-            block = np.ascontiguousarray(data[frames].transpose(0, 2, 1), dtype)
-            for t, x in enumerate(block, frames.start):
+        for start in range(0, T, 64):
+            block = data[start : start + 64].transpose(0, 2, 1)
+            for t, x in enumerate(np.ascontiguousarray(block, dtype), start):
                 x = self._frame(x)
                 if not separate:
                     continue

@@ -124,18 +124,24 @@ def _ip1_pair(W, B, P, weigh, n_sweeps):
     real numbers.
     """
     Q = power_features(W)
-    for _ in range(n_sweeps - 1):
-        V = B + weigh(_power(Q, P))[:, None] * P
-        inverse = np.concatenate([V[:, 1::-1], -2 * V[:, 2:]], axis=1)
-        inverse /= _determinant(V)[:, None]
+    V, inverse = np.empty_like(B), np.empty_like(B)
+    for sweep in range(n_sweeps):
+        # A sum with cancellation, which rounding may bring below zero.
+        weights = weigh(np.maximum((Q * P).sum(1), 0))
+        np.multiply(weights[:, None], P, out=V)
+        V += B
+        det = _determinant(V)
+        if sweep == n_sweeps - 1:
+            break
+        inverse[:, :2] = V[:, 1::-1]
+        np.multiply(V[:, 2:], -2, out=inverse[:, 2:])
+        inverse /= det[:, None]
         for k in (0, 1):
             other = Q[1 - k] / (Q[1 - k] * V[k]).sum(0)
             np.subtract(inverse[k], other, out=Q[k])
-    V = B + weigh(_power(Q, P))[:, None] * P
     row = W[1] if n_sweeps == 1 else _row(Q[1])
     W = np.empty_like(W)
     off = V[:, 2] + 1j * V[:, 3]
-    det = _determinant(V)
     for k in (0, 1):
         a, b = row[1], -row[0]  # orthogonal to the other row
         u0 = V[k, 1] * a - off[k] * b
@@ -148,16 +154,12 @@ def _ip1_pair(W, B, P, weigh, n_sweeps):
     return W
 
 
-def _power(Q, P):
-    """Sum with cancellation, which rounding may bring below zero."""
-    return np.maximum((Q * P).sum(1), 0)
-
-
 def _determinant(V):
     """Compute determinants of 2 x 2 features, at least a few rounding errors."""
-    least = V[:, 0] * V[:, 1]
-    det = least - V[:, 2] ** 2 - V[:, 3] ** 2
-    return np.maximum(det, 4 * np.finfo(V.dtype).eps * least)
+    products = V[:, 0] * V[:, 1]
+    squares = np.square(V[:, 2:]).sum(1)
+    least = products * (4 * np.finfo(V.dtype).eps)
+    return np.maximum(products - squares, least)
 
 
 def _row(q):
@@ -183,12 +185,13 @@ def _ip1_rank_one(W, B, x, weigh, n_sweeps):
     # Products of rows in quiet bins overflow in single precision.
     gain = 1 / abs(W).max((0, 1))
     others = [[j for j in range(len(x)) if j != k] for k in range(len(x))]
+    orthogonal = _cross if len(x) == 3 else _orthogonal
     for _ in range(n_sweeps):
         phi = weigh(output_power(W, x))
         shrink = 1 / (1 + phi * quadratic)
         phi = phi * shrink
         for k in range(len(x)):
-            a = _orthogonal(*(W[others[k]] * gain))
+            a = orthogonal(*(W[others[k]] * gain))
             u = (C[k] * a).sum(1)
             # By Cauchy and Schwarz aᴴ V⁻¹ a is at least this, whatever the rounding.
             least = (a.real * u.real + a.imag * u.imag).sum(0) * shrink[k]
@@ -196,6 +199,15 @@ def _ip1_rank_one(W, B, x, weigh, n_sweeps):
             s = (a.real * u.real + a.imag * u.imag).sum(0)
             W[k] = u.conj() / np.sqrt(np.maximum(s, least))
     return W
+
+
+def _cross(r, s):
+    """Cross product along the first axis; that of numpy takes three times as long."""
+    a = np.empty_like(r)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        np.multiply(r[j], s[k], out=a[i])
+        a[i] -= r[k] * s[j]
+    return a
 
 
 def inverse_hpd(B):
