@@ -14,6 +14,7 @@ from skbss.separators import (
     OnlineISNMF,
 )
 from skbss.spectrogram import Spectrogram
+from skbss.streaming import Stream
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
 __version__ = version("skbss")
@@ -30,5 +31,6 @@ __all__ = [
     "OnlineISNMF",
     "ProjectionBack",
     "Spectrogram",
+    "Stream",
     "make_separator",
 ]
