@@ -27,6 +27,8 @@ from skbss import (
     AuxIVA,
     BlockBatch,
     EachRecording,
+    OnlineAuxIVA,
+    OnlineILRMA,
     OnlineISNMF,
     ProjectionBack,
     Spectrogram,
@@ -116,7 +118,8 @@ def test_common_checks(estimator, check):
 
 
 def test_all_estimators_are_covered_here_or_in_their_own_file():
-    elsewhere = {STFT, ISTFT, ProjectionBack, OnlineISNMF}
+    elsewhere = {STFT, ISTFT, ProjectionBack}
+    elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording}
     assert public_estimators() == here | elsewhere
 

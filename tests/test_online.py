@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbss import (
     ISTFT,
@@ -28,6 +29,7 @@ from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import si_sdr_improvement, si_sdr_scorer
 from skbss.updates import IP1
 from tests import reference, reference_online
+from tests.test_common import Lift
 
 ONLINE = [
     OnlineAuxIVA(),
@@ -375,3 +377,42 @@ def test_grid_search_over_forget():
         cv=2,
     ).fit(mixtures, references)
     assert search.best_params_ == {"estimator__onlineauxiva__forget": 0.99}
+
+
+class LiftedOnline(Lift):
+    def partial_fit(self, X, y=None):
+        return super().partial_fit(self._lift(X))
+
+    def fit_transform(self, X, y=None):
+        return super().fit_transform(self._lift(X))[:, 0].real
+
+
+class LiftedOnlineAuxIVA(LiftedOnline, OnlineAuxIVA):
+    pass
+
+
+class LiftedOnlineILRMA(LiftedOnline, OnlineILRMA):
+    pass
+
+
+CAUSAL = "fit_transform separates each frame by what was learned when it arrived"
+
+
+@parametrize_with_checks(
+    [
+        LiftedOnlineAuxIVA(),
+        LiftedOnlineAuxIVA(source="laplace", spatial="iss1"),
+        LiftedOnlineILRMA(),
+        *ONLINE,
+    ],
+    expected_failed_checks=lambda estimator: (
+        {
+            "check_transformer_general": CAUSAL,
+            "check_transformer_data_not_an_array": CAUSAL,
+        }
+        if isinstance(estimator, Lift)
+        else {}
+    ),
+)
+def test_common_checks(estimator, check):
+    check(estimator)
