@@ -12,6 +12,7 @@ real matrix products with the same matrix, the features of ``x_t x_t^H``.
 
 # License: BSD-3-Clause
 
+from functools import cache
 from itertools import chain, combinations
 
 import numpy as np
@@ -48,6 +49,12 @@ def hermitian_features(re, im, out):
 def _pairs(M):
     """Upper triangle, in the order of the features."""
     return combinations(range(M), 2)
+
+
+@cache
+def _upper_triangle(M):
+    """Row and column indices of `_pairs`."""
+    return np.array(list(_pairs(M)), dtype=int).reshape(-1, 2).T
 
 
 def unpack_hermitian(S):
@@ -91,8 +98,7 @@ def power_features(W):
     Q : ndarray of shape (n_sources, n_mics ** 2, n_bins)
         Real features.
     """
-    M = W.shape[1]
-    i, j = np.triu_indices(M, 1)
+    i, j = _upper_triangle(W.shape[1])
     cross = 2 * W[:, i] * W[:, j].conj()
     return np.concatenate([W.real**2 + W.imag**2, cross.real, -cross.imag], axis=1)
 
@@ -140,7 +146,8 @@ def _orthogonal(*rows):
         ((a, b),) = rows
         return np.array([b, -a])
     if len(rows) == 2:
-        return np.cross(*rows, axis=0)
+        a, b = rows
+        return a[[1, 2, 0]] * b[[2, 0, 1]] - a[[2, 0, 1]] * b[[1, 2, 0]]
     outer = rows[1][:, None] * rows[2]
     i, j = _DUAL_OF_PAIR
     minors = outer[i, j] - outer[j, i]
