@@ -12,7 +12,6 @@ real-time factor divides them by the duration.
 
 import argparse
 import csv
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -141,18 +140,19 @@ def main():
     table = groups(sample_rate)
     if unknown := set(args.only or ()) - set(table):
         parser.error(f"Got --only {sorted(unknown)}, expected some of {list(table)}.")
-    settings = [{}, *chain.from_iterable(table[name] for name in args.only or table)]
-    with threadpool_limits(1):
-        scores, seconds = search(
-            settings, mixtures, references, sample_rate, args.n_jobs
-        )
     names = [folder.name for folder in args.scenes]
     rows = [["mean dB", "seconds", "real-time factor", *names, "setting"]]
-    for params, values, time in zip(settings, scores, seconds, strict=True):
-        numbers = (values.mean(), time, time / np.mean(durations), *values)
-        rows.append([*(f"{number:.2f}" for number in numbers), label(params)])
-    for row in rows:
-        print("  ".join(f"{cell:>7}" for cell in row))
+    print(*rows[0], sep="  ")
+    # Searched one after the other, so that figures appear early.
+    for settings in [[{}], *(table[name] for name in args.only or table)]:
+        with threadpool_limits(1):
+            scores, seconds = search(
+                settings, mixtures, references, sample_rate, args.n_jobs
+            )
+        for params, values, time in zip(settings, scores, seconds, strict=True):
+            numbers = (values.mean(), time, time / np.mean(durations), *values)
+            rows.append([*(f"{number:.2f}" for number in numbers), label(params)])
+            print(*rows[-1], sep="  ", flush=True)
     if args.csv:
         with args.csv.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
