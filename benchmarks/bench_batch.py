@@ -107,7 +107,7 @@ def cases(X):
 
 
 def run_auxiva(X, spatial, n_iter):
-    AuxIVA("gauss", spatial=spatial, max_iter=n_iter).fit(X)
+    AuxIVA("gauss", spatial=spatial, sort_iter=0, max_iter=n_iter).fit(X)
 
 
 def run_ilrma(X, n_iter):

@@ -50,12 +50,11 @@ class LowRankVariances:
     def __init__(self, basis, activations, exponent, dtype):
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
-        self.basis = self._clip(basis).astype(dtype)
-        self.activations = self._clip(activations).astype(dtype)
+        self.basis = np.clip(basis, self.floor, 1 / self.floor).astype(dtype)
+        self.activations = np.clip(activations, self.floor, 1 / self.floor).astype(
+            dtype
+        )
         self.exponent = exponent
-
-    def _clip(self, factor, out=None):
-        return np.clip(factor, self.floor, 1 / self.floor, out=out)
 
     def update(self, P, W):
         """Adapt the bases, then the activations, in one pass over the features.
@@ -71,38 +70,39 @@ class LowRankVariances:
             Demixing matrices.
         """
         basis, activations = self.basis, self.activations
+        K, _, T = activations.shape
         activations_t = np.ascontiguousarray(activations.transpose(0, 2, 1))
         Q = by_bin(W, P.dtype)
-        blocks = bin_blocks(P, len(W))
-        shape = (len(W), blocks[0].stop, P.shape[-1])
-        y_all, u_all, v_all = (np.empty(shape, P.dtype) for _ in range(3))
-        numerator, denominator = np.zeros_like(activations), np.zeros_like(activations)
+        blocks = bin_blocks(P, K)
+        y_all = np.empty((K, blocks[0].stop, T), P.dtype)
+        terms_all = np.empty((2, *y_all.shape), P.dtype)
+        sums = np.zeros((2, *activations.shape), P.dtype)
         for bins in blocks:
             n = bins.stop - bins.start
-            y, u, v = y_all[:, :n], u_all[:, :n], v_all[:, :n]
+            y, terms = y_all[:, :n], terms_all[:, :, :n]
             np.matmul(Q[bins], P[bins], out=y.transpose(1, 0, 2))
             np.maximum(y, 0, out=y)  # a sum with cancellation: rounding goes below 0
             b = basis[:, bins]
-            self._weigh(b, y, u, v)
-            b *= self._ratio(v @ activations_t, u @ activations_t)
-            self._clip(b, out=b)
-            self._weigh(b, y, u, v)
-            b_t = b.transpose(0, 2, 1)
-            numerator += b_t @ v
-            denominator += b_t @ u
-        activations *= self._ratio(numerator, denominator)
-        self._clip(activations, out=activations)
+            self._write_terms(b, y, terms)
+            self._multiply(b, terms @ activations_t)
+            self._write_terms(b, y, terms)
+            sums += b.transpose(0, 2, 1) @ terms
+        self._multiply(activations, sums)
 
-    def _weigh(self, b, y, u, v):
-        """Write u = 1 / r and v = y / r² for the variances r = b c."""
+    def _write_terms(self, b, y, terms):
+        """Write y / r² and 1 / r for the variances r = b c."""
+        v, u = terms
         np.matmul(b, self.activations, out=u)
         np.reciprocal(u, out=u)
         np.multiply(y, u, out=v)
         v *= u
 
-    def _ratio(self, numerator, denominator):
-        numerator /= denominator
-        return np.sqrt(numerator) if self.exponent == 0.5 else numerator
+    def _multiply(self, factor, sums):
+        """Multiply by the power of a ratio of sums, in place and within bounds."""
+        ratio = np.divide(*sums, out=sums[0])
+        factor *= np.sqrt(ratio, out=ratio) if self.exponent == 0.5 else ratio
+        np.maximum(factor, self.floor, out=factor)
+        np.minimum(factor, 1 / self.floor, out=factor)
 
     def precision(self, bins, out):
         """Write the inverse variances of some bins.
@@ -120,7 +120,7 @@ class LowRankVariances:
     def scale(self, factor):
         """Multiply the variances of each source by a factor."""
         self.basis *= factor[:, None, None]
-        self._clip(self.basis, out=self.basis)
+        np.clip(self.basis, self.floor, 1 / self.floor, out=self.basis)
 
 
 class GivenVariances:
