@@ -126,11 +126,10 @@ class ILRMA(BaseSeparator):
         Stop when an iteration lowers the objective by less than this, in nats per
         source, frame and frequency bin, with a ConvergenceWarning if that does
         not happen within `max_iter` iterations. With 0 all iterations are run.
-    init : {'auxiva', 'identity'} or array-like of shape \
-            (n_freqs, n_sources, n_mics), default='auxiva'
-        Demixing matrices to start from. 'auxiva' runs `init_iter` iterations of
-        `AuxIVA` first, which sorts the frequencies by source: worth several dB on
-        speech.
+    init : {'auxiva', 'identity'} or array-like, default='auxiva'
+        Demixing matrices to start from, of shape (n_freqs, n_sources, n_mics). 'auxiva'
+        runs `init_iter` iterations of `AuxIVA` first, which sorts the frequencies by
+        source: worth several dB on speech.
     init_iter : int, default=50
         Iterations of AuxIVA for ``init='auxiva'``.
     warm_start : bool, default=False
