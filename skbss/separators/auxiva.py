@@ -176,10 +176,9 @@ def auxiva_bands(P, W, source, spatial):
     """Iterate AuxIVA for ever with a source model that tells bands apart.
 
     Parameters and what is yielded are those of `auxiva`, except that the features `P`
-    have the shape (n_freqs, n_mics ** 2, n_frames), and that outputs start with the
-    same power in every bin.
+    have the shape (n_freqs, n_mics ** 2, n_frames). Outputs should start with the same
+    power in every bin.
     """
-    W = W / np.linalg.norm(W, axis=1, keepdims=True)
     while True:
         cost, S = weigh_bands(P, W, source)
         yield W, cost - 2 * P.shape[-1] * log_abs_det(W).sum()
@@ -196,11 +195,13 @@ class AuxIVA(BaseSeparator):
 
     Parameters
     ----------
-    source : {'gauss', 'laplace'} or object, default='gauss'
+    source : {'gauss', 'laplace', 'cliques'} or object, default='gauss'
         The source model. 'gauss' is a Gaussian whose variance changes from frame to
-        frame [1]_, 'laplace' a spherical Laplace distribution [2]_. An object needs the
-        two methods of `skbss.updates.Gauss`, and its parameters are then reached
-        as ``source__<parameter>``.
+        frame [1]_, 'laplace' a spherical Laplace distribution [2]_. 'cliques' tells
+        ranges of frequency apart and refines what another separator has found; see
+        `skbss.updates.Cliques`. An object needs the two methods of
+        `skbss.updates.Gauss`, and its parameters are then reached as
+        ``source__<parameter>``.
     spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or object, default='ip1'
         The update of the demixing matrices: iterative projection by one source [2]_ or
         two at a time, or iterative source steering by one or two. All lower the same
@@ -337,6 +338,8 @@ class AuxIVA(BaseSeparator):
         P, Z, Z_inv, _ = whitened_features(X, frames_last=tells_bands)
         W = matmul(W, Z_inv)
         if tells_bands:
+            if not self._is_warm():
+                W = W / np.linalg.norm(W, axis=1, keepdims=True)
             iterations = auxiva_bands(P, W, source, spatial)
         else:
             iterations = auxiva(P, W, source, spatial, self.sort_iter)
