@@ -247,27 +247,27 @@ def test_without_tol_all_iterations_are_run_silently(separator, record):
 
 
 @pytest.mark.parametrize(
-    "separator",
+    ("separator", "rtol"),  # ten iterations magnify rounding to some 1e-12
     [
-        AuxIVA(),
-        AuxIVA("laplace", spatial="iss2"),
-        ILRMA(init_iter=5, random_state=0),
-        ILRMA(3, init="identity", update="me", spatial="ip2", random_state=0),
+        (AuxIVA(), 1e-9),
+        (AuxIVA("laplace", spatial="iss2"), 1e-9),
+        (AuxIVA("cliques"), 1e-6),  # its filters lose some digits
+        (ILRMA(init_iter=5, random_state=0), 1e-9),
+        (ILRMA(3, init="identity", update="me", spatial="ip2", random_state=0), 1e-9),
     ],
     ids=repr,
 )
-def test_warm_start_continues(separator, record):
+def test_warm_start_continues(separator, rtol, record):
     separator = clone(separator).set_params(max_iter=10)
     at_once = clone(separator).set_params(max_iter=20).fit(record)
     separator.set_params(warm_start=True)
     first = separator.fit(record).objective_
     second = separator.fit(record).objective_
-    # Rounding only, which twenty iterations magnify to some 1e-12.
-    assert relative_error(separator.demixing_, at_once.demixing_) < 1e-9
-    assert_allclose(np.append(first, second), at_once.objective_, rtol=1e-10)
+    assert relative_error(separator.demixing_, at_once.demixing_) < rtol
+    assert_allclose(np.append(first, second), at_once.objective_, rtol=rtol)
     if isinstance(separator, ILRMA):
-        assert_allclose(separator.basis_, at_once.basis_, rtol=1e-8)
-        assert_allclose(separator.activations_, at_once.activations_, rtol=1e-8)
+        assert_allclose(separator.basis_, at_once.basis_, rtol=10 * rtol)
+        assert_allclose(separator.activations_, at_once.activations_, rtol=10 * rtol)
 
 
 def test_without_warm_start_fit_begins_anew(separator, record):

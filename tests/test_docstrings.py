@@ -1,0 +1,175 @@
+"""Docstrings say what is there: parameters, defaults and attributes, as numpydoc."""
+
+# License: BSD-3-Clause
+
+import importlib
+import inspect
+import re
+
+import numpy as np
+import pytest
+from numpydoc.docscrape import ClassDoc, FunctionDoc
+from numpydoc.validate import validate
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
+
+from skbss import (
+    ILRMA,
+    ISTFT,
+    STFT,
+    AuxIVA,
+    BlockBatch,
+    EachRecording,
+    OnlineAuxIVA,
+    OnlineILRMA,
+    OnlineISNMF,
+    ProjectionBack,
+)
+
+MODULES = ["skbss"] + [
+    f"skbss.{name}"
+    for name in ("datasets", "metrics", "separators", "transforms", "updates")
+]
+
+
+def public_objects():
+    """Public classes and functions with the shortest name of each."""
+    names = {}
+    for module in map(importlib.import_module, MODULES):
+        for name in module.__all__:
+            names.setdefault(getattr(module, name), f"{module.__name__}.{name}")
+    return {name: thing for thing, name in names.items()}
+
+
+def public_methods(cls):
+    """Public methods and properties that this package defines."""
+    for name in dir(cls):
+        member = inspect.getattr_static(cls, name)
+        function = getattr(member, "fget", member)
+        module = getattr(inspect.unwrap(function), "__module__", None) or ""
+        if not name.startswith("_") and module.startswith("skbss"):
+            yield name, function
+
+
+OBJECTS = public_objects()
+CLASSES = {name: thing for name, thing in OBJECTS.items() if inspect.isclass(thing)}
+ESTIMATORS = {n: c for n, c in CLASSES.items() if issubclass(c, BaseEstimator)}
+METHODS = [f"{n}.{m}" for n, c in CLASSES.items() for m, _ in public_methods(c)]
+
+IGNORED = {
+    "ES01",  # a summary that says all needs no extension
+    "RT02",  # returned values have names, as in scikit-learn
+    "SA01",  # "See Also" is for names that a reader may confuse or need next
+}
+IGNORED_IN_METHODS = IGNORED | {"EX01"}  # the class has the example
+# Parts of separators, and the record between steps: AuxIVA and STFT show their use.
+WITHOUT_EXAMPLE = ("skbss.updates.", "skbss.Spectrogram")
+# Methods of one protocol are documented where it is introduced, and refer to there.
+REFERENCE = "; see `"
+
+
+def errors(name, ignored):
+    return [error for error in validate(name)["errors"] if error[0] not in ignored]
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_classes_and_functions(name):
+    ignored = IGNORED_IN_METHODS if name.startswith(WITHOUT_EXAMPLE) else IGNORED
+    assert errors(name, ignored) == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods(name):
+    result = validate(name)
+    if REFERENCE in result["docstring"]:
+        target = result["docstring"].split(REFERENCE)[1].split("`")[0]
+        module = name.rsplit(".", 2)[0]
+        documented = f"{module}.{target}"
+        assert REFERENCE not in validate(documented)["docstring"]
+        return
+    assert errors(name, IGNORED_IN_METHODS) == []
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_defaults(name):
+    """What is documented as the default is the default."""
+    thing = OBJECTS[name]
+    doc = ClassDoc(thing) if inspect.isclass(thing) else FunctionDoc(thing)
+    documented = {p.name: p.type for p in doc["Parameters"]}
+    for parameter in inspect.signature(thing).parameters.values():
+        if parameter.default is inspect.Parameter.empty:
+            assert "default" not in documented[parameter.name]
+        else:
+            value = documented[parameter.name].split("default=")[1]
+            assert eval(value, {}) == parameter.default, parameter.name
+
+
+def make_fitted():
+    """One fitted instance of every estimator."""
+    rng = np.random.default_rng(0)
+    x = rng.laplace(size=(600, 2))
+    record = STFT(32).fit_transform(x)
+    mono = STFT(32).fit_transform(x[:, :1])
+    separated = AuxIVA(max_iter=2).fit_transform(record)
+    return {
+        STFT: STFT(32).fit(x),
+        ISTFT: ISTFT().fit(record),
+        ProjectionBack: ProjectionBack().fit(separated),
+        AuxIVA: AuxIVA(max_iter=2).fit(record),
+        ILRMA: ILRMA(max_iter=2, init_iter=2).fit(record),
+        BlockBatch: BlockBatch(AuxIVA(max_iter=2)).fit(record),
+        EachRecording: EachRecording(STFT(32)).fit([x]),
+        OnlineAuxIVA: OnlineAuxIVA().fit(record),
+        OnlineILRMA: OnlineILRMA().fit(record),
+        OnlineISNMF: OnlineISNMF().fit(mono),
+    }
+
+
+FITTED = make_fitted()
+# Set if the input has the names of its channels, as a data frame has.
+CONDITIONAL = {STFT: {"feature_names_in_"}}
+
+
+def learned(estimator):
+    """Public attributes that fit has set, properties too."""
+    names = {name for name in dir(estimator) if name.endswith("_")}
+    return {n for n in names if not n.startswith("_") and hasattr(estimator, n)}
+
+
+@pytest.mark.parametrize("cls", FITTED, ids=lambda cls: cls.__name__)
+def test_attributes(cls):
+    """Every attribute that is set is documented, and the other way round."""
+    documented = {p.name for p in ClassDoc(cls)["Attributes"] if p.name.endswith("_")}
+    assert learned(FITTED[cls]) == documented - CONDITIONAL.get(cls, set())
+
+
+@pytest.mark.parametrize("cls", FITTED, ids=lambda cls: cls.__name__)
+def test_what_fit_sets_has_an_underscore(cls):
+    estimator = FITTED[cls]
+    public = {name for name in vars(estimator) if not name.startswith("_")}
+    assert public - set(estimator.get_params(deep=False)) == {
+        name for name in public if name.endswith("_")
+    }
+
+
+def test_every_estimator_is_here():
+    parts = {c for n, c in ESTIMATORS.items() if n.startswith("skbss.updates")}
+    assert set(ESTIMATORS.values()) - parts == set(FITTED)
+
+
+@pytest.mark.parametrize("cls", FITTED, ids=lambda cls: cls.__name__)
+def test_every_parameter_is_validated(cls):
+    """By scikit-learn, when fit is called."""
+    assert set(cls._parameter_constraints) == set(inspect.signature(cls).parameters)
+
+
+@pytest.mark.parametrize("cls", FITTED, ids=lambda cls: cls.__name__)
+def test_every_option_is_documented(cls):
+    documented = {p.name: p.type for p in ClassDoc(cls)["Parameters"]}
+    for name, constraints in cls._parameter_constraints.items():
+        for options in constraints:
+            if isinstance(options, StrOptions):
+                listed = re.findall(
+                    r"['\"](\w+)['\"]", documented[name].split("default=")[0]
+                )
+                assert set(listed) == options.options, name
