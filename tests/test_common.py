@@ -99,6 +99,7 @@ def expected_failed_checks(estimator):
     }
 
 
+@pytest.mark.filterwarnings("ignore:Got a signal of shape:UserWarning")
 @parametrize_with_checks(
     [
         LiftedAuxIVA(max_iter=3),
@@ -203,7 +204,7 @@ class TestEverySeparator:
             type(separator)(n_iter=3)
 
 
-class Quieter(Gauss):
+class CountingGauss(Gauss):
     """A source model of a user's, with a parameter, that counts what it is asked."""
 
     def __init__(self, scale=1.0, log=None):
@@ -218,7 +219,7 @@ class Quieter(Gauss):
 
 
 def test_parameters_of_parts_are_parameters():
-    pipeline = pipe(AuxIVA(Quieter(scale=3.0)))
+    pipeline = pipe(AuxIVA(CountingGauss(scale=3.0)))
     assert pipeline.get_params()["auxiva__source__scale"] == 3.0
     pipeline.set_params(auxiva__source__scale=2.0, auxiva__spatial=IP2())
     assert pipeline[1].source.scale == 2.0
@@ -233,7 +234,7 @@ def test_memory_separates_once_for_all_that_comes_after(recording, tmp_path):
     x, _ = recording
     log = tmp_path / "log"
     memory = joblib.Memory(tmp_path / "cache", verbose=0)
-    pipeline = pipe(AuxIVA(Quieter(log=str(log)), max_iter=3), memory=memory)
+    pipeline = pipe(AuxIVA(CountingGauss(log=str(log)), max_iter=3), memory=memory)
     cold = pipeline.fit_transform(x)
     n_asked = len(log.read_text())
     assert n_asked > 0
