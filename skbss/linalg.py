@@ -164,21 +164,26 @@ _DUAL_OF_PAIR = np.array(
 )
 
 
+# Up to this size cofactors beat LAPACK.
+MAX_COFACTORS = 4
+
+
+def inverse_column(W, k):
+    """Column k of the inverses of matrices of shape (M, M, n_bins), 2 <= M <= 4."""
+    column = _orthogonal(*(row for i, row in enumerate(W) if i != k))
+    return column / (W[k] * column).sum(0)
+
+
 def inv(W):
     """Invert matrices of shape (M, M, n_bins)."""
-    M = len(W)
-    if not 2 <= M <= 4:
-        return np.linalg.inv(W.transpose(2, 0, 1)).transpose(1, 2, 0)
-    A = np.empty_like(W)
-    for k in range(M):
-        column = _orthogonal(*np.delete(W, k, axis=0))
-        A[:, k] = column / (W[k] * column).sum(0)
-    return A
+    if 2 <= len(W) <= MAX_COFACTORS:
+        return np.stack([inverse_column(W, k) for k in range(len(W))], axis=1)
+    return np.linalg.inv(W.transpose(2, 0, 1)).transpose(1, 2, 0)
 
 
 def log_abs_det(W):
     """Logarithm of the absolute determinants of matrices of shape (M, M, n_bins)."""
-    if not 2 <= len(W) <= 4:
+    if not 2 <= len(W) <= MAX_COFACTORS:
         return np.linalg.slogdet(W.transpose(2, 0, 1)).logabsdet
     return np.log(np.abs((W[0] * _orthogonal(*W[1:])).sum(0)))
 

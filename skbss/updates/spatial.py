@@ -14,7 +14,14 @@ from itertools import combinations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skbss.linalg import eigh_pencil_2x2, inv, matmul, solve_hpd
+from skbss.linalg import (
+    MAX_COFACTORS,
+    eigh_pencil_2x2,
+    inv,
+    inverse_column,
+    matmul,
+    solve_hpd,
+)
 
 
 def _replace_rows(W, A, rows, new):
@@ -28,12 +35,17 @@ def _replace_rows(W, A, rows, new):
 
 def ip1(W, V):
     """One sweep of iterative projection, source by source; see `IP1`."""
-    W, A = W.copy(), inv(W)
+    W = W.copy()
+    # The k-th column of the inverse: by cofactors, or all columns kept up to date.
+    A = None if 2 <= len(W) <= MAX_COFACTORS else inv(W)
     for k in range(len(W)):
-        a = A[:, k]
+        a = inverse_column(W, k) if A is None else A[:, k]
         u = solve_hpd(V[k], a)
-        scale = np.sqrt((a.conj() * u).sum(0).real)
-        _replace_rows(W, A, [k], (u.conj() / scale)[None])
+        w = u.conj() / np.sqrt((a.conj() * u).sum(0).real)
+        if A is None:
+            W[k] = w
+        else:
+            _replace_rows(W, A, [k], w[None])
     return W
 
 
