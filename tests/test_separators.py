@@ -399,7 +399,7 @@ def test_auxiva_is_deterministic(record):
     [
         (AuxIVA("gaus"), "'source' parameter of AuxIVA must be .*'gauss'.*Got 'gaus'"),
         (
-            AuxIVA(object()),
+            AuxIVA(3),
             "'source' parameter of AuxIVA .*implementing '(cost|variance)' and",
         ),
         (AuxIVA(spatial="ip3"), "'spatial' parameter of AuxIVA .*'ip2'.*Got 'ip3'"),
