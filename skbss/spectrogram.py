@@ -7,6 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def with_standard_strides(a):
+    """Return an array in C order, with standard strides on axes of length 1 too."""
+    a = np.ascontiguousarray(a)
+    strides = np.cumprod((a.itemsize, *a.shape[:0:-1]))[::-1]
+    return a if a.strides == tuple(strides) else a.copy()
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Spectrogram:
     """A multichannel spectrogram with what later steps need to know about it.
@@ -41,10 +48,10 @@ class Spectrogram:
     def __post_init__(self):
         # joblib.hash includes strides: a transposed view would silently miss the
         # cache of Pipeline(memory=...).
-        object.__setattr__(self, "data", np.ascontiguousarray(self.data))
+        object.__setattr__(self, "data", with_standard_strides(self.data))
         object.__setattr__(self, "stft_params", dict(self.stft_params))
         if self.mixing is not None:
-            object.__setattr__(self, "mixing", np.ascontiguousarray(self.mixing))
+            object.__setattr__(self, "mixing", with_standard_strides(self.mixing))
         if self.data.ndim != 3:
             raise ValueError(
                 "Got spectrogram data of shape "

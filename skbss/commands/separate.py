@@ -63,14 +63,15 @@ def run(args):
     make_folder(folder)
     table = Table(recordings)
     for k, recording in enumerate(recordings):
-        if show_progress:
-            tell(
-                f"[{k + 1}/{len(recordings)}] separating {recording.path}: "
-                f"{recording.duration:.1f} s, {recording.n_mics} microphones",
-                transient=True,
-            )
+        what = (
+            f"[{k + 1}/{len(recordings)}] separating {recording.path}: "
+            f"{recording.duration:.1f} s, {recording.n_mics} microphones"
+        )
         pipeline = build_pipeline(method, params, recording.info.sample_rate)
-        table.add(recording, *separate(recording, pipeline, outputs[k], ref_mic))
+        progress = what if show_progress else None
+        table.add(
+            recording, *separate(recording, pipeline, outputs[k], ref_mic, progress)
+        )
     table.finish()
     print(f"Wrote {sum(map(len, outputs))} files to {folder}{os.sep}")
     if args.demo:
@@ -193,7 +194,7 @@ def make_folder(folder):
         raise AudioFileError(message) from error
 
 
-def separate(recording, pipeline, outputs, ref_mic):
+def separate(recording, pipeline, outputs, ref_mic, progress=None):
     """Separate a recording, write the sources and score them.
 
     Parameters
@@ -206,6 +207,8 @@ def separate(recording, pipeline, outputs, ref_mic):
         Files to write, one for each source.
     ref_mic : int
         The reference microphone, for the scores.
+    progress : str, default=None
+        What to tell before each step of the pipeline, followed by its name.
 
     Returns
     -------
@@ -217,7 +220,12 @@ def separate(recording, pipeline, outputs, ref_mic):
     x, info = recording.read(), recording.info
     start = time.perf_counter()
     try:
-        y = pipeline.fit_transform(x)
+        y = x
+        for i, (name, step) in enumerate(pipeline.steps):
+            if progress:
+                count = f"step {i + 1}/{len(pipeline.steps)}"
+                tell(f"{progress}, {count}: {name}", transient=True)
+            y = step.fit_transform(y)
     except (ValueError, MemoryError) as error:
         raise RecordingError(f"Cannot separate {recording.path}: {error}") from error
     seconds = time.perf_counter() - start

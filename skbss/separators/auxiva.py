@@ -210,8 +210,8 @@ class AuxIVA(BaseSeparator):
         Most iterations.
     sort_iter : int, default=25
         After every so many iterations, look for bands of frequencies in which two
-        outputs should be swapped, and swap them. The objective falls by it. With 0
-        bands are never sorted, as in the papers.
+        outputs should be swapped, and swap them. The objective falls by it. With 0, or
+        more than `max_iter`, bands are never sorted, as in the papers.
     tol : float, default=0.0
         Stop when an iteration lowers the objective by less than this, in nats per
         source, frame and frequency bin, with a ConvergenceWarning if that does

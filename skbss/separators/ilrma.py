@@ -269,6 +269,9 @@ class ILRMA(BaseSeparator):
         if isinstance(model, LowRankVariances):
             self.basis_ = model.basis * np.float64(scale) ** 2
             self.activations_ = model.activations
+        else:  # what another source model has left would be out of date
+            vars(self).pop("basis_", None)
+            vars(self).pop("activations_", None)
         return self
 
     def _model(self, X, scale):

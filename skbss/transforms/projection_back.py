@@ -118,16 +118,14 @@ def normalized_mixing(demixing, ref_mic=0):
 
     Parameters
     ----------
-    demixing : array-like of shape (n_freqs, n_sources, n_mics) or \
-            (n_frames, n_freqs, n_sources, n_mics)
+    demixing : array-like of shape ([n_frames,] n_freqs, n_sources, n_mics)
         Demixing matrices, the same for all frames or one for each.
     ref_mic : int, default=0
         The reference microphone.
 
     Returns
     -------
-    mixing : ndarray of shape (n_freqs, n_mics, n_sources) or \
-            (n_frames, n_freqs, n_mics, n_sources)
+    mixing : ndarray of shape ([n_frames,] n_freqs, n_mics, n_sources)
         Columns are 1 at the reference microphone, or all zero for a source that doesn't
         reach it. complex64 if `demixing` is.
 
@@ -170,8 +168,7 @@ def projection_back(Y, demixing, *, ref_mic=0):
     ----------
     Y : array-like of shape (n_frames, n_freqs, n_sources)
         Separated sources, y = W x.
-    demixing : array-like of shape (n_freqs, n_sources, n_mics) or \
-            (n_frames, n_freqs, n_sources, n_mics)
+    demixing : array-like of shape ([n_frames,] n_freqs, n_sources, n_mics)
         The demixing matrices W that gave them, the same for all frames or one for each.
         Where singular, as in a bin without signal, the pseudo-inverse stands in.
     ref_mic : int, default=0
