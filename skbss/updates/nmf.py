@@ -130,8 +130,6 @@ class GivenVariances:
     ----------
     source : object
         Has a method ``variance(power)``.
-    dtype : data-type
-        Precision of the work.
     """
 
     def __init__(self, source):

@@ -185,13 +185,12 @@ def _ip1_rank_one(W, B, x, weigh, n_sweeps):
     # Products of rows in quiet bins overflow in single precision.
     gain = 1 / abs(W).max((0, 1))
     others = [[j for j in range(len(x)) if j != k] for k in range(len(x))]
-    orthogonal = _cross if len(x) == 3 else _orthogonal
     for _ in range(n_sweeps):
         phi = weigh(output_power(W, x))
         shrink = 1 / (1 + phi * quadratic)
         phi = phi * shrink
         for k in range(len(x)):
-            a = orthogonal(*(W[others[k]] * gain))
+            a = _orthogonal(*(W[others[k]] * gain))
             u = (C[k] * a).sum(1)
             # By Cauchy and Schwarz aᴴ V⁻¹ a is at least this, whatever the rounding.
             least = (a.real * u.real + a.imag * u.imag).sum(0) * shrink[k]
@@ -199,15 +198,6 @@ def _ip1_rank_one(W, B, x, weigh, n_sweeps):
             s = (a.real * u.real + a.imag * u.imag).sum(0)
             W[k] = u.conj() / np.sqrt(np.maximum(s, least))
     return W
-
-
-def _cross(r, s):
-    """Cross product along the first axis; that of numpy takes three times as long."""
-    a = np.empty_like(r)
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        np.multiply(r[j], s[k], out=a[i])
-        a[i] -= r[k] * s[j]
-    return a
 
 
 def inverse_hpd(B):
