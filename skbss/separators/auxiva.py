@@ -231,7 +231,7 @@ class AuxIVA(BaseSeparator):
         Demixing matrices W, y = W x, complex128.
     mixing_ : ndarray of shape (n_freqs, n_mics, n_sources)
         Their inverses, x = A y, complex128.
-    objective_ : ndarray of shape (n_iter_,)
+    objective_ : ndarray of shape (`n_iter_`,)
         Negative log-likelihood after every iteration, in nats and up to a constant, of
         the recording scaled to unit root mean square.
     n_iter_ : int

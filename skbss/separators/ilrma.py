@@ -149,7 +149,7 @@ class ILRMA(BaseSeparator):
         Spectra of the outputs, in units of their power. Only with ``source='nmf'``.
     activations_ : ndarray of shape (n_sources, n_basis, n_frames)
         Activations of the spectra. Only with ``source='nmf'``.
-    objective_ : ndarray of shape (n_iter_,)
+    objective_ : ndarray of shape (`n_iter_`,)
         Negative log-likelihood after every iteration, in nats and up to a constant, of
         the recording scaled to unit root mean square.
     n_iter_ : int

@@ -155,7 +155,7 @@ class STFT(OneToOneFeatureMixin, SpectrogramOutputMixin, BaseEstimator):
     ----------
     n_features_in_ : int
         Number of channels.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the channels. Defined only if the signal has names, all strings, as a
         data frame has.
 

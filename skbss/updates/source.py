@@ -10,10 +10,10 @@ from skbss.linalg import sum_log
 
 
 class Gauss(BaseEstimator):
-    """Time-varying complex Gaussian with one variance per frame [1]_.
+    r"""Time-varying complex Gaussian with one variance per frame [1]_.
 
-    The negative log-likelihood of a frame of F bins with power p = Σ_f |y_f|² is
-    F log(p / F) + F at the best variance r = p / F.
+    The negative log-likelihood of a frame of F bins with power :math:`p = \sum_f
+    |y_f|^2` is F log(p / F) + F at the best variance r = p / F.
 
     References
     ----------
