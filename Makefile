@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test peers lint bench clean
+.PHONY: demo test peers lint doc bench clean
 
 # Separate the bundled recording and say how good and how fast it was.
 demo: $(VENV)/.core
@@ -25,12 +25,16 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The pages, in doc/_build/html. A warning is an error; no network is used.
+doc: $(VENV)/.doc
+	$(BIN)/sphinx-build -W --keep-going -q doc doc/_build/html
+
 # Speed beside the peers, one run, ratios.
 bench: $(VENV)/.peers
 	$(BIN)/python benchmarks/bench_batch.py
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build *.egg-info doc/_build doc/auto_examples doc/generated
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -41,6 +45,6 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 	touch $@
 
 $(VENV)/.peers: $(VENV)/.test
-$(VENV)/.test $(VENV)/.peers $(VENV)/.lint: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
+$(VENV)/.test $(VENV)/.peers $(VENV)/.lint $(VENV)/.doc: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@

@@ -1,0 +1,81 @@
+"""Sphinx configuration; ``make doc`` builds the pages without a network."""
+
+# License: BSD-3-Clause
+
+from pathlib import Path
+
+import skbss
+
+project = "skbss"
+author = "The skbss developers"
+copyright = "The skbss developers, BSD 3-clause license"
+version = release = skbss.__version__
+
+extensions = [
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.extlinks",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",  # equations without a network
+    "sphinx_copybutton",
+    "sphinx_gallery.gen_gallery",
+]
+
+# No intersphinx: it would ask other sites for their inventories.
+extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
+autosummary_generate = True
+numpydoc_class_members_toctree = False
+numpydoc_show_class_members = False
+numpydoc_xref_param_type = False
+templates_path = ["_templates"]
+exclude_patterns = ["_build", "_templates", "**.ipynb"]
+default_role = "autolink"  # `name` in docstrings is code, or a link where it can be
+suppress_warnings = ["config.cache"]  # the gallery's sorting key can't be pickled
+
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+html_theme = "pydata_sphinx_theme"
+html_title = f"skbss {version}"
+html_static_path = ["_static"]
+html_css_files = ["skbss.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "skbss"},
+    "navbar_end": ["theme-switcher"],
+    "show_prev_next": True,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+
+sphinx_gallery_conf = {
+    "examples_dirs": str(Path(__file__).parents[1] / "examples"),
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "abort_on_example_error": True,
+    "download_all_examples": False,
+    "remove_config_comments": True,
+    "show_signature": False,
+    "min_reported_time": 1,
+
+    "reset_modules": ("matplotlib",),
+    "backreferences_dir": "generated/backreferences",
+    "doc_module": ("skbss",),
+    "copyfile_regex": r".*\.(yaml|wav)$",
+    "image_scrapers": ("matplotlib",),
+    "capture_repr": ("_repr_html_",),
+}
+
+
+def skip_inherited(app, what, name, obj, skip, options):
+    """Leave out what scikit-learn documents: its pages link to each other."""
+    inherited = str(getattr(obj, "__module__", "")).startswith("sklearn.")
+    return skip or (inherited and name != "fit_transform")
+
+
+def setup(app):
+    app.connect("autodoc-skip-member", skip_inherited)
