@@ -15,7 +15,19 @@ class ConfigError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML, but ``1e-4`` is a number: YAML 1.1 wants ``1.0e-4`` and reads a string."""
+    """YAML, but ``1e-4`` is a number: YAML 1.1 wants ``1.0e-4`` and reads a string.
+
+    A name that comes twice is an error: YAML says so, PyYAML keeps the last one.
+    """
+
+    def construct_mapping(self, node, deep=False):
+        """Return the mapping of a node, whose names are all different."""
+        names = [key.value for key, _ in node.value if key.tag.endswith(":str")]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"found {twice[0]!r} twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep=deep)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -187,6 +199,46 @@ def set_params(estimator, config):
             raise ConfigError(f"Got unknown parameter {name!r}.{hint}")
     params = {name.replace(".", "__"): value for name, value in config.items()}
     return estimator.set_params(**params)
+
+
+def configure(estimator, config):
+    """Set parameters by dotted names and check the values of all there are.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        As for `set_params`.
+    config : dict
+        As for `set_params`.
+
+    Returns
+    -------
+    estimator : estimator instance
+        The one that was given.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such parameter, or a value is none that its estimator takes.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skbss.config import configure
+    >>> configure(make_pipeline(PCA()), {"pca.whiten": "always"})
+    Traceback (most recent call last):
+    skbss.config.ConfigError: The 'whiten' parameter of PCA must be an instance of
+    'bool' or an instance of 'numpy.bool'. Got 'always' instead.
+    """
+    set_params(estimator, config)
+    try:
+        for part in (estimator, *estimator.get_params().values()):
+            if hasattr(part, "_validate_params") and not isinstance(part, type):
+                part._validate_params()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return estimator
 
 
 def did_you_mean(name, names):

@@ -11,8 +11,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from skbss import ILRMA, BlockBatch
 from skbss.config import (
     ConfigError,
+    configure,
     did_you_mean,
     flatten,
     load_yaml,
@@ -152,3 +154,18 @@ def test_set_params_suggests(pipe, name, hint):
 def test_did_you_mean():
     assert did_you_mean("irlma", ["auxiva", "ilrma"]) == " Did you mean 'ilrma'?"
     assert did_you_mean("xyz", ["ilrma", "auxiva"]) == " Expected one of auxiva, ilrma."
+
+
+def test_a_name_that_comes_twice(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("ilrma: {n_basis: 2}\nilrma: {n_basis: 4}\n")
+    with pytest.raises(ConfigError, match=r"found 'ilrma' twice.* line 2"):
+        load_yaml(path)
+
+
+def test_values_of_nested_estimators_are_checked():
+    pipeline = make_pipeline(BlockBatch(ILRMA()))
+    configure(pipeline, {"blockbatch.estimator.n_basis": 3})
+    assert pipeline[0].estimator.n_basis == 3
+    with pytest.raises(ConfigError, match="'n_basis' parameter of ILRMA"):
+        configure(pipeline, {"blockbatch.estimator.n_basis": 0})

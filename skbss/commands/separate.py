@@ -20,11 +20,11 @@ from skbss.commands.recordings import (
 from skbss.compose import METHODS, make_separator
 from skbss.config import (
     ConfigError,
+    configure,
     did_you_mean,
     flatten,
     load_yaml,
     parse_override,
-    set_params,
 )
 from skbss.datasets import load_cocktail_party
 from skbss.io import AudioFileError, write_audio
@@ -151,17 +151,6 @@ def check_method(method, methods):
     if method not in methods:
         hint = did_you_mean(str(method), methods)
         raise ConfigError(f"Got unknown method {method!r}.{hint}")
-
-
-def configure(pipeline, params):
-    """Set parameters of a pipeline and return it, or raise ConfigError."""
-    set_params(pipeline, params)
-    try:
-        for _, step in pipeline.steps:
-            step._validate_params()
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-    return pipeline
 
 
 def check_window(stft):

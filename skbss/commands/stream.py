@@ -19,11 +19,10 @@ from skbss.commands.recordings import RecordingError
 from skbss.commands.separate import (
     check_method,
     check_window,
-    configure,
     read_params,
 )
 from skbss.compose import window_length
-from skbss.config import ConfigError
+from skbss.config import ConfigError, configure
 from skbss.io import PCM_BITS, AudioFileError
 from skbss.separators import OnlineAuxIVA, OnlineILRMA
 from skbss.streaming import Stream
