@@ -22,11 +22,13 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node, deep=False):
         """Return the mapping of a node, whose names are all different."""
-        names = [key.value for key, _ in node.value if key.tag.endswith(":str")]
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"found {twice[0]!r} twice", node.start_mark
-            )
+        names = set()
+        for key, _ in node.value:
+            if (name := (key.tag, str(key.value))) in names:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"found {key.value!r} twice", key.start_mark
+                )
+            names.add(name)
         return super().construct_mapping(node, deep=deep)
 
 
