@@ -46,13 +46,18 @@ class AudioInfo:
         return ".flac" if self.format == "FLAC" else ".wav"
 
 
-def read_audio(path, *, dtype=np.float64):
-    """Read a WAV or FLAC file.
+def read_audio(path, *, start=0, n_samples=None, dtype=np.float64):
+    """Read a WAV or FLAC file, or a part of it.
 
     Parameters
     ----------
     path : str or Path
         The file.
+    start : int, default=0
+        The first sample to read. Nothing before it is decoded or kept.
+    n_samples : int, default=None
+        Number of samples to read, fewer if the file ends before. None stands for all
+        that follow `start`.
     dtype : {np.float64, np.float32}, default=np.float64
         Of the samples. Integers are scaled to [-1, 1).
 
@@ -66,8 +71,8 @@ def read_audio(path, *, dtype=np.float64):
     Raises
     ------
     AudioFileError
-        If the file is missing, empty, not WAV or FLAC, without samples or with samples
-        that are NaN or infinite.
+        If the file is missing, empty, truncated, not WAV or FLAC, without samples, with
+        none after `start` or with samples that are NaN or infinite.
 
     See Also
     --------
@@ -75,9 +80,52 @@ def read_audio(path, *, dtype=np.float64):
     """
     with open_audio(path) as audio:
         info = AudioInfo(audio.samplerate, audio.format, audio.subtype)
-        x = audio.read(dtype=np.dtype(dtype).name, always_2d=True)
-    check_finite(x, path, info.sample_rate)
+        if not 0 <= start < audio.frames:
+            raise AudioFileError(
+                f"Cannot read {path} from sample {start} on: it has {audio.frames}."
+            )
+        expected = audio.frames - start
+        if n_samples is not None:
+            expected = min(expected, n_samples)
+        if start:
+            audio.seek(start)
+        x = audio.read(expected, dtype=np.dtype(dtype).name, always_2d=True)
+    if len(x) < expected:
+        raise AudioFileError(
+            f"Cannot read {path}: it is truncated, {len(x)} of {expected} samples are "
+            "there."
+        )
+    check_finite(x, path, info.sample_rate, start=start)
     return x, info
+
+
+def read_header(path):
+    """Read what a WAV or FLAC file says of itself, and decode its last sample.
+
+    The last sample tells in a fraction of a millisecond whether a FLAC file is
+    truncated. A truncated WAV file has fewer samples.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    sample_rate : int
+        In Hz.
+    n_samples, n_channels : int
+        Its size.
+
+    Raises
+    ------
+    AudioFileError
+        As `read_audio`, apart from samples that aren't finite.
+    """
+    with open_audio(path) as audio:
+        audio.seek(audio.frames - 1)
+        audio.read(1)
+        return audio.samplerate, audio.frames, audio.channels
 
 
 @contextmanager
@@ -120,7 +168,8 @@ def open_audio(path):
     except OSError as error:
         raise AudioFileError(f"Cannot read {path}: {reason(error)}.") from error
     except sf.SoundFileError as error:
-        message = f"Cannot read {path} as audio: {reason(error)}."
+        why = reason(error) or "it is truncated or damaged"
+        message = f"Cannot read {path} as audio: {why}."
         raise AudioFileError(message) from error
 
 
@@ -250,5 +299,5 @@ def reason(error):
     """Return what went wrong, as the end of a sentence."""
     names = ("strerror", "error_string")  # of OSError, of LibsndfileError
     reason = next((r for name in names if (r := getattr(error, name, None))), error)
-    reason = str(reason).rstrip(".")
+    reason = str(reason).removeprefix("Error : ").rstrip(".")
     return reason[:1].lower() + reason[1:]

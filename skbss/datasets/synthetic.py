@@ -96,21 +96,44 @@ def make_convolutive_mixture(
     # The sources begin before the recording does, so that the reverberation is there
     # from the first sample on.
     n_before = filters.shape[-1] - 1
-    sources = _speech_like(n_sources, n_before + n_samples, sample_rate, rng)
+    sources = speech_like(n_sources, n_before + n_samples, sample_rate, rng)
     images = fftconvolve(sources[:, None], filters, mode="full", axes=-1)
     images = images[..., n_before : n_before + n_samples].transpose(0, 2, 1)
-    images /= np.sqrt(np.mean(images[:, :, :1] ** 2, axis=1, keepdims=True))
-    X = images.sum(axis=0)
-    X += noise * np.sqrt(np.mean(X[:, 0] ** 2)) * rng.standard_normal(X.shape)
-    scale = _PEAK / np.abs(X).max()
-    X *= scale
-    images *= scale
+    X, images = mix_images(images, noise, rng)
     y = np.ascontiguousarray(images[:, :, 0].T)
     return (X, y, np.ascontiguousarray(images)) if return_images else (X, y)
 
 
-def _speech_like(n_sources, n_samples, sample_rate, rng):
-    """Noises of different color, modulated at the pace of syllables."""
+def mix_images(images, noise, rng):
+    """Sum images with equal power at microphone 0, add noise, scale to a peak of 0.5.
+
+    Parameters
+    ----------
+    images : ndarray of shape (n_sources, n_samples, n_mics)
+        Those that are silent stay so.
+    noise : float
+        Relative to the mixture at microphone 0.
+    rng : RandomState
+        Draws the noise.
+
+    Returns
+    -------
+    X : ndarray of shape (n_samples, n_mics)
+        The mixture.
+    images : ndarray of shape (n_sources, n_samples, n_mics)
+        As they are in it.
+    """
+    level = np.sqrt(np.mean(images[:, :, :1] ** 2, axis=1, keepdims=True))
+    images = images / np.where(level > 0, level, 1)
+    X = images.sum(axis=0)
+    X += noise * np.sqrt(np.mean(X[:, 0] ** 2)) * rng.standard_normal(X.shape)
+    peak = np.abs(X).max()
+    scale = _PEAK / peak if peak > 0 else 1.0
+    return X * scale, images * scale
+
+
+def speech_like(n_sources, n_samples, sample_rate, rng):
+    """Return noises of different color, modulated at the pace of syllables."""
     frequencies = np.fft.rfftfreq(n_samples, 1 / sample_rate)
     shape = (n_sources, _N_COMPONENTS)
     # Spectra: a resonance each, over a slope of 6 dB per octave above 500 Hz.
