@@ -2,10 +2,18 @@
 
 # License: BSD-3-Clause
 
+from skbss.metrics._bss_eval import bss_eval
+from skbss.metrics._delay import estimate_delay
+from skbss.metrics._framewise import framewise_si_sdr
 from skbss.metrics._scorer import si_sdr_improvement_scorer, si_sdr_scorer
+from skbss.metrics._si_bss_eval import si_bss_eval
 from skbss.metrics._si_sdr import si_sdr, si_sdr_improvement
 
 __all__ = [
+    "bss_eval",
+    "estimate_delay",
+    "framewise_si_sdr",
+    "si_bss_eval",
     "si_sdr",
     "si_sdr_improvement",
     "si_sdr_improvement_scorer",

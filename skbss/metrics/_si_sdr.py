@@ -2,156 +2,32 @@
 
 # License: BSD-3-Clause
 
-import warnings
-from numbers import Integral
-
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.utils import check_array, gen_batches
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import validate_params
 
-from skbss.transforms.projection_back import check_ref_mic
-
-# A residual of 1e-15 of the signal, some units in the last place, is what a few
-# roundings leave: smaller can't be told from none.
-_MIN_RATIO = 1e-30
-_MAX_DB = -10 * np.log10(_MIN_RATIO)
-
-# Inner products leave 1 - cos² an absolute error of some 1e-15: 1e-8 dB here.
-_INNER_PRODUCTS_MAX_DB = 60
-
-_BATCH_SIZE = 8192  # samples: a batch of some channels stays in the cache
-
-
-def _check_signals(signals, name, zero_mean):
-    """Return real, finite signals of shape (n_samples, n_channels)."""
-    signals = check_array(signals, input_name=name)
-    if signals.shape[1] > signals.shape[0]:
-        raise ValueError(
-            f"Got {name} of shape {signals.shape}, which has more channels than "
-            "samples. Expected (n_samples, n_channels)."
-        )
-    if zero_mean:
-        signals = signals / _peak(signals)
-        # The first sample goes first so that a constant becomes zero exactly.
-        signals = signals - signals[0]
-        signals -= signals.mean(axis=0)
-    return signals
-
-
-def _check_same_samples(reference, other, name):
-    if len(other) != len(reference):
-        raise ValueError(
-            f"Got {len(reference)} samples of reference, but {len(other)} of {name}."
-        )
-
-
-def _peak(signals):
-    """Return the largest magnitude, or 1 for silence, to divide by."""
-    return max(np.float64(signals.max()), -np.float64(signals.min())) or np.float64(1)
-
-
-def _inner_products(reference, estimate):
-    """Return the Gram matrix of all channels, references first, both at unit peak."""
-    n_references = reference.shape[1]
-    n_channels = n_references + estimate.shape[1]
-    reference_peak, estimate_peak = _peak(reference), _peak(estimate)
-    gram = np.zeros((n_channels, n_channels))
-    buffer = np.empty((n_channels, _BATCH_SIZE))
-    for rows in gen_batches(len(reference), _BATCH_SIZE):
-        batch = buffer[:, : rows.stop - rows.start]
-        np.divide(reference[rows].T, reference_peak, out=batch[:n_references])
-        np.divide(estimate[rows].T, estimate_peak, out=batch[n_references:])
-        gram += batch @ batch.T
-    return gram
-
-
-def _pairwise_si_sdr(reference, estimate):
-    """Return the SI-SDR of every estimate for every reference, nan for silent ones."""
-    n_references = reference.shape[1]
-    gram = _inner_products(reference, estimate)
-    norms = np.sqrt(np.diag(gram))
-    silent = norms == 0
-    norms[silent] = 1
-    cosine = (gram / norms[:, None] / norms)[:n_references, n_references:]
-    target = np.clip(cosine**2, _MIN_RATIO, 1)
-    residual = np.clip(1 - target, _MIN_RATIO, 1)
-    scores = 10 * np.log10(target / residual)
-    scores[silent[:n_references]] = np.nan
-    return scores
-
-
-def _si_sdr_of_residual(reference, estimate):
-    """Return the SI-SDR of one pair from the residual signal itself."""
-    reference = reference / _peak(reference)
-    estimate = estimate / _peak(estimate)
-    energy = reference @ reference
-    gain = estimate @ reference / energy
-    residual = estimate - gain * reference
-    # The gain was rounded; what it left of the reference is not distortion.
-    residual -= residual @ reference / energy * reference
-    distortion = residual @ residual / (gain**2 * energy)
-    return -10 * np.log10(max(distortion, _MIN_RATIO))
-
-
-def _si_sdr(reference, estimate, permute):
-    """Return the SI-SDR of each reference and the estimate it was assigned."""
-    pairs = _pairwise_si_sdr(reference, estimate)
-    if permute:
-        # A silent reference prefers none, so it takes what the others leave.
-        _, permutation = linear_sum_assignment(np.nan_to_num(pairs), maximize=True)
-    else:
-        permutation = np.arange(len(pairs))
-    scores = pairs[np.arange(len(pairs)), permutation]
-    for k in np.flatnonzero(scores > _INNER_PRODUCTS_MAX_DB):
-        scores[k] = _si_sdr_of_residual(
-            reference[:, k].astype(np.float64),
-            estimate[:, permutation[k]].astype(np.float64),
-        )
-    return scores, permutation
-
-
-def _check_reference_and_estimate(reference, estimate, permute, zero_mean):
-    reference = _check_signals(reference, "reference", zero_mean)
-    estimate = _check_signals(estimate, "estimate", zero_mean)
-    _check_same_samples(reference, estimate, "estimate")
-    n_references, n_estimates = reference.shape[1], estimate.shape[1]
-    if n_estimates < n_references:
-        raise ValueError(
-            f"Got {n_estimates} estimates of {n_references} references, expected at "
-            "least one for each."
-        )
-    if not permute and n_estimates != n_references:
-        raise ValueError(
-            f"Got {n_estimates} estimates of {n_references} references, expected as "
-            "many with permute=False."
-        )
-    return reference, estimate
-
-
-def _warn_if_undefined(undefined, what):
-    if undefined.any():
-        warnings.warn(
-            f"{what}; the score of reference {np.flatnonzero(undefined).tolist()} is "
-            "undefined and set to nan.",
-            UndefinedMetricWarning,
-            stacklevel=4,  # past the metric and the wrapper of validate_params
-        )
+from skbss.metrics._delay import warn_if_delayed
+from skbss.metrics._projections import Projections, improvement
+from skbss.metrics._signals import (
+    MIXTURE_CONSTRAINTS,
+    SIGNAL_CONSTRAINTS,
+    check_pair,
+    warn_if_undefined,
+)
 
 
 @validate_params(
-    {
-        "reference": ["array-like"],
-        "estimate": ["array-like"],
-        "permute": ["boolean"],
-        "zero_mean": ["boolean"],
-        "return_permutation": ["boolean"],
-    },
+    SIGNAL_CONSTRAINTS | {"return_permutation": ["boolean"]},
     prefer_skip_nested_validation=True,
 )
 def si_sdr(
-    reference, estimate, *, permute=True, zero_mean=False, return_permutation=False
+    reference,
+    estimate,
+    *,
+    permute=True,
+    zero_mean=False,
+    truncate=False,
+    check_delay=False,
+    return_permutation=False,
 ):
     """Compute the scale-invariant signal-to-distortion ratio (SI-SDR).
 
@@ -170,6 +46,12 @@ def si_sdr(
         against column k of `reference`.
     zero_mean : bool, default=False
         Subtract each signal's mean first.
+    truncate : bool, default=False
+        Cut all signals to the length of the shortest. If False, different lengths are
+        an error.
+    check_delay : bool, default=False
+        Warn of estimates that are delayed against their references, by how many
+        samples, as :func:`estimate_delay` finds them.
     return_permutation : bool, default=False
         Whether to return the assignment too.
 
@@ -223,27 +105,32 @@ def si_sdr(
     >>> score.round(1), permutation
     (array([40., 20.]), array([1, 0]))
     """
-    reference, estimate = _check_reference_and_estimate(
-        reference, estimate, permute, zero_mean
+    reference, estimate, _ = check_pair(
+        reference, estimate, permute=permute, zero_mean=zero_mean, truncate=truncate
     )
-    score, permutation = _si_sdr(reference, estimate, permute)
-    _warn_if_undefined(np.isnan(score), "A reference is silent")
+    if check_delay:
+        warn_if_delayed(reference, estimate, permute)
+    projections = Projections(reference, estimate)
+    permutation = projections.permutation(permute)
+    score = projections.si_sdr(permutation)
+    warn_if_undefined(projections.silent, "A reference is silent")
     return (score, permutation) if return_permutation else score
 
 
 @validate_params(
-    {
-        "reference": ["array-like"],
-        "estimate": ["array-like"],
-        "mixture": ["array-like"],
-        "ref_mic": [Interval(Integral, 0, None, closed="left")],
-        "permute": ["boolean"],
-        "zero_mean": ["boolean"],
-    },
+    SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS | {"mixture": ["array-like"]},
     prefer_skip_nested_validation=True,
 )
 def si_sdr_improvement(
-    reference, estimate, mixture, *, ref_mic=0, permute=True, zero_mean=False
+    reference,
+    estimate,
+    mixture,
+    *,
+    ref_mic=0,
+    permute=True,
+    zero_mean=False,
+    truncate=False,
+    check_delay=False,
 ):
     """Compute by how much separation raised the SI-SDR of each source.
 
@@ -264,6 +151,12 @@ def si_sdr_improvement(
         Assign estimates to references as `si_sdr` does.
     zero_mean : bool, default=False
         Subtract each signal's mean first.
+    truncate : bool, default=False
+        Cut all signals to the length of the shortest. If False, different lengths are
+        an error.
+    check_delay : bool, default=False
+        Warn of estimates that are delayed against their references, by how many
+        samples, as :func:`estimate_delay` finds them.
 
     Returns
     -------
@@ -292,22 +185,23 @@ def si_sdr_improvement(
     >>> si_sdr_improvement(reference, estimate, mixture).round(1)
     array([14. , 26.3])
     """
-    reference, estimate = _check_reference_and_estimate(
-        reference, estimate, permute, zero_mean
+    reference, estimate, mixture = check_pair(
+        reference,
+        estimate,
+        mixture=mixture,
+        ref_mic=ref_mic,
+        permute=permute,
+        zero_mean=zero_mean,
+        truncate=truncate,
     )
-    mixture = _check_signals(mixture, "mixture", zero_mean)
-    _check_same_samples(reference, mixture, "mixture")
-    check_ref_mic(ref_mic, mixture.shape[1])
-    unprocessed = np.broadcast_to(mixture[:, [ref_mic]], reference.shape)
-    baseline, _ = _si_sdr(reference, unprocessed, permute=False)
-    silent = np.isnan(baseline)
-    if not silent.all() and not unprocessed.any():
-        raise ValueError(
-            f"Got a mixture that is silent at ref_mic={ref_mic}, but references that "
-            "are not. There is nothing to compare with."
-        )
-    _warn_if_undefined(silent, "A reference is silent")
-    perfect = baseline >= _MAX_DB
-    _warn_if_undefined(perfect, "The mixture equals a reference")
-    baseline[perfect] = np.nan
-    return _si_sdr(reference, estimate, permute)[0] - baseline
+    if check_delay:
+        warn_if_delayed(reference, estimate, permute)
+    projections = Projections(reference, estimate)
+    permutation = projections.permutation(permute)
+    before = Projections(reference, mixture).si_sdr(np.zeros_like(permutation))
+    gain = improvement(projections.si_sdr(permutation), before)
+    warn_if_undefined(projections.silent, "A reference is silent")
+    warn_if_undefined(
+        np.isnan(gain) & ~projections.silent, "The mixture equals a reference"
+    )
+    return gain

@@ -1,0 +1,156 @@
+"""Estimates seen from the references: their cosines and projections."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from sklearn.utils import gen_batches
+
+from skbss.metrics._signals import peak
+
+# A residual of 1e-15 of the signal, some units in the last place, is what a few
+# roundings leave: smaller can't be told from none.
+MIN_RATIO = 1e-30
+MAX_DB = -10 * np.log10(MIN_RATIO)
+
+# Inner products leave energies an absolute error of some 1e-15: 1e-8 dB here.
+_MIN_OF_INNER_PRODUCTS = 1e-6
+
+# References count as different down to 120 dB below themselves, where rounding of
+# their inner products begins to decide in what they differ.
+_MIN_EIGENVALUE = 1e-12
+
+_BATCH_SIZE = 8192  # samples: a batch of some channels stays in the cache
+
+
+class Projections:
+    """Cosines of references and estimates, and the scores that follow from them.
+
+    Parameters
+    ----------
+    reference, estimate : ndarray of shape (n_samples, n_channels)
+        Finite. They are read a batch of samples at a time, and not copied.
+
+    Attributes
+    ----------
+    silent : ndarray of shape (n_references,)
+        Where references are.
+    among : ndarray of shape (n_references, n_references)
+        Cosines among the references; zero for a silent one.
+    cosines : ndarray of shape (n_references, n_estimates)
+        Cosines of every reference and estimate; zero if one of them is silent.
+    """
+
+    def __init__(self, reference, estimate):
+        self._signals = reference, estimate
+        self._peaks = peak(reference), peak(estimate)
+        n_references = reference.shape[1]
+        n_channels = n_references + estimate.shape[1]
+        gram = np.zeros((n_channels, n_channels))
+        for batch in self._batches(slice(None)):
+            gram += batch @ batch.T
+        norms = np.sqrt(np.diag(gram))
+        silent = norms == 0
+        norms[silent] = 1
+        cosines = gram / norms[:, None] / norms
+        self.silent = silent[:n_references]
+        self.among = cosines[:n_references, :n_references]
+        self.cosines = cosines[:n_references, n_references:]
+        self._norms = norms[:n_references], norms[n_references:]
+
+    def _batches(self, estimates):
+        """Yield rows of all references and some estimates, each kind at unit peak."""
+        reference, estimate = self._signals
+        estimate = estimate[:, estimates]
+        n_references = reference.shape[1]
+        buffer = np.empty((n_references + estimate.shape[1], _BATCH_SIZE))
+        for rows in gen_batches(len(reference), _BATCH_SIZE):
+            batch = buffer[:, : rows.stop - rows.start]
+            np.divide(reference[rows].T, self._peaks[0], out=batch[:n_references])
+            np.divide(estimate[rows].T, self._peaks[1], out=batch[n_references:])
+            yield batch
+
+    def _residual_energy(self, k, gains, inverse):
+        """Return what share of estimate k's energy is off some of the references.
+
+        It is found from the residual itself, given the gains on the references at unit
+        norm, and the inverse of the matrix `among` of those that count.
+        """
+        references, estimates = self._norms
+        norm = estimates[k]
+        energy = 0
+        products = np.zeros(len(gains))
+        for batch in self._batches(slice(k, k + 1)):
+            residual = batch[-1] - (gains * norm / references) @ batch[:-1]
+            energy += residual @ residual
+            products += batch[:-1] @ residual
+        # The gains were rounded; what they left of the references is not distortion.
+        products /= references * norm
+        return energy / norm**2 - products @ inverse @ products
+
+    def pairwise_si_sdr(self):
+        """Return the SI-SDR of all pairs but for some digits; nan for silence."""
+        target = self.cosines**2
+        scores = decibels(target, 1 - target)
+        scores[self.silent] = np.nan
+        return scores
+
+    def permutation(self, permute=True):
+        """Return the estimate of each reference such that the mean SI-SDR is highest.
+
+        A silent reference prefers none, so it takes what the others leave.
+        """
+        if not permute:
+            return np.arange(len(self.among))
+        pairs = np.nan_to_num(self.pairwise_si_sdr())
+        return linear_sum_assignment(pairs, maximize=True)[1]
+
+    def si_sdr(self, permutation):
+        """Return the SI-SDR of each reference's estimate; nan for silence."""
+        cosines = self.cosines[np.arange(len(permutation)), permutation]
+        target = cosines**2
+        residual = 1 - target
+        for k in np.flatnonzero(residual < _MIN_OF_INNER_PRODUCTS):
+            only = np.zeros(len(permutation))
+            only[k] = 1
+            residual[k] = self._residual_energy(
+                permutation[k], only * cosines[k], np.diag(only)
+            )
+        return np.where(self.silent, np.nan, decibels(target, residual))
+
+    def scores(self, permutation):
+        """Return si_sdr, si_sir and si_sar of each reference's estimate by name."""
+        eigenvalues, vectors = np.linalg.eigh(self.among)
+        live = eigenvalues > _MIN_EIGENVALUE
+        whitening = (vectors[:, live] / np.sqrt(eigenvalues[live])).T
+        inverse = whitening.T @ whitening
+        cosines = self.cosines[:, permutation]
+        target = np.diag(cosines) ** 2
+        # Projecting the residual, not the estimate, keeps small interference exact.
+        residual = cosines - np.diag(cosines) * self.among
+        np.fill_diagonal(residual, 0)
+        interference = np.square(whitening @ residual).sum(axis=0)
+        artifacts = 1 - np.square(whitening @ cosines).sum(axis=0)
+        for k in np.flatnonzero(artifacts < _MIN_OF_INNER_PRODUCTS):
+            artifacts[k] = self._residual_energy(
+                permutation[k], inverse @ cosines[:, k], inverse
+            )
+        si_sdr = self.si_sdr(permutation)
+        # Parts of the residual are no larger than it, but for rounding.
+        return {
+            "si_sdr": si_sdr,
+            "si_sir": np.maximum(decibels(target, interference), si_sdr),
+            "si_sar": np.maximum(decibels(target, artifacts), si_sdr),
+        }
+
+
+def decibels(target, other):
+    """Return the level of a part above another, within ±300 dB; lowest for silence."""
+    floor = np.maximum(MIN_RATIO * target, np.finfo(float).tiny)
+    ratio = target / np.maximum(other, floor)
+    return 10 * np.log10(np.clip(ratio, MIN_RATIO, 1 / MIN_RATIO))
+
+
+def improvement(score, unprocessed):
+    """Return the gain in dB, nan where the unprocessed leaves nothing to gain."""
+    return np.where(unprocessed >= MAX_DB, np.nan, score - unprocessed)

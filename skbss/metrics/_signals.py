@@ -1,0 +1,111 @@
+"""What all metrics ask of their signals."""
+
+# License: BSD-3-Clause
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils import check_array
+from sklearn.utils._param_validation import Interval
+
+from skbss.transforms.projection_back import check_ref_mic
+
+SIGNAL_CONSTRAINTS = {
+    "reference": ["array-like"],
+    "estimate": ["array-like"],
+    "permute": ["boolean"],
+    "zero_mean": ["boolean"],
+    "truncate": ["boolean"],
+    "check_delay": ["boolean"],
+}
+MIXTURE_CONSTRAINTS = {
+    "mixture": ["array-like", None],
+    "ref_mic": [Interval(Integral, 0, None, closed="left")],
+}
+
+
+def peak(signals):
+    """Return the largest magnitude, or 1 for silence, to divide by."""
+    return max(np.float64(signals.max()), -np.float64(signals.min())) or np.float64(1)
+
+
+def _check_signals(signals, name):
+    """Return real, finite signals of shape (n_samples, n_channels)."""
+    signals = check_array(signals, input_name=name)
+    if signals.shape[1] > signals.shape[0]:
+        raise ValueError(
+            f"Got {name} of shape {signals.shape}, which has more channels than "
+            "samples. Expected (n_samples, n_channels)."
+        )
+    return signals
+
+
+def _subtract_mean(signals):
+    signals = signals / peak(signals)
+    # The first sample goes first so that a constant becomes zero exactly.
+    signals = signals - signals[0]
+    signals -= signals.mean(axis=0)
+    return signals
+
+
+def check_signals(*, zero_mean, truncate, **signals):
+    """Return the signals by name, checked, equally long and of zero mean if asked."""
+    checked = {name: _check_signals(signal, name) for name, signal in signals.items()}
+    n_samples = min(map(len, checked.values()))
+    if truncate:
+        checked = {name: signal[:n_samples] for name, signal in checked.items()}
+    for name, signal in checked.items():
+        if len(signal) != len(checked["reference"]):
+            raise ValueError(
+                f"Got {len(checked['reference'])} samples of reference, but "
+                f"{len(signal)} of {name}. Expected as many; truncate=True cuts all "
+                "to the shortest."
+            )
+    return [_subtract_mean(s) if zero_mean else s for s in checked.values()]
+
+
+def check_numbers(n_references, n_estimates, permute):
+    """Raise ValueError unless every reference can have an estimate of its own."""
+    if n_estimates < n_references:
+        raise ValueError(
+            f"Got {n_estimates} estimates of {n_references} references, expected at "
+            "least one for each."
+        )
+    if not permute and n_estimates != n_references:
+        raise ValueError(
+            f"Got {n_estimates} estimates of {n_references} references, expected as "
+            "many with permute=False."
+        )
+
+
+def check_pair(reference, estimate, *, mixture=None, ref_mic=0, permute=True, **kwargs):
+    """Return reference, estimate and, as one column, the mixture's microphone."""
+    named = {"reference": reference, "estimate": estimate}
+    if mixture is not None:
+        named["mixture"] = mixture
+    reference, estimate, *rest = check_signals(**named, **kwargs)
+    check_numbers(reference.shape[1], estimate.shape[1], permute)
+    if not rest:
+        return reference, estimate, None
+    (mixture,) = rest
+    check_ref_mic(ref_mic, mixture.shape[1])
+    mixture = mixture[:, [ref_mic]]
+    if reference.any() and not mixture.any():
+        raise ValueError(
+            f"Got a mixture that is silent at ref_mic={ref_mic}, but references that "
+            "are not. There is nothing to compare with."
+        )
+    return reference, estimate, mixture
+
+
+def warn_if_undefined(undefined, what):
+    """Warn of the references whose score is nan, in the name of the metric's caller."""
+    if undefined.any():
+        warnings.warn(
+            f"{what}; the score of reference {np.flatnonzero(undefined).tolist()} is "
+            "undefined and set to nan.",
+            UndefinedMetricWarning,
+            stacklevel=4,  # past the metric and the wrapper of validate_params
+        )
