@@ -72,3 +72,26 @@ for block in blocks[:50]:
 resumed = Stream(pipeline).set_state(stream.get_state())
 rest = np.concatenate(list(resumed.blocks(blocks[50:])))
 print(f"{len(rest)} samples after the interruption")
+
+# %%
+# A moving source
+# ---------------
+#
+# Now somebody turns the device around in the middle of the recording: microphones
+# change places, which is as if both voices jumped to other sides. We repeat the
+# recording twice to have some time before and after.
+
+turned = np.concatenate([x, x, x[:, ::-1], x[:, ::-1]])
+images = recording.images
+first, second = images[:, :, 0].T, images[:, :, 1].T  # what microphone 0 hears
+references = np.concatenate([first, first, second, second])
+moving = np.concatenate(list(Stream(pipeline).blocks(np.array_split(turned, 500))))
+
+# %%
+# Separation breaks down when it happens and comes back within seconds.
+
+from skbss.inspection import FramewiseDisplay
+
+display = FramewiseDisplay.from_predictions(
+    references, moving, mixture=turned, sample_rate=rate, window=2.0
+)
