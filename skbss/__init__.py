@@ -5,6 +5,8 @@
 from importlib.metadata import version
 
 from skbss.compose import EachRecording, make_separator
+from skbss.config import load_yaml, save_yaml
+from skbss.jsonl import read_jsonl
 from skbss.separators import (
     ILRMA,
     AuxIVA,
@@ -32,5 +34,8 @@ __all__ = [
     "ProjectionBack",
     "Spectrogram",
     "Stream",
+    "load_yaml",
     "make_separator",
+    "read_jsonl",
+    "save_yaml",
 ]

@@ -4,6 +4,7 @@
 
 import warnings
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
@@ -11,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
+from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.linalg import inv, log_abs_det, matmul
 from skbss.spectrogram import Spectrogram
 
@@ -115,7 +117,7 @@ class SourceNamesMixin:
         return np.array(names, dtype=object)
 
 
-class RecordInputMixin(SourceNamesMixin):
+class RecordInputMixin(SourceNamesMixin, CallbackSupportMixin):
     """Mixin for stateless transformers that need the record of the steps before."""
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -139,7 +141,9 @@ class RecordInputMixin(SourceNamesMixin):
         TypeError
             If `X` isn't a Spectrogram.
         """
+        task = FitTask(self, X, y)
         self._check_record(X, reset=True)
+        task.end()
         return self
 
     def _check_record(self, X, *, reset):
@@ -173,7 +177,9 @@ class RecordInputMixin(SourceNamesMixin):
         return tags
 
 
-class BaseSeparator(SourceNamesMixin, SpectrogramOutputMixin, BaseEstimator):
+class BaseSeparator(
+    SourceNamesMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator
+):
     """Base of the separators that demix with one matrix per frequency bin."""
 
     def _check_X(self, X, *, reset):
@@ -245,13 +251,6 @@ class BaseSeparator(SourceNamesMixin, SpectrogramOutputMixin, BaseEstimator):
             raise ValueError("Got init with singular or non-finite demixing matrices.")
         return W.transpose(1, 2, 0)
 
-    def _store(self, W, Z, Z_inv, objectives, n_frames):
-        """Set the attributes from what was learned on whitened microphones."""
-        self.demixing_ = np.ascontiguousarray(matmul(W, Z).transpose(2, 0, 1))
-        self.mixing_ = np.ascontiguousarray(matmul(Z_inv, inv(W)).transpose(2, 0, 1))
-        self.objective_ = np.array(objectives) - 2 * n_frames * log_abs_det(Z).sum()
-        self.n_iter_ = len(objectives)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
@@ -268,7 +267,8 @@ def run(estimator, iterations, size):
     estimator : estimator instance
         Has `max_iter` and `tol`, the least fall of the objective per value.
     iterations : iterator
-        Yields the initial state with its objective, then one iteration at a time.
+        Yields the initial state with its objective, then one iteration at a time. It
+        may end early.
     size : int
         Number of values that the objective sums over.
 
@@ -282,14 +282,13 @@ def run(estimator, iterations, size):
     tol = estimator.tol * size
     state, last = next(iterations)
     objectives = []
-    for _ in range(estimator.max_iter):
-        state, value = next(iterations)
+    for state, value in islice(iterations, estimator.max_iter):  # noqa: B007
         objectives.append(value)
         if tol > 0 and last - value < tol:
             break
         last = value
     else:
-        if tol > 0:
+        if tol > 0 and len(objectives) == estimator.max_iter:
             warnings.warn(
                 f"{type(estimator).__name__} did not converge to "
                 f"tol={estimator.tol} in max_iter={estimator.max_iter} iterations. "
@@ -297,6 +296,33 @@ def run(estimator, iterations, size):
                 ConvergenceWarning,
             )
     return state, objectives
+
+
+def learned_attributes(W, objectives, *, Z, Z_inv, n_frames):
+    """Return the fitted attributes, from what was learned on whitened microphones.
+
+    Parameters
+    ----------
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices of whitened microphones.
+    objectives : list of float
+        The objective after each iteration.
+    Z, Z_inv : ndarray of shape (n_mics, n_mics, n_freqs)
+        What whitens the microphones, and its inverse.
+    n_frames : int
+        Number of frames.
+
+    Returns
+    -------
+    attributes : dict
+        By name, new arrays.
+    """
+    return {
+        "demixing_": np.ascontiguousarray(matmul(W, Z).transpose(2, 0, 1)),
+        "mixing_": np.ascontiguousarray(matmul(Z_inv, inv(W)).transpose(2, 0, 1)),
+        "objective_": np.array(objectives) - 2 * n_frames * log_abs_det(Z).sum(),
+        "n_iter_": len(objectives),
+    }
 
 
 def resolve(value, registry):

@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 
+from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
 from skbss.separators import ILRMA, AuxIVA
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
@@ -135,15 +136,19 @@ def _check_recordings(X):
             )
 
 
-def _fit_transform_one(estimator, recording, index):
+def _fit_transform_one(estimator, recording, index, caller=None, task=None):
     try:
-        return estimator.fit_transform(recording)
+        if task is None:
+            return estimator.fit_transform(recording)
+        return call_within(task, caller, estimator, "fit_transform", recording)
     except Exception as error:
         error.add_note(f"This was raised by recording {index}, counted from 0.")
         raise
 
 
-class EachRecording(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
+class EachRecording(
+    MetaEstimatorMixin, TransformerMixin, CallbackSupportMixin, BaseEstimator
+):
     """Separate each recording of a list on its own.
 
     Recordings have different lengths and different rooms, so that blind separation
@@ -217,8 +222,32 @@ class EachRecording(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
         self : EachRecording
             The estimator itself.
         """
+        task = FitTask(self, X, y)
         _check_recordings(X)
+        task.end()
         return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_transform(self, X, y=None):
+        """Separate each recording as `transform` does, and tell callbacks of it.
+
+        Parameters
+        ----------
+        X : list of recordings
+            As for `transform`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        separated : list
+            As from `transform`.
+        """
+        _check_recordings(X)
+        task = FitTask(self, X, y, len(X))
+        separated = self._separate(X, self, task.subtasks("recording", len(X)))
+        task.end()
+        return separated
 
     def transform(self, X):
         """Separate each recording with a clone of the estimator fitted to it.
@@ -240,9 +269,12 @@ class EachRecording(MetaEstimatorMixin, TransformerMixin, BaseEstimator):
             If `X` isn't a list, such as a single recording.
         """
         _check_recordings(X)
+        return self._separate(X, None, [None] * len(X))
+
+    def _separate(self, X, caller, tasks):
         return Parallel(n_jobs=self.n_jobs)(
-            delayed(_fit_transform_one)(clone(self.estimator), recording, index)
-            for index, recording in enumerate(X)
+            delayed(_fit_transform_one)(clone(self.estimator), *rest, caller, task)
+            for *rest, task in zip(X, range(len(X)), tasks, strict=True)
         )
 
     def __sklearn_tags__(self):

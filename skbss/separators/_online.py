@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import BaseSeparator, resolve
+from skbss.callbacks import FitTask
 from skbss.linalg import hermitian_features
 from skbss.spectrogram import Spectrogram
 from skbss.updates.online import image_mixing, load, output_power, sweeps
@@ -68,7 +69,7 @@ class OnlineSeparator(BaseSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
-        self._run(X, reset=True)
+        self._run(X, y, reset=True, monitored=True)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -87,7 +88,7 @@ class OnlineSeparator(BaseSeparator):
         Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
             As from `partial_fit_transform`.
         """
-        return self._run(X, reset=True, separate=True)
+        return self._run(X, y, reset=True, monitored=True, separate=True)
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -227,7 +228,7 @@ class OnlineSeparator(BaseSeparator):
             "scale": 0.0,
         }
 
-    def _run(self, X, *, reset, separate=False):
+    def _run(self, X, y=None, *, reset, monitored=False, separate=False):
         """Learn from the frames of X, and return them separated if asked for."""
         data = self._check_X(X, reset=reset)
         T, F, M = data.shape
@@ -240,19 +241,24 @@ class OnlineSeparator(BaseSeparator):
         if separate:
             Y = np.empty_like(data)
             mixing = np.empty((T, F, M, M) if is_record else 0, data.dtype)
-        for start in range(0, T, 64):
+        starts = range(0, T, 64)
+        if monitored:
+            task = FitTask(self, X, y, len(starts))
+            starts = task.parts(starts, lambda: {"_state": self.get_state()}, "frames")
+        for start in starts:
             block = data[start : start + 64].transpose(0, 2, 1)
             for t, x in enumerate(np.ascontiguousarray(block, dtype), start):
                 x = self._frame(x)
                 if not separate:
                     continue
                 W = self._state["demixing"]
-                y = (W * x).sum(1)
-                Y[t] = y.T
+                Y[t] = (W * x).sum(1).T
                 if is_record:
                     A = image_mixing(W, self._state["covariance"])
                     A *= self._dtype.type(self._state["scale"])
                     mixing[t] = A.transpose(2, 0, 1)
+        if monitored:
+            task.end()
         if separate:
             return replace(X, data=Y, mixing=mixing) if is_record else Y
         return self

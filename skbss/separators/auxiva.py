@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from functools import partial
 from itertools import count
 from numbers import Integral, Real
 
@@ -10,7 +11,8 @@ from scipy.linalg import get_blas_funcs
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skbss.base import BaseSeparator, resolve, run
+from skbss.base import BaseSeparator, learned_attributes, resolve, run
+from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features
 from skbss.updates.features import CACHE_BYTES, loaded_covariance, whitened_features
 from skbss.updates.nmf import by_bin
@@ -330,6 +332,7 @@ class AuxIVA(BaseSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
+        task = FitTask(self, X, y, self.max_iter)
         X = self._check_X(X, reset=not self._is_warm())
         W = self._start(*X.shape[1:])
         source = resolve(self.source, SOURCE_MODELS)
@@ -343,6 +346,8 @@ class AuxIVA(BaseSeparator):
             iterations = auxiva_bands(P, W, source, spatial)
         else:
             iterations = auxiva(P, W, source, spatial, self.sort_iter)
-        W, objectives = run(self, iterations, X.size)
-        self._store(W, Z, Z_inv, objectives, n_frames=len(X))
+        learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))
+        iterations = task.iterations(iterations, learned)
+        vars(self).update(learned(*run(self, iterations, X.size)))
+        task.end()
         return self

@@ -11,6 +11,7 @@ from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from skbss.base import BaseSeparator
+from skbss.callbacks import FitTask, call_within
 from skbss.spectrogram import Spectrogram
 
 
@@ -157,7 +158,7 @@ class BlockBatch(BaseSeparator):
         self : BlockBatch
             The fitted separator.
         """
-        for _ in self._blocks(self._check_X(X, reset=True)):
+        for _ in self._blocks(self._check_X(X, reset=True), X, y):
             pass
         return self
 
@@ -181,14 +182,14 @@ class BlockBatch(BaseSeparator):
         T, F, M = data.shape
         Y = np.empty_like(data)
         mixing = np.empty((T, F, M, M), data.dtype)
-        for frames, W in self._blocks(data):
+        for frames, W in self._blocks(data, X, y):
             Y[frames] = (W @ data[frames, :, :, None])[..., 0]
             mixing[frames] = np.linalg.inv(W)
         if isinstance(X, Spectrogram):
             return replace(X, data=Y, mixing=mixing)
         return Y
 
-    def _blocks(self, X):
+    def _blocks(self, X, record=None, y=None):
         """Yield slices of frames and demixing matrices, one for all or one for each."""
         if self.overlap > self.block_size // 2:
             raise ValueError(
@@ -202,12 +203,14 @@ class BlockBatch(BaseSeparator):
         fade = fade[:, None, None, None]
         estimator = clone(self.estimator).set_params(warm_start=True)
         previous = None
-        for start in starts:
+        task = FitTask(self, record, y, len(starts))
+        tasks = task.subtasks("block", len(starts))
+        for block_task, start in zip(tasks, starts, strict=True):
             last = start == starts[-1]
             block = X[start:] if last else X[start : start + self.block_size]
             # Activations belong to the frames of the block before.
             vars(estimator).pop("activations_", None)
-            estimator.fit(block)
+            call_within(block_task, self, estimator, "fit", block)
             W, A = continue_sources(previous, estimator, block)
             faded = start
             if previous is not None:
@@ -217,3 +220,4 @@ class BlockBatch(BaseSeparator):
             previous = W, A
         self.demixing_, self.mixing_ = previous
         self.n_blocks_ = len(starts)
+        task.end()

@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from functools import partial
 from itertools import islice
 from numbers import Integral, Real
 
@@ -10,7 +11,8 @@ from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skbss.base import BaseSeparator, resolve, run
+from skbss.base import BaseSeparator, learned_attributes, resolve, run
+from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features, sum_log
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
@@ -252,26 +254,40 @@ class ILRMA(BaseSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
+        starts_cold = not self._is_warm() and isinstance(self.init, str)
+        init_iter = self.init_iter if starts_cold and self.init == "auxiva" else 0
+        task = FitTask(self, X, y, init_iter + self.max_iter)
         X = self._check_X(X, reset=not self._is_warm())
         W = self._start(*X.shape[1:])
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
-        if isinstance(self.init, str) and self.init == "auxiva" and not self._is_warm():
+        if init_iter:
             P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
             iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial, sort_iter=25)
-            W, _ = next(islice(iterations, self.init_iter, None))
+            learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))
+            iterations = task.iterations(iterations, learned, "auxiva-iteration")
+            for W, _ in islice(iterations, init_iter + 1):  # noqa: B007
+                pass
             W = matmul(W, Z)
             del P, iterations
         P, Z, Z_inv, scale = whitened_features(X, frames_last=True)
         model = self._model(X, scale)
         iterations = ilrma(P, matmul(W, Z_inv), model, spatial)
-        W, objectives = run(self, iterations, X.size)
-        self._store(W, Z, Z_inv, objectives, n_frames=len(X))
-        if isinstance(model, LowRankVariances):
-            self.basis_ = model.basis * np.float64(scale) ** 2
-            self.activations_ = model.activations
-        else:  # what another source model has left would be out of date
-            vars(self).pop("basis_", None)
-            vars(self).pop("activations_", None)
+        # What another source model has left would be out of date.
+        vars(self).pop("basis_", None)
+        vars(self).pop("activations_", None)
+
+        def learned(W, objectives):
+            attributes = learned_attributes(
+                W, objectives, Z=Z, Z_inv=Z_inv, n_frames=len(X)
+            )
+            if isinstance(model, LowRankVariances):
+                attributes["basis_"] = model.basis * np.float64(scale) ** 2
+                attributes["activations_"] = model.activations.copy()
+            return attributes
+
+        iterations = task.iterations(iterations, learned)
+        vars(self).update(learned(*run(self, iterations, X.size)))
+        task.end()
         return self
 
     def _model(self, X, scale):

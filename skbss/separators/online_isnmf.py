@@ -13,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import SpectrogramOutputMixin, check_spectrogram
+from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.spectrogram import Spectrogram
 from skbss.updates.online_nmf import (
     activate,
@@ -25,12 +26,14 @@ from skbss.updates.online_nmf import (
 
 # Frames whose work arrays stay in the cache together; results don't depend on it.
 BLOCK_FRAMES = 32
+# Callbacks are called after so many frames.
+TASK_FRAMES = 10 * BLOCK_FRAMES
 
 STATE = ("basis", "numerator", "denominator", "activations")
 PENDING = ("pending_activations", "pending_weights")
 
 
-class OnlineISNMF(SpectrogramOutputMixin, BaseEstimator):
+class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
     r"""Separate one channel online by Itakura-Saito NMF and Wiener masks.
 
     The power spectrogram is modeled as a few spectra (`basis_`), each with a loudness
@@ -190,7 +193,8 @@ class OnlineISNMF(SpectrogramOutputMixin, BaseEstimator):
             If `X` is no complex, finite spectrogram of one channel, or a parameter is
             out of its range.
         """
-        return self._learn(self._check_X(X, reset=True))
+        data = self._check_X(X, reset=True)
+        return self._learn(data, self._begin(X, y))
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y=None):
@@ -210,8 +214,11 @@ class OnlineISNMF(SpectrogramOutputMixin, BaseEstimator):
         """
         return self._learn(self._check_X(X, reset=not hasattr(self, "basis_")))
 
-    def _learn(self, data):
-        for _ in self._masks(data, learn=True):
+    def _begin(self, X, y):
+        return FitTask(self, X, y, -(-len(X) // TASK_FRAMES))
+
+    def _learn(self, data, task=None):
+        for _ in self._masks(data, True, task):
             pass
         return self
 
@@ -231,7 +238,8 @@ class OnlineISNMF(SpectrogramOutputMixin, BaseEstimator):
         Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
             As from `transform`.
         """
-        return self._separate(X, self._check_X(X, reset=True), learn=True)
+        data = self._check_X(X, reset=True)
+        return self._separate(X, data, True, self._begin(X, y))
 
     def partial_fit_transform(self, X, y=None):
         """Separate the next frames of a recording, and learn from them.
@@ -425,23 +433,35 @@ class OnlineISNMF(SpectrogramOutputMixin, BaseEstimator):
             )
         return members
 
-    def _separate(self, X, data, learn):
+    def _separate(self, X, data, learn, task=None):
         Y = np.empty((*data.shape[:2], self.n_sources), data.dtype)
-        for frames, masks in self._masks(data, learn):
+        for frames, masks in self._masks(data, learn, task):
             np.multiply(data[frames], masks.transpose(0, 2, 1), out=Y[frames])
         if isinstance(X, Spectrogram):
             mixing = np.ones((1, data.shape[1], 1, self.n_sources), data.dtype)
             return replace(X, data=Y, mixing=mixing)
         return Y
 
-    def _masks(self, data, learn):
+    def _masks(self, data, learn, task=None):
         """Yield slices of frames and their masks (n_frames, n_sources, n_freqs)."""
-        x, dtype = data[:, :, 0], data.real.dtype
+        if task is None:
+            yield from self._masks_of(data, 0, len(data), learn)
+            return
+        starts = range(0, len(data), TASK_FRAMES)
+        # What changes in place; the rest is replaced by what comes next.
+        for start in task.parts(starts, lambda: {"_frames": [*self._frames]}, "frames"):
+            end = min(start + TASK_FRAMES, len(data))
+            yield from self._masks_of(data, start, end, learn)
+        task.end()
+
+    def _masks_of(self, data, stop, end, learn):
+        """Yield slices of frames and masks, of the frames from `stop` to `end`."""
+        x, dtype = data[:end, :, 0], data.real.dtype
         members = self._members().astype(dtype)
         exponent = {"mm": 0.5, "me": 1.0}[self.update]
-        basis, stop = None, 0
-        while stop < len(x):
-            start, stop = stop, stop + BLOCK_FRAMES
+        basis = None
+        while stop < end:
+            start, stop = stop, min(stop + BLOCK_FRAMES, end)
             if learn and self.update_basis:
                 stop = min(stop, start + max(self.beta - self._n_pending, 1))
             if basis is not self.basis_:

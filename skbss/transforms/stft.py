@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
 
 from skbss.base import RecordInputMixin, SpectrogramOutputMixin
+from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.spectrogram import Spectrogram
 
 # Frames are transformed in blocks of this size, which stay in the cache.
@@ -129,7 +130,9 @@ def synthesize(X, sft, n_samples):
     return x[-sft.k_min : n_samples - sft.k_min]
 
 
-class STFT(OneToOneFeatureMixin, SpectrogramOutputMixin, BaseEstimator):
+class STFT(
+    OneToOneFeatureMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Short-time Fourier transform of multichannel audio.
 
     Frames reach beyond both ends of the signal, so that every sample, first and last
@@ -229,8 +232,10 @@ class STFT(OneToOneFeatureMixin, SpectrogramOutputMixin, BaseEstimator):
         ValueError
             As for `transform`.
         """
+        task = FitTask(self, X, y)
         X = self._check_signal(X, reset=True)
         short_time_fft(*self._window_params(), dtype=X.dtype)
+        task.end()
         return self
 
     def transform(self, X):
