@@ -5,7 +5,12 @@
 from skbss.metrics._bss_eval import bss_eval
 from skbss.metrics._delay import estimate_delay
 from skbss.metrics._framewise import framewise_si_sdr
-from skbss.metrics._scorer import si_sdr_improvement_scorer, si_sdr_scorer
+from skbss.metrics._scorer import (
+    make_separation_scorer,
+    si_sdr_improvement_scorer,
+    si_sdr_scorer,
+)
+from skbss.metrics._scores import score_separation
 from skbss.metrics._si_bss_eval import si_bss_eval
 from skbss.metrics._si_sdr import si_sdr, si_sdr_improvement
 
@@ -13,6 +18,8 @@ __all__ = [
     "bss_eval",
     "estimate_delay",
     "framewise_si_sdr",
+    "make_separation_scorer",
+    "score_separation",
     "si_bss_eval",
     "si_sdr",
     "si_sdr_improvement",

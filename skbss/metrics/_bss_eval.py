@@ -9,6 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
 
+from skbss.metrics._decibels import BSS_EVAL_MAX_DB, decibels, improvement
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -17,8 +18,6 @@ from skbss.metrics._signals import (
     warn_if_undefined,
 )
 
-# Energies come from inner products, whose errors are some 1e-15.
-_MAX_DB = 150
 # References alike leave filters undetermined; this share of their energy decides.
 _LOADING = 1e-10
 _MAX_ROUNDING = 1e-6
@@ -57,14 +56,13 @@ def _project(reference, estimate, filter_length):
     return one, all_
 
 
-def _decibels(target, other):
-    limit = 10 ** (_MAX_DB / 10)
-    ratio = target / np.maximum(other, np.maximum(target / limit, np.finfo(float).tiny))
-    return 10 * np.log10(np.clip(ratio, 1 / limit, limit))
-
-
-def _pairwise_scores(reference, estimate, filter_length):
+def pairwise_scores(reference, estimate, filter_length=512):
     """Return sdr, sir and sar of all pairs by name, nan for silent references."""
+    if len(reference) < filter_length:
+        raise ValueError(
+            f"Got {len(reference)} samples, expected at least "
+            f"filter_length={filter_length}."
+        )
     sounds = reference.any(axis=0), estimate.any(axis=0)
     pairs = np.ix_(*sounds)
     energies = np.zeros((2, reference.shape[1], estimate.shape[1]))
@@ -74,9 +72,9 @@ def _pairwise_scores(reference, estimate, filter_length):
         )
     target, span = energies
     scores = {
-        "sdr": _decibels(target, 1 - target),
-        "sir": _decibels(target, span - target),
-        "sar": _decibels(span, 1 - span),
+        "sdr": decibels(target, 1 - target, BSS_EVAL_MAX_DB),
+        "sir": decibels(target, span - target, BSS_EVAL_MAX_DB),
+        "sar": decibels(span, 1 - span, BSS_EVAL_MAX_DB),
     }
     for score in scores.values():
         score[~sounds[0]] = np.nan
@@ -200,13 +198,8 @@ def bss_eval(
         zero_mean=zero_mean,
         truncate=truncate,
     )
-    if len(reference) < filter_length:
-        raise ValueError(
-            f"Got {len(reference)} samples, expected at least "
-            f"filter_length={filter_length}."
-        )
     signals = estimate if mixture is None else np.hstack([estimate, mixture])
-    pairs = _pairwise_scores(reference, signals, filter_length)
+    pairs = pairwise_scores(reference, signals, filter_length)
     silent = np.isnan(pairs["sdr"][:, 0])
     rows = permutation = np.arange(len(silent))
     if permute:
@@ -218,12 +211,7 @@ def bss_eval(
         scores[name] = score[rows, permutation]
     warn_if_undefined(silent, "A reference is silent")
     if mixture is not None:
-        for name, what in [
-            ("sdr", "The mixture equals a reference"),
-            ("sir", "The mixture has no interference"),
-        ]:
-            before = pairs[name][:, -1]
-            gain = np.where(before >= _MAX_DB, np.nan, scores[name] - before)
-            warn_if_undefined(np.isnan(gain) & ~silent, what)
-            scores[f"{name}_improvement"] = gain
+        before = {name: score[:, -1] for name, score in pairs.items()}
+        for name in ("sdr", "sir"):
+            scores[f"{name}_improvement"] = improvement(scores, before, name)
     return scores

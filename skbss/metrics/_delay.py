@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, validate_params
 
-from skbss.metrics._projections import decibels
+from skbss.metrics._decibels import decibels
 from skbss.metrics._signals import (
     SIGNAL_CONSTRAINTS,
     check_numbers,

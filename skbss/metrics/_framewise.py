@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, Options, validate_params
 
+from skbss.metrics._decibels import MAX_DB
 from skbss.metrics._delay import warn_if_delayed
-from skbss.metrics._projections import Projections, improvement
+from skbss.metrics._projections import Projections
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -228,12 +229,13 @@ def framewise_si_sdr(
             permutation = _permute_window(projections, silent[t], permutation)
             scores.permutation[t] = permutation
         scores.si_sdr[t] = projections.si_sdr(permutation)
-        if mixture is not None and mixture[w].any():
+        if mixture is not None:
             before = Projections(reference[w], mixture[w])
             before = before.si_sdr(np.zeros_like(permutation))
-            scores.si_sdr_improvement[t] = improvement(scores.si_sdr[t], before)
-        elif mixture is not None:
-            scores.si_sdr_improvement[t] = np.nan
+            if not mixture[w].any():
+                before[:] = np.nan
+            before[before >= MAX_DB] = np.nan
+            scores.si_sdr_improvement[t] = scores.si_sdr[t] - before
     for name in {"si_sdr", "si_sdr_improvement"} & scores.keys():
         scores[name][silent] = np.nan
     if permute == "window":

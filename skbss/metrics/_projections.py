@@ -6,12 +6,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_batches
 
+from skbss.metrics._decibels import decibels
 from skbss.metrics._signals import peak
-
-# A residual of 1e-15 of the signal, some units in the last place, is what a few
-# roundings leave: smaller can't be told from none.
-MIN_RATIO = 1e-30
-MAX_DB = -10 * np.log10(MIN_RATIO)
 
 # Inner products leave energies an absolute error of some 1e-15: 1e-8 dB here.
 _MIN_OF_INNER_PRODUCTS = 1e-6
@@ -142,15 +138,3 @@ class Projections:
             "si_sir": np.maximum(decibels(target, interference), si_sdr),
             "si_sar": np.maximum(decibels(target, artifacts), si_sdr),
         }
-
-
-def decibels(target, other):
-    """Return the level of a part above another, within ±300 dB; lowest for silence."""
-    floor = np.maximum(MIN_RATIO * target, np.finfo(float).tiny)
-    ratio = target / np.maximum(other, floor)
-    return 10 * np.log10(np.clip(ratio, MIN_RATIO, 1 / MIN_RATIO))
-
-
-def improvement(score, unprocessed):
-    """Return the gain in dB, nan where the unprocessed leaves nothing to gain."""
-    return np.where(unprocessed >= MAX_DB, np.nan, score - unprocessed)

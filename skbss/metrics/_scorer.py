@@ -6,16 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from skbss.metrics._si_sdr import si_sdr, si_sdr_improvement
+from skbss.metrics._scores import DEFAULT_METRICS, check_metrics, score_separation
 
 
-def _mean_over_recordings(metric, references, *signals):
-    """Return the mean of metric(reference, *signals): over sources, then recordings.
-
-    What is undefined is left out; the mean is nan if nothing is left.
-    """
+def _check_recordings(references, *signals):
+    """Return lists of references and of each of the signals, equally long."""
     if not isinstance(references, list | tuple):
-        references, signals = [references], [[signal] for signal in signals]
+        return [references], *([signal] for signal in signals)
     for recordings in signals:
         if not isinstance(recordings, list | tuple):
             raise TypeError(
@@ -27,17 +24,113 @@ def _mean_over_recordings(metric, references, *signals):
             raise ValueError(
                 f"Got {len(references)} references of {len(recordings)} recordings."
             )
-    means = []
-    for index, recording in enumerate(zip(references, *signals, strict=True)):
+    return references, *signals
+
+
+def _score(estimator, X, y, *, metrics, **params):
+    """Return the mean of each metric over sources, then over recordings, by name.
+
+    What is undefined is left out; the mean is nan if nothing is left. A name alone as
+    `metrics` gives a number.
+    """
+    names = [metrics] if isinstance(metrics, str) else metrics
+    recordings = _check_recordings(y, estimator.transform(X), X)
+    means = {name: [] for name in names}
+    for index, (reference, estimate, mixture) in enumerate(
+        zip(*recordings, strict=True)
+    ):
         try:
-            scores = metric(*recording)
+            scores = score_separation(
+                reference, estimate, mixture=mixture, metrics=names, **params
+            )
         except ValueError as error:
             error.add_note(f"This was raised by recording {index}, counted from 0.")
             raise
-        defined = scores[~np.isnan(scores)]
-        if defined.size:
-            means.append(defined.mean())
-    return float(np.mean(means)) if means else np.nan
+        for name in names:
+            defined = scores[name][~np.isnan(scores[name])]
+            if defined.size:
+                means[name].append(defined.mean())
+    means = {n: float(np.mean(m)) if m else np.nan for n, m in means.items()}
+    return means[metrics] if isinstance(metrics, str) else means
+
+
+def make_separation_scorer(
+    metrics=DEFAULT_METRICS,
+    *,
+    ref_mic=0,
+    zero_mean=False,
+    truncate=False,
+    check_delay=False,
+):
+    """Make a scorer of one metric or several.
+
+    Pass what it returns as ``scoring`` to `GridSearchCV`, or, if of one metric, to
+    `cross_val_score`. With several metrics, recordings are separated once for all, and
+    `GridSearchCV` wants the name of one as ``refit``.
+
+    Parameters
+    ----------
+    metrics : str, or tuple or list of str, default=("si_sdr", "si_sir", "si_sar")
+        Names of scores, as :func:`score_separation` takes them. One name gives a scorer
+        that returns a number; several, or one in a list, one that returns a dict.
+    ref_mic : int, default=0
+        The microphone of the mixtures that improvements compare with.
+    zero_mean : bool, default=False
+        Subtract each signal's mean first.
+    truncate : bool, default=False
+        Cut reference, estimate and mixture to the length of the shortest. If False,
+        different lengths are an error.
+    check_delay : bool, default=False
+        Warn of estimates that are delayed against their references.
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y)`` with a separator of time signals that has
+        `transform`, X the mixture of shape (n_samples, n_mics) or a list of such, and y
+        the references of shape (n_samples, n_sources) or a list of such. It returns
+        means in dB over sources, then over recordings, so that each recording weighs
+        the same. What is undefined, as scores of silent references, is left out, with
+        an UndefinedMetricWarning; a mean is nan if nothing is left. It can be pickled.
+
+    Raises
+    ------
+    ValueError
+        If a metric is unknown.
+
+    See Also
+    --------
+    si_sdr_scorer : The most usual scorer, ready-made.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.decomposition import FastICA
+    >>> from sklearn.model_selection import GridSearchCV, KFold
+    >>> from skbss.metrics import make_separation_scorer
+    >>> y = np.random.default_rng(0).laplace(size=(40000, 2))
+    >>> X = y @ [[1, 0.5], [0.5, 1]]
+    >>> search = GridSearchCV(
+    ...     FastICA(random_state=0),
+    ...     {"fun": ["logcosh", "cube"]},
+    ...     scoring=make_separation_scorer(["si_sdr_improvement", "si_sir"]),
+    ...     refit="si_sdr_improvement",
+    ...     cv=KFold(2),
+    ... ).fit(X, y)
+    >>> search.cv_results_["mean_test_si_sir"] > 30
+    array([ True,  True])
+    """
+    if not isinstance(metrics, str):
+        metrics = tuple(metrics)
+    check_metrics((metrics,) if isinstance(metrics, str) else metrics)
+    return partial(
+        _score,
+        metrics=metrics,
+        ref_mic=ref_mic,
+        zero_mean=zero_mean,
+        truncate=truncate,
+        check_delay=check_delay,
+    )
 
 
 def si_sdr_scorer(estimator, X, y):
@@ -67,6 +160,7 @@ def si_sdr_scorer(estimator, X, y):
     --------
     si_sdr : The score of each source.
     si_sdr_improvement_scorer : The gain over the mixture.
+    make_separation_scorer : Other metrics, and several at once.
 
     Examples
     --------
@@ -80,7 +174,7 @@ def si_sdr_scorer(estimator, X, y):
     >>> cross_val_score(ica, X, y, cv=KFold(2), scoring=si_sdr_scorer) > 30
     array([ True,  True])
     """
-    return _mean_over_recordings(si_sdr, y, estimator.transform(X))
+    return _score(estimator, X, y, metrics="si_sdr")
 
 
 def si_sdr_improvement_scorer(estimator, X, y, *, ref_mic=0):
@@ -125,5 +219,4 @@ def si_sdr_improvement_scorer(estimator, X, y, *, ref_mic=0):
     >>> si_sdr_improvement_scorer(ica, X, y) > 30
     True
     """
-    improvement = partial(si_sdr_improvement, ref_mic=ref_mic)
-    return _mean_over_recordings(improvement, y, estimator.transform(X), X)
+    return _score(estimator, X, y, metrics="si_sdr_improvement", ref_mic=ref_mic)

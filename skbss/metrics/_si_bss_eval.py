@@ -6,8 +6,9 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import validate_params
 
+from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
-from skbss.metrics._projections import Projections, improvement
+from skbss.metrics._projections import Projections
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -147,11 +148,6 @@ def si_bss_eval(
     warn_if_undefined(projections.silent, "A reference is silent")
     if mixture is not None:
         before = Projections(reference, mixture).scores(np.zeros_like(permutation))
-        for name, what in [
-            ("si_sdr", "The mixture equals a reference"),
-            ("si_sir", "The mixture has no interference"),
-        ]:
-            gain = improvement(scores[name], before[name])
-            warn_if_undefined(np.isnan(gain) & ~projections.silent, what)
-            scores[f"{name}_improvement"] = gain
+        for name in ("si_sdr", "si_sir"):
+            scores[f"{name}_improvement"] = improvement(scores, before, name)
     return scores

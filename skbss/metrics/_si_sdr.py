@@ -5,8 +5,9 @@
 import numpy as np
 from sklearn.utils._param_validation import validate_params
 
+from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
-from skbss.metrics._projections import Projections, improvement
+from skbss.metrics._projections import Projections
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -198,10 +199,7 @@ def si_sdr_improvement(
         warn_if_delayed(reference, estimate, permute)
     projections = Projections(reference, estimate)
     permutation = projections.permutation(permute)
+    score = projections.si_sdr(permutation)
     before = Projections(reference, mixture).si_sdr(np.zeros_like(permutation))
-    gain = improvement(projections.si_sdr(permutation), before)
     warn_if_undefined(projections.silent, "A reference is silent")
-    warn_if_undefined(
-        np.isnan(gain) & ~projections.silent, "The mixture equals a reference"
-    )
-    return gain
+    return improvement({"si_sdr": score}, {"si_sdr": before}, "si_sdr")

@@ -100,12 +100,12 @@ def check_pair(reference, estimate, *, mixture=None, ref_mic=0, permute=True, **
     return reference, estimate, mixture
 
 
-def warn_if_undefined(undefined, what):
+def warn_if_undefined(undefined, what, stacklevel=4):
     """Warn of the references whose score is nan, in the name of the metric's caller."""
     if undefined.any():
         warnings.warn(
             f"{what}; the score of reference {np.flatnonzero(undefined).tolist()} is "
             "undefined and set to nan.",
             UndefinedMetricWarning,
-            stacklevel=4,  # past the metric and the wrapper of validate_params
+            stacklevel=stacklevel,  # past the metric and the wrapper of validate_params
         )
