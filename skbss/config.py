@@ -47,13 +47,16 @@ _Dumper.add_multi_representer(
 )
 
 
-def load_yaml(path):
+def load_yaml(path, overrides=()):
     """Read a YAML file that holds a mapping.
 
     Parameters
     ----------
     path : str or Path
         The file. An empty one is an empty mapping.
+    overrides : sequence of str, default=()
+        What replaces values of the file or adds to them, each ``"name=value"``, as in
+        `parse_override`, with dots in names for what is nested.
 
     Returns
     -------
@@ -63,7 +66,23 @@ def load_yaml(path):
     Raises
     ------
     ConfigError
-        If the file cannot be read, is not YAML or holds something else.
+        If the file cannot be read, is not YAML or holds something else, or if an
+        override cannot be read or is of something inside a value that holds nothing.
+
+    See Also
+    --------
+    save_yaml : Writes one.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skbss import load_yaml, save_yaml
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "experiment.yaml"
+    ...     save_yaml(path, {"stft": {"n_fft": 4096}, "ilrma": {"n_basis": 2}})
+    ...     load_yaml(path, ["ilrma.n_basis=4", "ilrma.tol=1e-4"])
+    {'stft': {'n_fft': 4096}, 'ilrma': {'n_basis': 4, 'tol': 0.0001}}
     """
     try:
         config = yaml.load(Path(path).read_text("utf-8"), _Loader)
@@ -73,13 +92,31 @@ def load_yaml(path):
         message = f"Cannot read {path} as YAML: {_one_line(error)}."
         raise ConfigError(message) from error
     if config is None:
-        return {}
+        config = {}
     if not isinstance(config, dict):
         raise ConfigError(
             f"Cannot use {path}: got a {type(config).__name__}, expected a mapping of "
             "names to values."
         )
+    for text in overrides:
+        _override(config, *parse_override(text))
     return config
+
+
+def _override(config, name, value):
+    """Set a value by its dotted name, in place."""
+    head, _, rest = name.partition(".")
+    if name in config or not rest:
+        config[name] = value
+        return
+    if config.setdefault(head, {}) is None:
+        config[head] = {}
+    if not isinstance(config[head], dict):
+        raise ConfigError(
+            f"Got a value for {rest!r} in {head!r}, which is {config[head]!r} and no "
+            "mapping of names to values."
+        )
+    _override(config[head], rest, value)
 
 
 def save_yaml(path, config):
@@ -92,6 +129,24 @@ def save_yaml(path, config):
     config : dict
         Of strings, numbers, booleans, None, lists and dicts; numpy scalars become
         Python's.
+
+    See Also
+    --------
+    load_yaml : Reads it, and has an example.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skbss import save_yaml
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "config.yaml"
+    ...     save_yaml(path, {"method": "ilrma", "ilrma": {"n_basis": 2}})
+    ...     print(path.read_text())
+    method: ilrma
+    ilrma:
+      n_basis: 2
+    <BLANKLINE>
     """
     text = yaml.dump(config, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     Path(path).write_text(text, "utf-8")

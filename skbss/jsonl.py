@@ -8,8 +8,6 @@ import os
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 
 def append_jsonl(path, record):
     """Append an object to a file, as one line of strict JSON.
@@ -32,14 +30,13 @@ def append_jsonl(path, record):
     OSError
         If the file cannot be written to.
     """
-    line = json.dumps(_plain(record), ensure_ascii=False, allow_nan=False) + "\n"
+    data = json_line(record)
     # Whatever is appended by one call to write stays together.
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
     file = os.open(path, flags, 0o666)
     try:
         if _is_torn(file):
-            line = "\n" + line
-        data = line.encode("utf-8")
+            data = b"\n" + data
         written = os.write(file, data)
         if written < len(data):
             raise OSError(f"Only {written} of {len(data)} bytes fit in {path}.")
@@ -105,16 +102,42 @@ def _is_torn(file):
     return os.read(file, 1) != b"\n"
 
 
-def _plain(value):
-    """Return a value with Python's types only, and None for what isn't finite."""
+def json_line(record):
+    """Return an object as a line of strict JSON.
+
+    Parameters
+    ----------
+    record : dict
+        As for `append_jsonl`.
+
+    Returns
+    -------
+    line : bytes
+        In UTF-8, with its end.
+    """
+    text = json.dumps(to_json(record), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8") + b"\n"
+
+
+def to_json(value):
+    """Return a value as strict JSON has it, with None for nan and infinite numbers.
+
+    Parameters
+    ----------
+    value : object
+        Of dicts, lists, numbers, numpy's too, strings, paths, booleans and None.
+
+    Returns
+    -------
+    value : object
+        Of Python's types only.
+    """
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return [to_json(item) for item in value]
+    if hasattr(value, "tolist"):
+        return to_json(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    return str(value) if isinstance(value, Path) else value
