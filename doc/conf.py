@@ -61,7 +61,6 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "show_signature": False,
     "min_reported_time": 1,
-
     "reset_modules": ("matplotlib",),
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skbss",),
