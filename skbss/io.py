@@ -123,8 +123,12 @@ def read_header(path):
         As `read_audio`, apart from samples that aren't finite.
     """
     with open_audio(path) as audio:
-        audio.seek(audio.frames - 1)
-        audio.read(1)
+        try:
+            audio.seek(audio.frames - 1)
+            audio.read(1)
+        except sf.SoundFileError as error:
+            message = f"Cannot read {path}: it is truncated or damaged."
+            raise AudioFileError(message) from error
         return audio.samplerate, audio.frames, audio.channels
 
 

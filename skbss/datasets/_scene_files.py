@@ -102,17 +102,19 @@ def check_files(folder, ref_mic=0):
         If a file is missing, cannot be read or differs from the mixture or from the
         metadata in rate, length or number of channels.
     """
-    if not folder.is_dir():
-        raise SceneError(f"Got no folder {folder}.")
-    mixture = _find_mixture(folder)
-    sources = find_sources(folder)
-    _check_numbers(sources)
-    metadata = _read_metadata(folder / METADATA)
     try:
+        if not folder.is_dir():
+            raise SceneError(f"Got no folder {folder}.")
+        mixture = _find_mixture(folder)
+        sources = find_sources(folder)
+        _check_numbers(sources)
+        metadata = _read_metadata(folder / METADATA)
         sample_rate, n_samples, n_mics = read_header(mixture)
         headers = [read_header(source) for source in sources]
     except AudioFileError as error:
         raise SceneError(str(error)) from error
+    except OSError as error:
+        raise SceneError(f"Cannot read {folder}: {reason(error)}.") from error
     found = {"sample_rate": sample_rate, "n_samples": n_samples, "n_mics": n_mics}
     found["n_sources"] = len(sources)
     _check_declared(found, metadata, folder)
@@ -322,7 +324,7 @@ def _check_numbers(sources):
             raise SceneError(f"{source.parent} has two sources of number {number}.")
         if number > before + 1 > 0:
             raise SceneError(
-                f"{source.parent} has source {before} and {number}, but none between."
+                f"{source.parent} has sources {before} and {number}, but none between."
             )
     if numbers and numbers[0] > 1:
         raise SceneError(f"{sources[0].parent} has no source before {numbers[0]}.")
@@ -333,8 +335,6 @@ def _read_metadata(path):
         metadata = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise SceneError(f"Cannot read {path}: {reason(error)}.") from error
     except ValueError as error:
         why = " ".join(str(error).split())
         raise SceneError(f"Cannot read {path} as JSON: {why}.") from error
@@ -347,10 +347,12 @@ def _read_metadata(path):
 
 def _check_declared(found, metadata, folder):
     """Compare with what the metadata declare: a last source may be missing."""
+    # torchrir has the number of sources among what its metadata call extra.
+    extra = metadata.get("extra")
+    metadata = {**extra, **metadata} if isinstance(extra, dict) else metadata
     for what, names in _DECLARED.items():
-        for declared in (metadata.get(name) for name in names):
-            is_number = isinstance(declared, int | float)
-            if is_number and declared != found[what]:
+        for declared in (metadata.get(name, found[what]) for name in names):
+            if isinstance(declared, int | float) and declared != found[what]:
                 raise SceneError(
                     f"{folder} has {what}={found[what]}, expected {declared} as its "
                     f"{METADATA} says."

@@ -215,9 +215,9 @@ def _subfolders(folder):
     """Return the names of the folders in a folder, in order."""
     try:
         entries = list(folder.iterdir())
+        names = sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
     except OSError as error:
         raise SceneError(f"Cannot read {folder}: {reason(error)}.") from error
-    names = sorted(e.name for e in entries if e.is_dir() and e.name[0] != ".")
     if any(entry.stem == "mixture" for entry in entries):
         raise SceneError(
             f"Got {folder}, which is a scene, expected the folder that it is in."
