@@ -5,6 +5,7 @@
 import numpy as np
 
 MIC_SPACING = 0.05
+LARGEST_ROOM = (6.5, 5.5, 3.0)  # of those that are drawn
 _MARGIN = 0.5  # meters between a source and a wall
 
 
@@ -53,7 +54,7 @@ def room_images(dry, sample_rate, room_dim, rt60, mics, sources):
         If no absorption gives the room so short a reverberation.
     """
     pra = import_pyroomacoustics()
-    absorption, max_order = (1.0, 0) if rt60 == 0 else _sabine(pra, rt60, room_dim)
+    absorption, max_order = first_absorption(rt60, room_dim)
     for _ in range(4 if rt60 > 0 else 1):
         room = pra.ShoeBox(
             room_dim,
@@ -87,9 +88,12 @@ def room_images(dry, sample_rate, room_dim, rt60, mics, sources):
     return np.ascontiguousarray(images.transpose(0, 2, 1)), description
 
 
-def _sabine(pra, rt60, room_dim):
+def first_absorption(rt60, room_dim):
+    """Return Sabine's absorption and the order of reflections, or raise ValueError."""
+    if rt60 == 0:
+        return 1.0, 0
     try:
-        return pra.inverse_sabine(rt60, room_dim)
+        return import_pyroomacoustics().inverse_sabine(rt60, room_dim)
     except ValueError as error:
         raise ValueError(
             f"Got rt60={rt60} s, which no walls reach in a room of "
@@ -100,7 +104,7 @@ def _sabine(pra, rt60, room_dim):
 
 def random_room(rng):
     """Draw the dimensions of a living room or office, in meters."""
-    return rng.uniform([4.5, 4.0, 2.5], [6.5, 5.5, 3.0])
+    return rng.uniform([4.5, 4.0, 2.5], LARGEST_ROOM)
 
 
 def random_array(n_mics, room_dim, rng, *, array="linear", mic_spacing=MIC_SPACING):
@@ -178,7 +182,8 @@ def random_sources(n_sources, mics, room_dim, rng, *, rotation=0.0):
     wall = np.where(toward > 0, room_dim[:2] - margin[:2], margin[:2])
     with np.errstate(divide="ignore"):
         farthest = np.abs((wall - center[:2]) / toward).min(axis=1)
-    distance = rng.uniform(np.minimum(1.0, farthest / 2), np.minimum(2.0, farthest))
+    nearest = np.where(farthest > 1, 1.0, farthest / 2)
+    distance = rng.uniform(nearest, np.minimum(2.0, farthest))
     sources = np.tile(center, (n_sources, 1))
     sources[:, :2] += distance[:, None] * toward
     height = rng.uniform(1.1, 1.7, size=n_sources)

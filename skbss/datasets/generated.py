@@ -9,24 +9,30 @@ import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import Interval, validate_params
 
-from skbss.datasets._rooms import import_pyroomacoustics
+from skbss.datasets._rooms import (
+    LARGEST_ROOM,
+    first_absorption,
+    import_pyroomacoustics,
+)
 from skbss.datasets._sequence import GeneratedScenes, SceneList
 from skbss.datasets.cocktail_party import load_cocktail_party
-from skbss.datasets.rooms import make_room_mixture
-from skbss.datasets.synthetic import make_convolutive_mixture
+from skbss.datasets.rooms import ARRAY_CONSTRAINTS, make_room_mixture
+from skbss.datasets.synthetic import MIXTURE_CONSTRAINTS, make_convolutive_mixture
 
-_SCENES = {
+_DURATION = [Interval(Real, 0, None, closed="neither")]
+_REF_MIC = [Interval(Integral, 0, None, closed="left")]
+_CONSTRAINTS = MIXTURE_CONSTRAINTS | {
     "n_scenes": [Interval(Integral, 1, None, closed="left")],
-    "duration": [Interval(Real, 0, None, closed="neither")],
-    "n_sources": [Interval(Integral, 1, None, closed="left")],
-    "n_mics": [Interval(Integral, 1, None, closed="left"), None],
-    "ref_mic": [Interval(Integral, 0, None, closed="left")],
-    "random_state": [Interval(Integral, 0, None, closed="left")],
+    "duration": _DURATION,
+    "sample_rate": [Interval(Integral, 1, None, closed="left")],
+    "ref_mic": _REF_MIC,
+    "random_state": [Interval(Integral, 0, 2**32 - 1, closed="left")],
 }
+del _CONSTRAINTS["n_samples"]
 
 
 @validate_params(
-    {"duration": [*_SCENES["duration"], None], "ref_mic": _SCENES["ref_mic"]},
+    {"duration": [*_DURATION, None], "ref_mic": _REF_MIC},
     prefer_skip_nested_validation=True,
 )
 def cocktail_party_scenes(*, duration=None, ref_mic=0):
@@ -60,7 +66,7 @@ def cocktail_party_scenes(*, duration=None, ref_mic=0):
     return SceneList([Bunch(name="cocktail_party", **scene)])
 
 
-@validate_params(_SCENES, prefer_skip_nested_validation=True)
+@validate_params(_CONSTRAINTS, prefer_skip_nested_validation=True)
 def convolutive_scenes(
     *,
     n_scenes=4,
@@ -106,7 +112,7 @@ def convolutive_scenes(
     return GeneratedScenes(make, _seeds("convolutive", n_scenes, random_state))
 
 
-@validate_params(_SCENES, prefer_skip_nested_validation=True)
+@validate_params(_CONSTRAINTS | ARRAY_CONSTRAINTS, prefer_skip_nested_validation=True)
 def room_scenes(
     *,
     n_scenes=4,
@@ -141,7 +147,9 @@ def room_scenes(
     dataset : GeneratedScenes
         See `load_dataset`.
     """
-    import_pyroomacoustics()  # Now rather than after hours of an experiment.
+    # Now rather than after hours of an experiment.
+    import_pyroomacoustics()
+    first_absorption(rt60, LARGEST_ROOM)
     _check_ref_mic(ref_mic, n_mics or n_sources)
     params = {
         "n_samples": _n_samples(duration, sample_rate),
@@ -166,7 +174,7 @@ def _convolutive_scene(seed, ref_mic, **params):
 
 def _room_scene(seed, ref_mic, **params):
     room = make_room_mixture(**params, random_state=seed)
-    return _scene(room.mixture, room.images, ref_mic, room.sample_rate, rt60=room.rt60)
+    return _scene(room.mixture, room.images, ref_mic, room.sample_rate, **room.metadata)
 
 
 def _scene(mixture, images, ref_mic, sample_rate, **metadata):

@@ -14,24 +14,27 @@ from skbss.datasets._rooms import (
     random_sources,
     room_images,
 )
-from skbss.datasets.synthetic import mix_images, speech_like
+from skbss.datasets.synthetic import (
+    MIXTURE_CONSTRAINTS,
+    mix_images,
+    speech_like,
+)
+
+ARRAY_CONSTRAINTS = {
+    "array": [StrOptions({"linear", "circular"})],
+    "mic_spacing": [Interval(Real, 0, None, closed="neither")],
+}
 
 
 @validate_params(
     {
+        **MIXTURE_CONSTRAINTS,
+        **ARRAY_CONSTRAINTS,
         "sources": ["array-like", None],
-        "n_samples": [Interval(Integral, 1, None, closed="left")],
-        "n_sources": [Interval(Integral, 1, None, closed="left")],
-        "n_mics": [Interval(Integral, 1, None, closed="left"), None],
         "sample_rate": [Interval(Integral, 1, None, closed="left")],
-        "rt60": [Interval(Real, 0, None, closed="left")],
         "room_dim": ["array-like", None],
-        "array": [StrOptions({"linear", "circular"})],
-        "mic_spacing": [Interval(Real, 0, None, closed="neither")],
         "mic_positions": ["array-like", None],
         "source_positions": ["array-like", None],
-        "noise": [Interval(Real, 0, None, closed="left")],
-        "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=True,
 )
@@ -131,8 +134,8 @@ def make_room_mixture(
     >>> from skbss.datasets import make_room_mixture
     >>> room = make_room_mixture(
     ...     n_samples=16_000, n_mics=3, array="circular", random_state=0
-    ... )  # doctest: +SKIP
-    >>> room.mixture.shape, room.references.shape  # doctest: +SKIP
+    ... )
+    >>> room.mixture.shape, room.references.shape
     ((16000, 3), (16000, 2))
     """
     rng = check_random_state(random_state)

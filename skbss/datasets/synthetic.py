@@ -16,17 +16,20 @@ _MAX_DELAY = 5e-4  # seconds, 17 cm of sound: microphones a hand apart
 _PEAK = 0.5
 
 
+# What all recordings that are made have, in rooms too.
+MIXTURE_CONSTRAINTS = {
+    "n_samples": [Interval(Integral, 1, None, closed="left")],
+    "n_sources": [Interval(Integral, 1, None, closed="left")],
+    "n_mics": [Interval(Integral, 1, None, closed="left"), None],
+    "sample_rate": [Interval(Real, 0, None, closed="neither")],
+    "rt60": [Interval(Real, 0, None, closed="left")],
+    "noise": [Interval(Real, 0, None, closed="left")],
+    "random_state": ["random_state"],
+}
+
+
 @validate_params(
-    {
-        "n_samples": [Interval(Integral, 1, None, closed="left")],
-        "n_sources": [Interval(Integral, 1, None, closed="left")],
-        "n_mics": [Interval(Integral, 1, None, closed="left"), None],
-        "sample_rate": [Interval(Real, 0, None, closed="neither")],
-        "rt60": [Interval(Real, 0, None, closed="left")],
-        "noise": [Interval(Real, 0, None, closed="left")],
-        "return_images": ["boolean"],
-        "random_state": ["random_state"],
-    },
+    MIXTURE_CONSTRAINTS | {"return_images": ["boolean"]},
     prefer_skip_nested_validation=True,
 )
 def make_convolutive_mixture(
