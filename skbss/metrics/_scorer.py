@@ -7,6 +7,21 @@ from functools import partial
 import numpy as np
 
 from skbss.metrics._scores import DEFAULT_METRICS, check_metrics, score_separation
+from skbss.spectrogram import Spectrogram
+from skbss.transforms import ISTFT, ProjectionBack
+
+
+def _to_time(X, ref_mic=None):
+    """Return the signals of a spectrogram, and others as they are.
+
+    A separator alone, without the steps that follow it in a pipeline, is scored as if
+    they did: so `ScoringMonitor` can, on a separator inside a pipeline.
+    """
+    if not isinstance(X, Spectrogram):
+        return X
+    if ref_mic is not None and X.mixing is not None:
+        X = ProjectionBack(ref_mic).fit_transform(X)
+    return ISTFT().fit_transform(X)
 
 
 def _check_recordings(references, *signals):
@@ -41,7 +56,11 @@ def _score(estimator, X, y, *, metrics, **params):
     ):
         try:
             scores = score_separation(
-                reference, estimate, mixture=mixture, metrics=names, **params
+                reference,
+                _to_time(estimate, params.get("ref_mic", 0)),
+                mixture=_to_time(mixture),
+                metrics=names,
+                **params,
             )
         except ValueError as error:
             error.add_note(f"This was raised by recording {index}, counted from 0.")
@@ -143,8 +162,9 @@ def si_sdr_scorer(estimator, X, y):
     ----------
     estimator : estimator with `transform`
         A fitted separator of time signals, such as a pipeline from `STFT` to `ISTFT`,
-        or `EachRecording` of one.
-    X : ndarray of shape (n_samples, n_mics), or list of such
+        or `EachRecording` of one. Of a separator alone, what `ProjectionBack` and
+        `ISTFT` make of its output is scored.
+    X : ndarray of shape (n_samples, n_mics), Spectrogram, or list of such
         One mixture or several, as the estimator takes them.
     y : ndarray of shape (n_samples, n_sources), or list of such
         The references of each mixture. Of source images, those at the microphone
@@ -188,8 +208,9 @@ def si_sdr_improvement_scorer(estimator, X, y, *, ref_mic=0):
     ----------
     estimator : estimator with `transform`
         A fitted separator of time signals, such as a pipeline from `STFT` to `ISTFT`,
-        or `EachRecording` of one.
-    X : ndarray of shape (n_samples, n_mics), or list of such
+        or `EachRecording` of one. Of a separator alone, what `ProjectionBack` and
+        `ISTFT` make of its output is scored.
+    X : ndarray of shape (n_samples, n_mics), Spectrogram, or list of such
         One mixture or several, as the estimator takes them.
     y : ndarray of shape (n_samples, n_sources), or list of such
         The references of each mixture. Of source images, those at `ref_mic`.
