@@ -31,7 +31,8 @@ class Page(HTMLParser):
 
 def broken_links(folder):
     """Yield (page, link) for each link to a file or place that isn't there."""
-    pages = {path.resolve(): Page(path) for path in Path(folder).rglob("*.html")}
+    paths = Path(folder).rglob("*.html")
+    pages = {p.resolve(): Page(p) for p in paths if "_static" not in p.parts}
     for path, page in pages.items():
         for link in page.links:
             parts = urlsplit(link)
