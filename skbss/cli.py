@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
+from skbss.commands.benchmark_arguments import add_benchmark
 from skbss.commands.console import show_warning, tell
 
 # Numerical modules are imported by the subcommands: --help doesn't wait for them.
@@ -119,6 +120,7 @@ def make_parser():
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     add_separate(commands)
     add_stream(commands)
+    add_benchmark(commands)
     return parser
 
 

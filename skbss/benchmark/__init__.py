@@ -1,0 +1,25 @@
+"""Experiments: many methods on many recordings, from a YAML file to a report."""
+
+# License: BSD-3-Clause
+
+from skbss.benchmark.experiment import Experiment, load_experiment, make_experiment
+from skbss.benchmark.methods import make_method, register_method
+from skbss.benchmark.output import OutputError
+from skbss.benchmark.results import RunError, read_results
+from skbss.benchmark.runner import resume_experiment, run_experiment
+from skbss.benchmark.summary import cv_results, summarize
+
+__all__ = [
+    "Experiment",
+    "OutputError",
+    "RunError",
+    "cv_results",
+    "load_experiment",
+    "make_experiment",
+    "make_method",
+    "read_results",
+    "register_method",
+    "resume_experiment",
+    "run_experiment",
+    "summarize",
+]

@@ -1,0 +1,280 @@
+"""The methods that an experiment can name, and what users add to them."""
+
+# License: BSD-3-Clause
+
+import inspect
+from functools import partial
+from importlib import import_module
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import skbss
+from skbss.compose import METHODS, make_separator, window_length
+from skbss.config import ConfigError, did_you_mean
+from skbss.separators import BlockBatch, OnlineAuxIVA, OnlineILRMA, OnlineISNMF
+from skbss.transforms import ISTFT, STFT, ProjectionBack
+
+# A quarter of what whole recordings get: the latency is as long as the window.
+ONLINE_SECONDS = 0.128
+
+
+def make_block_batch(method, **kwargs):
+    """Make the pipeline of a batch method that separates block by block.
+
+    Parameters
+    ----------
+    method : {'auxiva', 'ilrma'}
+        The batch method.
+    **kwargs : dict
+        Passed to `make_separator`.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        Its steps are 'stft', 'blockbatch', 'projectionback' and 'istft'.
+    """
+    pipeline = make_separator(method, **kwargs)
+    separator = BlockBatch(pipeline[method])
+    steps = [("blockbatch", separator) if s[0] == method else s for s in pipeline.steps]
+    return Pipeline(steps)
+
+
+def make_online(separator, *, sample_rate, ref_mic):
+    """Make the pipeline of an online separator, with windows of 128 ms.
+
+    Parameters
+    ----------
+    separator : estimator
+        The separator.
+    sample_rate : float
+        In Hz.
+    ref_mic : int
+        The microphone whose scale the outputs take.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        Its steps are 'stft', the separator, of its own name, 'projectionback' and
+        'istft'.
+    """
+    n_fft = window_length(sample_rate, ONLINE_SECONDS)
+    stft = STFT(n_fft, sample_rate=sample_rate)
+    return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
+
+
+def _online_auxiva(sample_rate, ref_mic):
+    return make_online(OnlineAuxIVA(), sample_rate=sample_rate, ref_mic=ref_mic)
+
+
+def _online_ilrma(sample_rate, ref_mic, random_state):
+    separator = OnlineILRMA(random_state=random_state)
+    return make_online(separator, sample_rate=sample_rate, ref_mic=ref_mic)
+
+
+def _online_isnmf(sample_rate, ref_mic, random_state):
+    separator = OnlineISNMF(random_state=random_state)
+    pipeline = make_online(separator, sample_rate=sample_rate, ref_mic=0)
+    take = FunctionTransformer(np.take, kw_args={"indices": [ref_mic], "axis": 1})
+    return Pipeline([("microphone", take), *pipeline.steps])
+
+
+_registry = {
+    **{name: partial(make_separator, name) for name in METHODS},
+    "blockauxiva": partial(make_block_batch, "auxiva"),
+    "blockilrma": partial(make_block_batch, "ilrma"),
+    "onlineauxiva": _online_auxiva,
+    "onlineilrma": _online_ilrma,
+    "onlineisnmf": _online_isnmf,
+}
+
+
+def register_method(name, factory):
+    """Add a method that experiments can name.
+
+    Parameters
+    ----------
+    name : str
+        The name. A method of that name is replaced.
+    factory : callable
+        Returns a new estimator, usually a Pipeline, that separates a recording by
+        ``fit_transform``: from (n_samples, n_mics) to (n_samples, n_sources). Of the
+        keyword arguments ``sample_rate`` (Hz), ``ref_mic`` and ``random_state`` it is
+        passed those that it takes.
+
+    Raises
+    ------
+    TypeError
+        If `factory` cannot be called.
+
+    See Also
+    --------
+    make_method : The method again.
+
+    Notes
+    -----
+    Worker processes get the factory itself, so that it may be a lambda. In an
+    experiment that the command runs, name it ``module:attribute`` instead.
+
+    Examples
+    --------
+    >>> from sklearn.decomposition import FastICA
+    >>> from skbss.benchmark import make_method, register_method
+    >>> register_method("ica", FastICA)
+    >>> make_method("ica", random_state=0)
+    Pipeline(steps=[('fastica', FastICA(random_state=0))])
+    """
+    if not callable(factory):
+        raise TypeError(f"Got factory={factory!r}, expected something callable.")
+    _registry[name] = factory
+
+
+def make_method(method, *, sample_rate=16_000, ref_mic=0, random_state=None):
+    """Make the pipeline of a method.
+
+    Parameters
+    ----------
+    method : str or list of str
+        A registered name, ``module:attribute`` of a factory or of an estimator's class,
+        or a list of such classes: the steps of a pipeline, where those of `skbss` need
+        no module.
+    sample_rate : float, default=16000
+        In Hz.
+    ref_mic : int, default=0
+        The microphone whose scale the outputs take.
+    random_state : int, default=None
+        Seed of every step that takes one.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        From signals (n_samples, n_mics) to (n_samples, n_sources).
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method.
+
+    Examples
+    --------
+    >>> from skbss.benchmark import make_method
+    >>> [name for name, _ in make_method("onlineisnmf").steps]
+    ['microphone', 'stft', 'onlineisnmf', 'projectionback', 'istft']
+    >>> steps = ["STFT", "sklearn.preprocessing:FunctionTransformer", "ISTFT"]
+    >>> [name for name, _ in make_method(steps).steps]
+    ['stft', 'functiontransformer', 'istft']
+    """
+    return build(find_method(method), sample_rate, ref_mic, random_state)
+
+
+def find_method(method):
+    """Return the factories of the steps of a method.
+
+    Parameters
+    ----------
+    method : str or list of str
+        As for `make_method`.
+
+    Returns
+    -------
+    factories : list of callable
+        One for a pipeline or estimator, or those of the steps.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method.
+    """
+    if isinstance(method, str):
+        return [_find(method, _registry, "method")]
+    steps = {name: getattr(skbss, name) for name in skbss.__all__}
+    return [_find(step, steps, "step") for step in method]
+
+
+def _find(name, known, what):
+    if name in known:
+        return known[name]
+    if ":" in str(name):
+        return import_attribute(name)
+    hint = did_you_mean(str(name), known)
+    raise ConfigError(f"Got unknown {what} {name!r}.{hint}")
+
+
+def import_attribute(path):
+    """Import ``module:attribute``.
+
+    Parameters
+    ----------
+    path : str
+        For example ``"sklearn.decomposition:FastICA"``.
+
+    Returns
+    -------
+    attribute : callable
+        What it names.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such module or attribute, or if it cannot be called.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        module = import_module(module_name)
+        attribute = getattr(module, name)
+    except ImportError as error:
+        raise ConfigError(f"Cannot import {path!r}: {error}.") from error
+    except AttributeError as error:
+        public = [public for public in dir(module) if not public.startswith("_")]
+        hint = did_you_mean(name, public) if len(public) < 50 else ""
+        message = f"Got {path!r}, but there is no {name!r} in {module_name}.{hint}"
+        raise ConfigError(message) from error
+    if not callable(attribute):
+        raise ConfigError(f"Got {path!r}, which cannot be called.")
+    return attribute
+
+
+def build(factories, sample_rate, ref_mic, random_state):
+    """Call the factories and return their pipeline.
+
+    Parameters
+    ----------
+    factories : list of callable
+        From `find_method`.
+    sample_rate : float
+        In Hz.
+    ref_mic : int
+        The microphone whose scale the outputs take.
+    random_state : int or None
+        Set wherever a step has none of its own.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        A new one.
+    """
+    context = {
+        "sample_rate": sample_rate,
+        "ref_mic": ref_mic,
+        "random_state": random_state,
+    }
+    steps = [_call(factory, context) for factory in factories]
+    single = len(steps) == 1 and isinstance(steps[0], Pipeline)
+    # A factory may hand out the same object every time.
+    pipeline = clone(steps[0] if single else make_pipeline(*steps))
+    seeds = {
+        name: random_state
+        for name, value in pipeline.get_params().items()
+        if name.split("__")[-1] == "random_state" and value is None
+    }
+    return pipeline.set_params(**seeds)
+
+
+def _call(factory, context):
+    """Call with those keyword arguments of the context that the factory takes."""
+    parameters = inspect.signature(factory).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return factory(**context)
+    return factory(**{name: context[name] for name in context if name in parameters})

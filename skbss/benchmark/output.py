@@ -1,0 +1,73 @@
+"""Files that appear under their names when they are complete."""
+
+# License: BSD-3-Clause
+
+import os
+from contextlib import contextmanager
+
+from skbss.io import reason
+
+
+class OutputError(OSError):
+    """Results cannot be written; the message is one sentence."""
+
+
+@contextmanager
+def writing(path):
+    """Make the folder of a file; raise OutputError if either cannot be written.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        # AudioFileError has a sentence already.
+        text = str(error) if error.errno is None else f"{reason(error)}."
+        text = text if "Cannot write" in text else f"Cannot write {path}: {text}"
+        raise OutputError(text) from error
+
+
+@contextmanager
+def replacing(path):
+    """Write a file under another name, and give it its own when it is complete.
+
+    Parameters
+    ----------
+    path : Path
+        The file. Its folder is made.
+
+    Yields
+    ------
+    temporary : Path
+        What to write. If that fails, it is removed, and a file of the right name stays
+        as it was.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with writing(path):
+        try:
+            yield temporary
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def remove_parts(folder):
+    """Remove what processes that were killed had begun to write.
+
+    Parameters
+    ----------
+    folder : Path
+        Searched with all folders in it.
+    """
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)

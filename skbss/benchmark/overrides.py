@@ -1,0 +1,94 @@
+"""Overrides from the command line: ``--set`` and ``--grid``."""
+
+# License: BSD-3-Clause
+
+from skbss.benchmark.schema import RUNTIME, SECTIONS
+from skbss.config import ConfigError, did_you_mean, parse_override
+
+
+def override(config, text, parameters):
+    """Set what an override says.
+
+    Parameters
+    ----------
+    config : dict
+        As `fill_in` returns it; changed in place.
+    text : str
+        ``name=value``. The name is that of a key of the file, such as
+        ``dataset.limit``, or ``step.parameter``, which is set in all methods that have
+        it, and takes it out of their grids.
+    parameters : dict of str to set of str
+        Names of the parameters of each method.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such key or parameter.
+    """
+    name, value = parse_override(text)
+    section, _, rest = name.partition(".")
+    if section in ("dataset", "runtime", "stft") and rest:
+        config[section][rest] = value
+    elif name in ("name", "metrics"):
+        config[name] = value
+    elif section == "methods" and rest.count(".") >= 2:
+        label, kind, param = rest.split(".", 2)
+        method = _method(config, label)
+        if kind not in ("params", "grid"):
+            hint = did_you_mean(kind, ("params", "grid"))
+            raise ConfigError(f"Got unknown key 'methods.{label}.{kind}'.{hint}")
+        method[kind][param] = value
+    else:
+        for label in _methods_with(name, parameters):
+            config["methods"][label]["params"][name] = value
+            config["methods"][label]["grid"].pop(name, None)
+
+
+def override_grid(config, text, parameters):
+    """Set values to try.
+
+    Parameters
+    ----------
+    config : dict
+        As `fill_in` returns it; changed in place.
+    text : str
+        ``step.parameter=value,value`` for all methods that have the parameter, or
+        ``methods.<method>.step.parameter=value,value`` for one.
+    parameters : dict of str to set of str
+        Names of the parameters of each method.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such parameter.
+    """
+    name, _, values = text.partition("=")
+    if not values.strip().startswith("["):
+        text = f"{name}=[{values}]" if values.strip() else text
+    name, values = parse_override(text)
+    if name.startswith("methods."):
+        label, _, param = name.removeprefix("methods.").partition(".")
+        param = param.removeprefix("grid.")
+        _method(config, label)["grid"][param] = values
+        return
+    for label in _methods_with(name, parameters):
+        config["methods"][label]["grid"][name] = values
+
+
+def _method(config, label):
+    if label not in config["methods"]:
+        hint = did_you_mean(label, config["methods"])
+        raise ConfigError(f"Got unknown method {label!r}.{hint}")
+    return config["methods"][label]
+
+
+def _methods_with(name, parameters):
+    labels = [label for label, names in parameters.items() if name in names]
+    if not labels:
+        known = set().union(*parameters.values())
+        known |= {f"runtime.{key}" for key in RUNTIME} | set(SECTIONS)
+        # With nothing near, all names of all methods would fill the screen.
+        hint = did_you_mean(name, known)
+        hint = hint if hint.startswith(" Did") else " See doc/benchmarking.rst."
+        raise ConfigError(f"Got unknown name {name!r}.{hint}")
+    return labels

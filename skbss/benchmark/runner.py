@@ -1,0 +1,345 @@
+"""Run an experiment: a grid search over recordings whose results outlive it.
+
+Candidates come from `sklearn.model_selection.ParameterGrid` and run on clones, in
+joblib's processes, as in `GridSearchCV`. But the unit of work is one recording that one
+candidate separates, and not a call of ``GridSearchCV.fit``: that keeps its results in
+memory until the last candidate is done, so that an interruption loses them all, has one
+number for all recordings of a fold, and no place for times, audio or the error of a
+single task. Here a row is on disk as soon as its task is done, and a run that was
+interrupted goes on with the tasks that have none. `cv_results` puts the rows into the
+table that `GridSearchCV` has.
+"""
+
+# License: BSD-3-Clause
+
+import json
+import uuid
+import warnings
+from collections import Counter
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from joblib import Parallel, delayed, parallel_config
+
+from skbss.benchmark.environment import describe_environment, now, versions
+from skbss.benchmark.experiment import ELSEWHERE, make_experiment
+from skbss.benchmark.output import remove_parts, replacing
+from skbss.benchmark.progress import Progress
+from skbss.benchmark.results import ResultsFile, RunError
+from skbss.benchmark.summary import summarize
+from skbss.benchmark.task import Task, failed_row, run_task
+from skbss.config import ConfigError, flatten, load_yaml, save_yaml
+from skbss.datasets import load_dataset
+from skbss.datasets._sequence import SceneSequence
+
+_CONNECT_SECONDS = 20
+
+
+def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
+    """Run an experiment, or what is left of it.
+
+    Parameters
+    ----------
+    experiment : Experiment
+        From `load_experiment` or `make_experiment`.
+    folder : str or Path
+        The run folder. If this experiment was begun there, tasks that are done are not
+        done again.
+    on_result : callable, default=None
+        Called with a `Progress` and the row of each task that is done, and at first
+        with None for the row.
+    retry_failed : bool, default=False
+        Do tasks again that failed.
+
+    Returns
+    -------
+    summary : list of dict
+        As from `summarize`; also in ``summary.csv``.
+
+    Raises
+    ------
+    ConfigError, SceneError
+        If the data set or the backend cannot be used; nothing was written then.
+    RunError
+        If the folder holds another experiment, or another process runs in it.
+    OutputError
+        If results cannot be written. Those before it are kept; the run can be resumed.
+
+    See Also
+    --------
+    resume_experiment : Go on, knowing only the folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skbss.benchmark import make_experiment, run_experiment
+    >>> experiment = make_experiment(
+    ...     {
+    ...         "dataset": {"name": "convolutive", "n_scenes": 2, "duration": 1.0},
+    ...         "stft": {"n_fft": 512},
+    ...         "methods": {"auxiva": {"grid": {"auxiva.max_iter": [2, 5]}}},
+    ...         "runtime": {"save_audio": False},
+    ...     }
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     summary = run_experiment(experiment, folder)
+    >>> [(row["candidate"], row["n_recordings"]) for row in summary]
+    [('auxiva,max_iter=2', 2), ('auxiva,max_iter=5', 2)]
+    """
+    folder = Path(folder)
+    data = dict(experiment.config["dataset"])
+    dataset = load_dataset(data.pop("name"), **data)
+    with _backend(experiment.runtime) as crashes:
+        _prepare(experiment, folder)
+        with ResultsFile(folder, retry_failed=retry_failed) as results:
+            _check_done(results.done, experiment, dataset)
+            todo = Counter(
+                candidate.name
+                for name in dataset.names
+                for candidate in experiment.candidates
+                if (name, candidate.name) not in results.done
+            )
+            progress = Progress(todo, len(results.done))
+            on_result = on_result or (lambda progress, row: None)
+            on_result(progress, None)
+            tasks = _tasks(experiment, dataset, folder, frozenset(results.done))
+            for row in _execute(tasks, crashes):
+                results.append(row)
+                progress.add(row)
+                on_result(progress, row)
+    return summarize(folder)
+
+
+def resume_experiment(folder, *, runtime=None, on_result=None, retry_failed=False):
+    """Go on with an experiment that was interrupted.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The run folder.
+    runtime : dict, default=None
+        What to change of where it runs: ``n_jobs``, ``backend`` and ``scheduler``.
+    on_result, retry_failed
+        As for `run_experiment`.
+
+    Returns
+    -------
+    summary : list of dict
+        As from `summarize`.
+
+    Raises
+    ------
+    ConfigError, SceneError, RunError, OutputError
+        As `run_experiment`.
+    """
+    config = read_config(folder)
+    config["runtime"] = config.get("runtime", {}) | (runtime or {})
+    experiment = make_experiment(config)
+    return run_experiment(
+        experiment, folder, on_result=on_result, retry_failed=retry_failed
+    )
+
+
+def read_config(folder):
+    """Return the experiment of a run folder as a dict, or raise RunError."""
+    path = Path(folder) / "experiment.yaml"
+    try:
+        return load_yaml(path)
+    except ConfigError as error:
+        raise RunError(f"Got {folder}, which is no run folder: {error}") from error
+
+
+def _prepare(experiment, folder):
+    """Make the run folder, or check that it is one of the same experiment."""
+    path = folder / "environment.json"
+    environment = describe_environment(experiment.runtime["threads"])
+    environment["experiment"] = experiment.fingerprint
+    if path.exists():
+        before = _read_environment(path)
+        if before.get("experiment") != experiment.fingerprint:
+            raise RunError(
+                f"Got {folder}, which has results of another experiment"
+                f"{_difference(experiment.config, folder)}. Choose another folder."
+            )
+        _warn_of_versions(versions(before), versions(environment))
+        environment = before | {"resumed": [*before.get("resumed", []), now()]}
+        remove_parts(folder)
+    elif (folder / "results.jsonl").exists():
+        raise RunError(f"Got {folder}, which has results but no {path.name}.")
+    # The environment comes last: with it, the folder is one that can be resumed.
+    with replacing(folder / "experiment.yaml") as temporary:
+        save_yaml(temporary, experiment.config)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(environment, indent=1) + "\n", "utf-8")
+
+
+def _read_environment(path):
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"Cannot read {path}: {error}.") from error
+
+
+def _difference(config, folder):
+    """Return the first key in which the experiment of a folder differs, in words."""
+    before, after = flatten(read_config(folder)), flatten(config)
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key) and key not in ELSEWHERE:
+            return f": there {key} is {before.get(key)!r}, here {after.get(key)!r}"
+    return ", as its experiment.yaml was changed"
+
+
+def _warn_of_versions(before, after):
+    changed = [
+        f"{name} {before.get(name)} is now {after.get(name)}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+    if changed:
+        warnings.warn(
+            f"The run was begun with other versions: {', '.join(changed)}. Numbers of "
+            "tasks done from now on may differ.",
+            stacklevel=3,
+        )
+
+
+def _check_done(done, experiment, dataset):
+    """Raise RunError if there are results of tasks that the experiment hasn't."""
+    names = set(dataset.names)
+    candidates = {candidate.name for candidate in experiment.candidates}
+    for recording, candidate in done:
+        if recording not in names or candidate not in candidates:
+            raise RunError(
+                f"Got a result of recording {recording!r} and candidate {candidate!r}, "
+                "which the experiment doesn't have. Was the data set changed?"
+            )
+
+
+def _tasks(experiment, dataset, folder, done):
+    """Yield the tasks that are not done, recording by recording."""
+    runtime, run = experiment.runtime, uuid.uuid4().hex
+    framewise = runtime["framewise"]
+    common = {
+        "run": run,
+        "metrics": experiment.metrics,
+        "ref_mic": experiment.ref_mic,
+        "threads": runtime["threads"],
+        "folder": folder.absolute(),
+        "save_audio": runtime["save_audio"],
+        "framewise": {} if framewise is True else framewise,
+    }
+    for index, recording in enumerate(dataset.names):
+        if isinstance(dataset, SceneSequence):
+            # A task takes one scene along, not a list of all.
+            part, place = dataset[index : index + 1], 0
+        else:
+            part, place = dataset, index
+        for candidate in experiment.candidates:
+            if (recording, candidate.name) in done:
+                continue
+            yield Task(
+                dataset=part,
+                index=place,
+                recording=recording,
+                candidate=candidate,
+                seed=experiment.seed(recording, candidate.name),
+                # One task writes what all tasks of the recording have in common.
+                save_references=runtime["save_audio"]
+                and candidate is experiment.candidates[0],
+                **common,
+            )
+
+
+def _execute(tasks, crashes):
+    """Yield the rows of tasks as they are done.
+
+    A task whose process is killed, as by a lack of memory, fails alone: the tasks that
+    were under way are done again one by one, which shows which it was.
+
+    Parameters
+    ----------
+    tasks : iterator of Task
+        What to do.
+    crashes : tuple of type
+        The exceptions by which the backend tells that a process ended.
+
+    Yields
+    ------
+    row : dict
+        As from `run_task`.
+    """
+    under_way = {}
+
+    def take():
+        for task in tasks:
+            under_way[task.recording, task.candidate.name] = task
+            yield delayed(run_task)(task)
+
+    parallel = Parallel(return_as="generator_unordered", batch_size=1)
+    while True:
+        try:
+            for row in parallel(take()):
+                del under_way[row["recording"], row["candidate"]]
+                yield row
+            return
+        except crashes:
+            for task in list(under_way.values()):
+                yield _run_alone(task, crashes)
+            under_way.clear()
+
+
+def _run_alone(task, crashes):
+    try:
+        return Parallel()([delayed(run_task)(task)])[0]
+    except crashes as error:
+        return failed_row(task, error)
+
+
+@contextmanager
+def _backend(runtime):
+    """Configure joblib, and yield the exceptions that tell of a lost process."""
+    backend, n_jobs = runtime["backend"], runtime["n_jobs"]
+    if backend == "dask":
+        connected = _connect(runtime["scheduler"])
+        with connected as crashes, parallel_config("dask", n_jobs=n_jobs or -1):
+            yield crashes
+    elif backend is None and n_jobs is None:
+        yield (BrokenExecutor,)  # as a parallel_config around it says
+    else:
+        options = {}
+        if backend in (None, "loky"):
+            options["inner_max_num_threads"] = runtime["threads"]
+        with parallel_config(backend or "loky", n_jobs=n_jobs, **options):
+            yield (BrokenExecutor,)
+
+
+@contextmanager
+def _connect(scheduler):
+    """Connect to a Dask cluster."""
+    try:
+        from distributed import Client, KilledWorker
+    except ImportError as error:
+        raise ConfigError(
+            "Got runtime.backend='dask', which needs the package distributed. Install "
+            "it by the extra 'cluster': pip install 'skbss[cluster]'."
+        ) from error
+    if scheduler is None:
+        raise ConfigError(
+            "Got runtime.backend='dask' without runtime.scheduler, expected its "
+            "address, such as 'tcp://10.0.0.1:8786'."
+        )
+    try:
+        client = Client(scheduler, timeout=_CONNECT_SECONDS)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Cannot connect to runtime.scheduler={scheduler!r}: {error}."
+        ) from error
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise ConfigError(
+                f"Got runtime.scheduler={scheduler!r}, which has no workers."
+            ) from error
+        yield (BrokenExecutor, KilledWorker)

@@ -1,0 +1,304 @@
+"""A task of an experiment: separate one recording in one way, and tell how it went."""
+
+# License: BSD-3-Clause
+
+import time
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import ThreadpoolController
+
+from skbss.benchmark.environment import now
+from skbss.benchmark.experiment import Candidate
+from skbss.benchmark.output import OutputError, replacing, writing
+from skbss.benchmark.scoring import assign, score, score_windows
+from skbss.io import write_audio
+from skbss.transforms import ISTFT, STFT
+
+SECONDS = ("read", "stft", "separation", "istft", "score", "write", "total")
+_MAX_MESSAGE = 1000
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a worker process needs to know.
+
+    Parameters
+    ----------
+    run : str
+        Tells one run from another.
+    dataset : sequence of scenes
+        What the recording is read from.
+    index : int
+        Its place there.
+    recording : str
+        Its name.
+    candidate : Candidate
+        How to separate it.
+    seed : int
+        For every step with a random state.
+    metrics : dict of str to callable
+        See `scoring`.
+    ref_mic : int
+        The microphone of the references.
+    threads : int
+        For linear algebra.
+    folder : Path
+        Of the run.
+    save_audio, save_references : bool
+        Whether to write the separated sources, and the recording with its references.
+    framewise : dict or False
+        Parameters of the scores in windows of time, if they are wanted.
+    """
+
+    run: str
+    dataset: object
+    index: int
+    recording: str
+    candidate: Candidate
+    seed: int
+    metrics: dict
+    ref_mic: int
+    threads: int
+    folder: Path
+    save_audio: bool
+    save_references: bool
+    framewise: dict | bool
+
+
+def run_task(task):
+    """Separate a recording and return the row of the results.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+
+    Returns
+    -------
+    row : dict
+        A line of ``results.jsonl``, but for JSON's lack of nan. What goes wrong in
+        reading, separating or scoring is in the row as an ``error``.
+
+    Raises
+    ------
+    OutputError
+        If audio or arrays cannot be written: that is no property of the method.
+    """
+    row = _begin_row(task)
+    clock = _Clock()
+    with warnings.catch_warnings(record=True) as caught, clock.measure("total"):
+        warnings.simplefilter("default")
+        try:
+            row |= _separate_and_score(task, clock) | {"status": "ok"}
+        except OutputError:
+            raise
+        except Exception as error:
+            row["error"] = _describe(error) | {"during": clock.current}
+    row["seconds"] = {name: clock.seconds.get(name, 0.0) for name in SECONDS}
+    row["steps"] = clock.steps
+    if row["status"] == "ok":
+        compute = sum(row["seconds"][n] for n in ("stft", "separation", "istft"))
+        row["real_time_factor"] = compute / row["duration"]
+    if messages := dict.fromkeys(" ".join(str(w.message).split()) for w in caught):
+        row["warnings"] = list(messages)
+    row["finished"] = now()
+    return row
+
+
+def failed_row(task, error):
+    """Return the row of a task whose process was lost.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    error : Exception
+        By which that was told.
+
+    Returns
+    -------
+    row : dict
+        As from `run_task`.
+    """
+    return _begin_row(task) | {
+        "error": _describe(error),
+        "seconds": dict.fromkeys(SECONDS, 0.0),
+        "finished": now(),
+    }
+
+
+def _begin_row(task):
+    return {
+        "recording": task.recording,
+        "candidate": task.candidate.name,
+        "method": task.candidate.method,
+        "params": task.candidate.params,
+        "seed": task.seed,
+        "status": "failed",
+    }
+
+
+def _describe(error):
+    message = " ".join(str(error).split())
+    return {"type": type(error).__name__, "message": message[:_MAX_MESSAGE]}
+
+
+class _Clock:
+    """Adds up seconds by what they were spent on."""
+
+    def __init__(self):
+        self.seconds = {}
+        self.steps = {}
+        self.current = None
+
+    @contextmanager
+    def measure(self, name):
+        outer, self.current = self.current, name
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+        self.current = outer
+
+
+def _separate_and_score(task, clock):
+    """Return the part of the row that only a success has."""
+    with clock.measure("read"):
+        scene = _read(task)
+    mixture, references = scene["mixture"], scene.get("references")
+    if task.save_references:
+        with clock.measure("write"):
+            _write_scene(task, scene)
+    pipeline = task.candidate.make(scene["sample_rate"], task.ref_mic, task.seed)
+    with _threads().limit(limits=task.threads):
+        estimate = separate(pipeline, mixture, clock)
+        n_estimates = estimate.shape[1]
+        order = np.arange(n_estimates)
+        fields = {"scores": {}}
+        if references is not None:
+            with clock.measure("score"):
+                permutation = assign(references, estimate)
+                scored = estimate[:, permutation]
+                scores = score(scene, scored, task.metrics, task.ref_mic)
+                fields = {
+                    "scores": {name: s.tolist() for name, s in scores.items()},
+                    "permutation": permutation.tolist(),
+                }
+                order = np.append(permutation, np.setdiff1d(order, permutation))
+                if task.framewise is not False:
+                    windows = score_windows(scene, scored, task.ref_mic, task.framewise)
+    with clock.measure("write"):
+        if task.save_audio:
+            sources = estimate[:, order]
+            fields["audio"] = _write_sources(task, sources, scene["sample_rate"])
+        if references is not None and task.framewise is not False:
+            fields["framewise"] = _write_windows(task, windows)
+    return {
+        "sample_rate": scene["sample_rate"],
+        "duration": len(mixture) / scene["sample_rate"],
+        "n_mics": mixture.shape[1],
+        "n_sources": n_estimates if references is None else references.shape[1],
+        **fields,
+    }
+
+
+def separate(pipeline, mixture, clock):
+    """Run the steps of a pipeline one after the other, timed.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        From the microphones' signals to the sources'.
+    mixture : ndarray of shape (n_samples, n_mics)
+        The recording.
+    clock : object with `measure` and `steps`
+        Gets the seconds of each step and of 'stft', 'separation' and 'istft'.
+
+    Returns
+    -------
+    estimate : ndarray of shape (n_samples, n_sources)
+        The separated sources, all finite.
+
+    Raises
+    ------
+    ValueError
+        If the pipeline returned something else.
+    """
+    y = mixture
+    for name, step in pipeline.steps:
+        if step is None or step == "passthrough":
+            continue
+        kind = {STFT: "stft", ISTFT: "istft"}.get(type(step), "separation")
+        before = clock.seconds.get(kind, 0.0)
+        with clock.measure(kind):
+            y = step.fit_transform(y)
+        clock.steps[name] = clock.seconds[kind] - before
+    estimate = np.asarray(y)
+    if estimate.ndim != 2 or len(estimate) != len(mixture):
+        raise ValueError(
+            f"Got separated signals of shape {estimate.shape}, expected "
+            f"({len(mixture)}, n_sources)."
+        )
+    if not np.isfinite(estimate).all():
+        raise ValueError("Got separated signals with NaN or infinite samples.")
+    return estimate
+
+
+@lru_cache(maxsize=1)
+def _threads():
+    # Looking for the libraries takes longer than limiting them.
+    return ThreadpoolController()
+
+
+# The recording that this process read last: the next task is often of the same.
+_last_read = (None, None)
+
+
+def _read(task):
+    """Return the scene of a task, whose arrays cannot be written to."""
+    global _last_read
+    key, scene = _last_read
+    if key != (task.run, task.recording):
+        scene = task.dataset[task.index]
+        for value in scene.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False  # the next task wants it as it is
+        _last_read = (task.run, task.recording), scene
+    return scene
+
+
+def _write_audio(path, x, sample_rate):
+    # Clipping would be audible; integers are half as long.
+    subtype = "PCM_16" if abs(x).max(initial=0) <= 1 else "FLOAT"
+    with writing(path):
+        write_audio(path, x, round(sample_rate), subtype=subtype)
+
+
+def _write_scene(task, scene):
+    folder = task.folder / "audio" / task.recording
+    _write_audio(folder / "mixture.wav", scene["mixture"], scene["sample_rate"])
+    for k, reference in enumerate(scene.get("references", np.empty((0, 0))).T):
+        path = folder / f"reference_{k:02d}.wav"
+        _write_audio(path, reference, scene["sample_rate"])
+
+
+def _write_sources(task, sources, sample_rate):
+    folder = Path("audio", task.recording, task.candidate.name)
+    paths = [folder / f"source_{k:02d}.wav" for k in range(sources.shape[1])]
+    for path, source in zip(paths, sources.T, strict=True):
+        _write_audio(task.folder / path, source, sample_rate)
+    return [path.as_posix() for path in paths]
+
+
+def _write_windows(task, arrays):
+    name = Path("framewise", task.recording, f"{task.candidate.name}.npz")
+    with replacing(task.folder / name) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+    return name.as_posix()
