@@ -9,11 +9,11 @@ import os
 import time
 from functools import partial
 
-from sklearn.callback import CallbackSupportMixin
+from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
 
 from skbss.jsonl import append_jsonl
 
-__all__ = ["CallbackSupportMixin", "FitTask", "JsonlLogger", "call_within"]
+__all__ = ["JsonlLogger"]
 
 
 class FitTask:
@@ -176,6 +176,35 @@ def call_within(task, caller, estimator, method, X):
         result = getattr(estimator, method)(X)
         task.call_on_fit_task_end(estimator=caller, X=X)
     return result
+
+
+class OnProgress:
+    """Callback that calls a function with the fraction that is done.
+
+    Parameters
+    ----------
+    function : callable
+        Called with a number from 0 to 1 after every iteration, block or part of an
+        estimator, those of estimators inside it left out.
+    """
+
+    def __init__(self, function):
+        self.function = function
+
+    def setup(self, estimator, context):
+        """Do nothing."""
+
+    def teardown(self, estimator, context):
+        """Do nothing."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Do nothing."""
+
+    def on_fit_task_end(self, estimator, context):
+        """Call the function, if the task is one of a known number of parts."""
+        whole = context.parent
+        if whole is not None and whole.parent is None and whole.max_subtasks:
+            self.function((context.task_id + 1) / whole.max_subtasks)
 
 
 class JsonlLogger:

@@ -226,6 +226,23 @@ def test_progress_if_asked(recording, capsys):
     assert "istft" in separating[-1]
 
 
+def test_progress_within_a_step(recording, capsys, monkeypatch):
+    """Lines of 40 characters on a terminal, where each takes the other's place."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    slow = ["--set", "auxiva.max_iter=400", "--method", "auxiva"]
+    assert main(["separate", "rec.wav", "-o", "out", *slow]) == 0
+    lines = (
+        capsys.readouterr().err.replace("\r", "\n").replace("\033[K", "").split("\n")
+    )
+    assert max(map(len, lines)) <= 39
+    steps = [line for line in lines if "step 2/4: auxiva" in line]
+    percents = [int(line.split()[-1][:-1]) for line in steps[1:]]
+    assert 1 <= len(percents) < 100  # not every iteration
+    assert percents == sorted(set(percents))
+    assert percents[-1] <= 100
+
+
 def test_warnings_are_one_line(tmp_path, capsys):
     # At full scale all the time: the parts of such a sum go beyond it somewhere.
     loud = 0.99 * np.sign(np.random.default_rng(0).standard_normal((4000, 2)))

@@ -2,7 +2,9 @@
 
 # License: BSD-3-Clause
 
+import shutil
 import sys
+import time
 
 
 def tell(message, *, transient=False):
@@ -14,12 +16,42 @@ def tell(message, *, transient=False):
         The line.
     transient : bool, default=False
         Whether the next line takes its place, as suits progress. It stays if stderr is
-        no terminal.
+        no terminal. If it is wider than the terminal, its beginning is left out.
     """
     is_terminal = sys.stderr.isatty()
+    if transient and is_terminal:
+        width = shutil.get_terminal_size().columns - 1
+        if len(message) > width:  # a line that wraps could not be cleared
+            message = f"…{message[len(message) - width + 1 :]}"
     end = "\r" if transient and is_terminal else "\n"
     clear = "\r\033[K" if is_terminal else ""
     print(f"{clear}{message}", end=end, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Tells how much of something is done, ten times a second on a terminal.
+
+    Elsewhere, where lines stay, it tells so every ten seconds.
+
+    Parameters
+    ----------
+    message : str
+        What is being done. It is told at once.
+    """
+
+    def __init__(self, message):
+        self.message = message
+        self._tell(message)
+
+    def _tell(self, message):
+        tell(message, transient=True)
+        self._told = time.monotonic()
+
+    def __call__(self, fraction):
+        """Tell the message and a fraction, if it is time to."""
+        seconds = 0.1 if sys.stderr.isatty() else 10.0
+        if time.monotonic() - self._told > seconds:
+            self._tell(f"{self.message}, {fraction:.0%}")
 
 
 def clear():

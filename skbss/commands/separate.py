@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from skbss.commands.console import clear, tell
+from skbss.callbacks import OnProgress
+from skbss.commands.console import Progress, clear, tell
 from skbss.commands.recordings import (
     RecordingError,
     check_recording,
@@ -197,7 +198,8 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None):
     ref_mic : int
         The reference microphone, for the scores.
     progress : str, default=None
-        What to tell before each step of the pipeline, followed by its name.
+        What to tell before each step of the pipeline, followed by its name, and in
+        long ones by how much of it is done.
 
     Returns
     -------
@@ -213,7 +215,8 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None):
         for i, (name, step) in enumerate(pipeline.steps):
             if progress:
                 count = f"step {i + 1}/{len(pipeline.steps)}"
-                tell(f"{progress}, {count}: {name}", transient=True)
+                told = Progress(f"{progress}, {count}: {name}")
+                step.set_callbacks(OnProgress(told))
             y = step.fit_transform(y)
     except (ValueError, MemoryError) as error:
         raise RecordingError(f"Cannot separate {recording.path}: {error}") from error
