@@ -21,12 +21,15 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from scenes import input_si_sdr, level, room_images
+from scenes import input_si_sdr, level
 from scipy.signal import resample_poly
+
+from skbss.datasets._rooms import room_images
 
 SAMPLE_RATE = 16000
 DURATION = 7.9
 RT60 = 0.25
+LEAD = 40  # samples of silence before who speaks first
 PEAK = 0.2
 ROOM = [5.2, 4.4, 2.6]
 ARRAY_CENTER = np.array([2.4, 1.9, 1.2])
@@ -65,7 +68,7 @@ def speak(speaker):
     voice, rate = sf.read(io.BytesIO(run.stdout))
     voice = resample_poly(voice, SAMPLE_RATE, rate)
     dry = np.zeros(round(DURATION * SAMPLE_RATE))
-    start = round(speaker["start_s"] * SAMPLE_RATE)
+    start = round(speaker["start_s"] * SAMPLE_RATE) + LEAD
     voice = voice[: len(dry) - start]
     dry[start : start + len(voice)] = voice
     return dry
@@ -100,7 +103,6 @@ def main():
         "sample_rate": SAMPLE_RATE,
         "synthesizer": version.stdout.split("  ")[0],
         **room,
-        "source_positions_m": np.round(sources, 5).tolist(),
         "input_si_sdr_db_mic0": input_si_sdr(images),
         "license": "BSD-3-Clause",
         "speakers": SPEAKERS,

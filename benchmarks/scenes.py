@@ -6,73 +6,28 @@ image of each source at all microphones; they sum exactly to the mixture) and
 
     python benchmarks/scenes.py DRY_SPEECH_FOLDER OUT_FOLDER --exclude 302,7505
 
-Needs pyroomacoustics.
+Needs pyroomacoustics (the extra ``rooms``).
 """
 
 # License: BSD-3-Clause
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-import pyroomacoustics as pra
 import soundfile as sf
 
-MIC_SPACING = 0.05
+from skbss.datasets import SceneFolder, save_scene
+from skbss.datasets._rooms import (
+    MIC_SPACING,
+    random_array,
+    random_room,
+    random_sources,
+    room_images,
+)
+from skbss.metrics import si_sdr
+
 PEAK = 0.25
-
-
-def room_images(dry, sample_rate, room_dim, rt60, mics, sources):
-    """Simulate a shoebox room with the image source method.
-
-    Parameters
-    ----------
-    dry : ndarray of shape (n_sources, n_samples)
-    sample_rate : int
-        In Hz.
-    room_dim : array-like of 3
-        In meters, as are all positions.
-    rt60 : float
-        The reverberation time to reach, in seconds. The absorption of the walls is
-        set until the impulse responses measure so: Sabine's formula alone misses
-        short times by a third.
-    mics, sources : ndarray of shape (n_mics, 3), (n_sources, 3)
-
-    Returns
-    -------
-    images : ndarray of shape (n_sources, n_samples, n_mics)
-    room : dict
-        What metadata tell of the room.
-    """
-    absorption, max_order = pra.inverse_sabine(rt60, room_dim)
-    for _ in range(4):
-        room = pra.ShoeBox(
-            room_dim,
-            fs=sample_rate,
-            materials=pra.Material(absorption),
-            max_order=max_order,
-        )
-        room.add_microphone_array(np.transpose(mics))
-        for position, signal in zip(sources, dry, strict=True):
-            room.add_source(position, signal=signal)
-        room.compute_rir()
-        measured = room.measure_rt60().mean()
-        used = absorption
-        # Eyring: the decay rate is proportional to -log(1 - absorption).
-        absorption = 1 - (1 - absorption) ** (measured / rt60)
-    images = room.simulate(return_premix=True)[:, :, : dry.shape[1]]
-    description = {
-        "kind": "simulated (pyroomacoustics image source method)",
-        "pyroomacoustics": pra.__version__,
-        "rt60_target_s": rt60,
-        "rt60_measured_s": round(float(measured), 4),
-        "room_dim_m": np.round(room_dim, 4).tolist(),
-        "absorption": round(float(used), 5),
-        "max_order": max_order,
-        "mic_positions_m": np.round(mics, 5).tolist(),
-    }
-    return images.transpose(0, 2, 1), description
 
 
 def level(images, peak=PEAK):
@@ -84,40 +39,15 @@ def level(images, peak=PEAK):
 
 def input_si_sdr(images):
     """SI-SDR in dB of the mixture against each source, at microphone 0."""
-    references, mixture = images[:, :, 0], images[:, :, 0].sum(axis=0)
-    scale = references @ mixture / (references**2).sum(axis=1)
-    targets = scale[:, None] * references
-    residual = ((mixture - targets) ** 2).sum(axis=1)
-    return (10 * np.log10((targets**2).sum(axis=1) / residual)).round(3).tolist()
-
-
-def write_scene(folder, images, sample_rate, metadata):
-    """Write ``mixture.flac``, ``source_*.flac`` and ``metadata.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sf.write(folder / "mixture.flac", images.sum(axis=0), sample_rate, "PCM_16")
-    for k, image in enumerate(images):
-        sf.write(folder / f"source_{k:02d}.flac", image, sample_rate, "PCM_16")
-    (folder / "metadata.json").write_text(json.dumps(metadata, indent=1) + "\n")
+    references = images[:, :, 0].T
+    mixture = np.broadcast_to(references.sum(axis=1, keepdims=True), references.shape)
+    return si_sdr(references, mixture, permute=False).round(3).tolist()
 
 
 def load_scene(folder):
-    """Read a scene.
-
-    Returns
-    -------
-    mixture : ndarray of shape (n_samples, n_mics)
-    references : ndarray of shape (n_samples, n_sources)
-        The images of the sources at microphone 0.
-    metadata : dict
-    """
-    folder = Path(folder)
-    mixture, _ = sf.read(folder / "mixture.flac", always_2d=True)
-    references = [
-        sf.read(path, always_2d=True)[0][:, 0]
-        for path in sorted(folder.glob("source_*.flac"))
-    ]
-    metadata = json.loads((folder / "metadata.json").read_text())
-    return mixture, np.stack(references, axis=1), metadata
+    """Read one scene with its metadata, see `skbss.datasets.SceneFolder`."""
+    folder = Path(folder).absolute()
+    return SceneFolder(folder.parent, include=folder.name, return_metadata=True)[0]
 
 
 def read_speakers(dry_folder, duration, exclude=()):
@@ -147,53 +77,20 @@ def read_speakers(dry_folder, duration, exclude=()):
     return speakers
 
 
-def random_geometry(n_sources, rng):
-    """Draw a room, a 5 cm linear array near its middle and sources around the array.
-
-    The sources are in front of the array, 1 to 2 m away, at least 25 degrees apart, and
-    half a meter from every wall.
-    """
-    room_dim = rng.uniform([4.5, 4.0, 2.5], [6.5, 5.5, 3.0])
-    center = room_dim / 2 + rng.uniform(-0.4, 0.4, size=3)
-    center[2] = rng.uniform(1.1, 1.4)
-    rotation = rng.uniform(0, 2 * np.pi)
-
-    def around(azimuth, distance):
-        return distance * np.stack(
-            [np.cos(azimuth + rotation), np.sin(azimuth + rotation)], axis=-1
-        )
-
-    mics = np.tile(center, (n_sources, 1))
-    offsets = (np.arange(n_sources) - (n_sources - 1) / 2) * MIC_SPACING
-    mics[:, :2] += around(0.0, offsets[:, None])
-    while True:
-        azimuth = rng.uniform(np.radians(15), np.radians(165), size=n_sources)
-        distance = rng.uniform(1.0, 2.0, size=n_sources)
-        sources = np.tile(center, (n_sources, 1))
-        sources[:, :2] += around(azimuth, distance[:, None])
-        sources[:, 2] = rng.uniform(1.1, 1.7, size=n_sources)
-        gaps = np.diff(np.sort(azimuth))
-        inside = (sources > 0.5) & (sources < room_dim - 0.5)
-        if inside.all() and gaps.min() >= np.radians(25):
-            return room_dim, mics, sources, np.degrees(azimuth), distance
-
-
 def make_scene(folder, speakers, n_sources, rt60, seed):
     """Make one scene of `n_sources` random speakers on as many microphones."""
     rng = np.random.default_rng(seed)
     names = rng.choice(sorted(speakers), size=n_sources, replace=False)
-    room_dim, mics, sources, azimuth, distance = random_geometry(n_sources, rng)
+    room_dim = random_room(rng)
+    mics, rotation = random_array(n_sources, room_dim, rng)
+    sources, azimuth, distance = random_sources(
+        n_sources, mics, room_dim, rng, rotation=rotation
+    )
     sample_rate = speakers[names[0]][1]
     dry = np.stack([speakers[name][0] for name in names])
     images, room = room_images(dry, sample_rate, room_dim, rt60, mics, sources)
     images = level(images)
     metadata = {
-        "name": folder.name,
-        "fs": sample_rate,
-        "n_src": n_sources,
-        "n_mic": n_sources,
-        "n_samples": images.shape[1],
-        "duration_s": images.shape[1] / sample_rate,
         "seed": seed,
         **room,
         "array": "linear",
@@ -203,7 +100,6 @@ def make_scene(folder, speakers, n_sources, rt60, seed):
         "sources sum exactly to the mixture",
         "sources": [
             {
-                "position_m": np.round(sources[k], 4).tolist(),
                 "azimuth_deg_array_frame": round(azimuth[k], 2),
                 "distance_m": round(distance[k], 3),
                 "speaker": str(names[k]),
@@ -213,7 +109,13 @@ def make_scene(folder, speakers, n_sources, rt60, seed):
         ],
         "input_si_sdr_db_mic0": input_si_sdr(images),
     }
-    write_scene(folder, images, sample_rate, metadata)
+    scene = {
+        "mixture": images.sum(axis=0),
+        "images": images,
+        "sample_rate": sample_rate,
+        "metadata": metadata,
+    }
+    save_scene(folder, scene, suffix=".flac", subtype="PCM_16", overwrite=True)
 
 
 def make_scenes(
@@ -281,7 +183,7 @@ def main():
         random_state=args.random_state,
     )
     for folder in folders:
-        metadata = load_scene(folder)[2]
+        metadata = load_scene(folder).metadata
         print(
             f"{folder.name}  measured RT60 {metadata['rt60_measured_s']:.3f} s  "
             f"input SI-SDR {metadata['input_si_sdr_db_mic0']} dB  "

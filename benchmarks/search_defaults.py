@@ -85,12 +85,13 @@ def groups(sample_rate):
 def load(folders):
     """Read scenes of one rate: mixtures, references, sample rate, durations."""
     scenes = [load_scene(folder) for folder in folders]
-    rates = {metadata["fs"] for _, _, metadata in scenes}
+    rates = {scene.sample_rate for scene in scenes}
     if len(rates) > 1:
         raise SystemExit(f"Got scenes at {sorted(rates)} Hz, expected a single rate.")
-    mixtures, references, _ = zip(*scenes, strict=True)
+    mixtures = [scene.mixture for scene in scenes]
+    references = [scene.references for scene in scenes]
     rate = rates.pop()
-    return list(mixtures), list(references), rate, [len(x) / rate for x in mixtures]
+    return mixtures, references, rate, [len(x) / rate for x in mixtures]
 
 
 def label(params):

@@ -50,10 +50,10 @@ GRIDS = {
 
 def quarters(separator, scene, n_fft, hop_length):
     """Mean improvement in each quarter of a scene."""
-    mixture, references, metadata = scene
+    mixture, references = scene.mixture, scene.references
     steps = STFT(n_fft, hop_length=hop_length), separator, ProjectionBack(), ISTFT()
     estimate = make_pipeline(*steps).fit_transform(mixture)
-    move = round(metadata.get("move_at_s", 0) * metadata["fs"])
+    move = round(scene.metadata.get("move_at_s", 0) * scene.sample_rate)
     for part in (slice(0, move), slice(move, None)):
         if len(references[part]):
             _, order = si_sdr(references[part], estimate[part], return_permutation=True)
@@ -82,7 +82,7 @@ def main():
     for params in ParameterGrid(grid):
         settings = dict(params)
         tau = settings.pop("tau", 5.3)
-        rate = next(iter(scenes.values()))[2]["fs"]
+        rate = next(iter(scenes.values())).sample_rate
         settings["forget"] = 1 - args.hop_length / (rate * tau)
         estimator = clone(separator).set_params(**settings)
         rows = {
