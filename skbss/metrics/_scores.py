@@ -2,12 +2,11 @@
 
 # License: BSD-3-Clause
 
-from difflib import get_close_matches
-
 import numpy as np
 from sklearn.utils import Bunch
 from sklearn.utils._param_validation import validate_params
 
+from skbss.config import did_you_mean
 from skbss.metrics._bss_eval import pairwise_scores
 from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
@@ -29,12 +28,8 @@ def check_metrics(metrics):
     """Raise ValueError unless all are names of metrics, without repetition."""
     for name in metrics:
         if name not in METRICS:
-            near = get_close_matches(str(name), METRICS, n=1, cutoff=0.5)
-            raise ValueError(
-                f"Got the metric {name!r}. "
-                + (f"Did you mean {near[0]!r}? " if near else "")
-                + f"Expected of {', '.join(sorted(METRICS))}."
-            )
+            hint = did_you_mean(str(name), METRICS)
+            raise ValueError(f"Got unknown metric {name!r}.{hint}")
     if not metrics or len(set(metrics)) < len(metrics):
         raise ValueError(f"Got metrics={metrics!r}, expected one or more, each once.")
 

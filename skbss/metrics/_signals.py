@@ -91,7 +91,7 @@ def check_pair(reference, estimate, *, mixture=None, ref_mic=0, permute=True, **
         return reference, estimate, None
     (mixture,) = rest
     check_ref_mic(ref_mic, mixture.shape[1])
-    mixture = mixture[:, [ref_mic]]
+    mixture = mixture[:, ref_mic : ref_mic + 1]  # no copy
     if reference.any() and not mixture.any():
         raise ValueError(
             f"Got a mixture that is silent at ref_mic={ref_mic}, but references that "
