@@ -16,24 +16,19 @@ import json
 import uuid
 import warnings
 from collections import Counter
-from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
-from joblib import Parallel, delayed, parallel_config
-
 from skbss.benchmark.environment import describe_environment, now, versions
+from skbss.benchmark.execution import backend, execute
 from skbss.benchmark.experiment import ELSEWHERE, make_experiment
 from skbss.benchmark.output import remove_parts, replacing
 from skbss.benchmark.progress import Progress
 from skbss.benchmark.results import ResultsFile, RunError
 from skbss.benchmark.summary import summarize
-from skbss.benchmark.task import Task, failed_row, run_task
+from skbss.benchmark.task import Task
 from skbss.config import ConfigError, flatten, load_yaml, save_yaml
 from skbss.datasets import load_dataset
 from skbss.datasets._sequence import SceneSequence
-
-_CONNECT_SECONDS = 20
 
 
 def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
@@ -90,7 +85,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
     folder = Path(folder)
     data = dict(experiment.config["dataset"])
     dataset = load_dataset(data.pop("name"), **data)
-    with _backend(experiment.runtime) as crashes:
+    with backend(experiment.runtime) as crashes:
         _prepare(experiment, folder)
         with ResultsFile(folder, retry_failed=retry_failed) as results:
             _check_done(results.done, experiment, dataset)
@@ -104,7 +99,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
             on_result = on_result or (lambda progress, row: None)
             on_result(progress, None)
             tasks = _tasks(experiment, dataset, folder, frozenset(results.done))
-            for row in _execute(tasks, crashes):
+            for row in execute(tasks, crashes):
                 results.append(row)
                 progress.add(row)
                 on_result(progress, row)
@@ -249,97 +244,3 @@ def _tasks(experiment, dataset, folder, done):
                 and candidate is experiment.candidates[0],
                 **common,
             )
-
-
-def _execute(tasks, crashes):
-    """Yield the rows of tasks as they are done.
-
-    A task whose process is killed, as by a lack of memory, fails alone: the tasks that
-    were under way are done again one by one, which shows which it was.
-
-    Parameters
-    ----------
-    tasks : iterator of Task
-        What to do.
-    crashes : tuple of type
-        The exceptions by which the backend tells that a process ended.
-
-    Yields
-    ------
-    row : dict
-        As from `run_task`.
-    """
-    under_way = {}
-
-    def take():
-        for task in tasks:
-            under_way[task.recording, task.candidate.name] = task
-            yield delayed(run_task)(task)
-
-    parallel = Parallel(return_as="generator_unordered", batch_size=1)
-    while True:
-        try:
-            for row in parallel(take()):
-                del under_way[row["recording"], row["candidate"]]
-                yield row
-            return
-        except crashes:
-            for task in list(under_way.values()):
-                yield _run_alone(task, crashes)
-            under_way.clear()
-
-
-def _run_alone(task, crashes):
-    try:
-        return Parallel()([delayed(run_task)(task)])[0]
-    except crashes as error:
-        return failed_row(task, error)
-
-
-@contextmanager
-def _backend(runtime):
-    """Configure joblib, and yield the exceptions that tell of a lost process."""
-    backend, n_jobs = runtime["backend"], runtime["n_jobs"]
-    if backend == "dask":
-        connected = _connect(runtime["scheduler"])
-        with connected as crashes, parallel_config("dask", n_jobs=n_jobs or -1):
-            yield crashes
-    elif backend is None and n_jobs is None:
-        yield (BrokenExecutor,)  # as a parallel_config around it says
-    else:
-        options = {}
-        if backend in (None, "loky"):
-            options["inner_max_num_threads"] = runtime["threads"]
-        with parallel_config(backend or "loky", n_jobs=n_jobs, **options):
-            yield (BrokenExecutor,)
-
-
-@contextmanager
-def _connect(scheduler):
-    """Connect to a Dask cluster."""
-    try:
-        from distributed import Client, KilledWorker
-    except ImportError as error:
-        raise ConfigError(
-            "Got runtime.backend='dask', which needs the package distributed. Install "
-            "it by the extra 'cluster': pip install 'skbss[cluster]'."
-        ) from error
-    if scheduler is None:
-        raise ConfigError(
-            "Got runtime.backend='dask' without runtime.scheduler, expected its "
-            "address, such as 'tcp://10.0.0.1:8786'."
-        )
-    try:
-        client = Client(scheduler, timeout=_CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"Cannot connect to runtime.scheduler={scheduler!r}: {error}."
-        ) from error
-    with client:
-        try:
-            client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
-        except TimeoutError as error:
-            raise ConfigError(
-                f"Got runtime.scheduler={scheduler!r}, which has no workers."
-            ) from error
-        yield (BrokenExecutor, KilledWorker)
