@@ -33,8 +33,12 @@ class SceneSequence(Sequence):
         if isinstance(index, slice):
             part = copy.copy(self)
             part.names = names
+            part._narrow()
             return part
         return self._load(names)
+
+    def _narrow(self):
+        """Forget other scenes than those in `names`: parts go to other processes."""
 
 
 class GeneratedScenes(SceneSequence):
@@ -57,6 +61,9 @@ class GeneratedScenes(SceneSequence):
     def _load(self, name):
         return Bunch(name=name, **self._make(self._seeds[name]))
 
+    def _narrow(self):
+        self._seeds = {name: self._seeds[name] for name in self.names}
+
 
 class SceneList(SceneSequence):
     """Scenes that are in memory.
@@ -77,6 +84,9 @@ class SceneList(SceneSequence):
 
     def _load(self, name):
         return self._scenes[name]
+
+    def _narrow(self):
+        self._scenes = {name: self._scenes[name] for name in self.names}
 
 
 def check_scene(scene):
