@@ -1,0 +1,168 @@
+"""Audio and spectrograms of recordings, small enough for a page."""
+
+# License: BSD-3-Clause
+
+import base64
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+from scipy.signal import ShortTimeFFT
+from scipy.signal.windows import hann
+
+from skbss.io import read_audio, to_integers
+
+_WINDOW = 0.032  # seconds
+_SIZE = (320, 120)  # columns and rows of a spectrogram, at most
+_RANGE = 64  # dB, one color each
+_ANCHORS = ["#05060f", "#2a1a5e", "#7a2382", "#c9405f", "#f38a3f", "#fbd26a", "#fffbe6"]
+# Lossless first; MP3 plays everywhere too and takes a third of the space.
+CODECS = {"flac": ("FLAC", "PCM_16"), "mpeg": ("MP3", "MPEG_LAYER_III")}
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """One channel of an audio file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    samples : ndarray of shape (n_samples,)
+        At most full scale.
+    sample_rate : int
+        In Hz.
+    """
+
+    path: Path
+    samples: np.ndarray
+    sample_rate: int
+
+
+def read_clip(path):
+    """Read the first channel of a file, scaled down if it is beyond full scale.
+
+    Parameters
+    ----------
+    path : Path
+        A WAV or FLAC file.
+
+    Returns
+    -------
+    clip : Clip
+    """
+    x, info = read_audio(path, dtype=np.float32)
+    x = np.ascontiguousarray(x[:, 0])
+    return Clip(path, x / max(1.0, np.abs(x).max()), info.sample_rate)
+
+
+def encode(clip, codec):
+    """Compress a clip.
+
+    Parameters
+    ----------
+    clip : Clip
+        The audio.
+    codec : {'flac', 'mpeg'}
+        The second part of its MIME type.
+
+    Returns
+    -------
+    data : bytes or None
+        None if the codec is missing or lacks the sample rate.
+    """
+    file, (audio_format, subtype) = io.BytesIO(), CODECS[codec]
+    samples = to_integers(clip.samples, 16) if codec == "flac" else clip.samples
+    try:
+        sf.write(file, samples, clip.sample_rate, subtype, format=audio_format)
+    except (ValueError, sf.SoundFileError):  # what libsndfile cannot do
+        return None
+    return file.getvalue()
+
+
+def data_uri(data, kind):
+    """Return bytes as an address that holds them, of MIME type `kind`."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def power(clip):
+    """Compute a spectrogram of at most 320 times 120 values.
+
+    Parameters
+    ----------
+    clip : Clip
+        The audio.
+
+    Returns
+    -------
+    power : ndarray of shape (n_rows, n_columns)
+        The strongest of the frames and bins that share a pixel; low frequencies last.
+    """
+    n_fft = 2 ** round(np.log2(_WINDOW * clip.sample_rate))
+    n_fft = max(8, min(n_fft, 2 ** int(np.log2(len(clip.samples) + 8))))
+    x = np.pad(clip.samples, (0, max(0, n_fft - len(clip.samples))))
+    transform = ShortTimeFFT(hann(n_fft), n_fft // 2, clip.sample_rate)
+    spectrogram = transform.spectrogram(x, p0=0, p1=max(1, 2 * len(x) // n_fft))
+    for axis, size in enumerate(reversed(_SIZE)):
+        n = spectrogram.shape[axis]
+        starts = np.linspace(0, n, min(n, size), endpoint=False).astype(int)
+        spectrogram = np.maximum.reduceat(spectrogram, starts, axis=axis)
+    return spectrogram[::-1]
+
+
+def picture(power, peak):
+    """Draw a spectrogram.
+
+    Parameters
+    ----------
+    power : ndarray of shape (n_rows, n_columns)
+        As `power` returns it.
+    peak : float
+        The power of the brightest color; the darkest is 64 dB below.
+
+    Returns
+    -------
+    png : bytes
+    """
+    floor = np.finfo(float).tiny
+    level = 10 * np.log10(np.maximum(power, floor) / max(peak, floor))
+    return write_png(np.clip(level + _RANGE, 0, _RANGE - 1).astype(np.uint8))
+
+
+def write_png(levels):
+    """Write an image of levels below 64 as PNG with a palette.
+
+    Parameters
+    ----------
+    levels : ndarray of shape (n_rows, n_columns), uint8
+        Indices into the palette.
+
+    Returns
+    -------
+    png : bytes
+    """
+    height, width = levels.shape
+    rows = np.pad(levels, ((0, 0), (1, 0)))  # each begins with filter type 0
+    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
+    chunks = [
+        (b"IHDR", header),
+        (b"PLTE", _palette()),
+        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
+        (b"IEND", b""),
+    ]
+    png = b"\x89PNG\r\n\x1a\n"
+    for kind, data in chunks:
+        crc = zlib.crc32(kind + data)
+        png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+    return png
+
+
+def _palette():
+    anchors = np.array([list(bytes.fromhex(color[1:])) for color in _ANCHORS])
+    at = np.linspace(0, len(anchors) - 1, _RANGE)
+    channels = [np.interp(at, range(len(anchors)), channel) for channel in anchors.T]
+    return np.array(channels).T.round().astype(np.uint8).tobytes()
