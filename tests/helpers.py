@@ -24,3 +24,13 @@ def assert_never_rises(estimator, record):
     # It sums so many values of order one, each with a few roundings.
     assert np.diff(objective).max() < 1e-13 * record.data.size
     assert objective[-1] < objective[0]
+
+
+def make_sources(n_samples=3000, n_sources=3, n_estimates=None, seed=0):
+    """Draw references and mixtures of them with some noise, well off 0 dB."""
+    rng = np.random.default_rng(seed)
+    n_estimates = n_estimates or n_sources
+    reference = rng.laplace(size=(n_samples, n_sources))
+    estimate = 0.3 * reference @ rng.standard_normal((n_sources, n_estimates))
+    estimate[:, :n_sources] += reference[:, rng.permutation(n_sources)]
+    return reference, estimate + 0.1 * rng.standard_normal(estimate.shape)

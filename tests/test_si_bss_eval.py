@@ -7,11 +7,11 @@ import warnings
 
 import numpy as np
 import pytest
+from helpers import make_sources
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import UndefinedMetricWarning
-from test_si_sdr import make_sources
 
 from skbss.metrics import si_bss_eval, si_sdr, si_sdr_improvement
 

@@ -10,6 +10,7 @@ from math import log10
 
 import numpy as np
 import pytest
+from helpers import make_sources
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -45,16 +46,6 @@ def exact_si_sdr(reference, estimate):
     cross = sum(a * b for a, b in zip(s, e, strict=True))
     target = cross**2 / sum(a * a for a in s)
     return 10 * log10(target / (sum(b * b for b in e) - target))
-
-
-def make_sources(n_samples=3000, n_sources=3, n_estimates=None, seed=0):
-    """Draw references and mixtures of them with some noise, well off 0 dB."""
-    rng = np.random.default_rng(seed)
-    n_estimates = n_estimates or n_sources
-    reference = rng.laplace(size=(n_samples, n_sources))
-    estimate = 0.3 * reference @ rng.standard_normal((n_sources, n_estimates))
-    estimate[:, :n_sources] += reference[:, rng.permutation(n_sources)]
-    return reference, estimate + 0.1 * rng.standard_normal(estimate.shape)
 
 
 # 8192 samples are summed at a time

@@ -12,6 +12,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval, validate_params
 
 from skbss.metrics._decibels import decibels
+from skbss.metrics._projections import Projections
 from skbss.metrics._signals import (
     SIGNAL_CONSTRAINTS,
     check_numbers,
@@ -79,16 +80,25 @@ def _find_delays(reference, estimate, max_delay, permute):
     )
 
 
+def _shifted_si_sdr(reference, estimate, delay):
+    """Return the SI-SDR of one pair after shifting, of the samples that both have."""
+    n_samples = len(reference) - abs(delay)
+    reference = reference[max(-delay, 0) :][:n_samples]
+    estimate = estimate[max(delay, 0) :][:n_samples]
+    return Projections(reference, estimate).si_sdr(np.array([0]))[0]
+
+
 def warn_if_delayed(reference, estimate, permute, stacklevel=4):
     """Warn of every estimate that would score higher if it were shifted."""
     found = _find_delays(reference, estimate, _MAX_DELAY, permute)
     for k, (j, delay, score, shifted) in enumerate(zip(*found, strict=True)):
         if shifted > max(score + _MIN_GAIN_DB, _MIN_SCORE_DB):
-            lags = "lags" if delay > 0 else "leads"
+            pair = reference[:, k : k + 1], estimate[:, j : j + 1]
             warnings.warn(
-                f"Estimate {j} {lags} reference {k} by {abs(delay)} samples. Shifted "
-                f"by as many, its SI-SDR would be {shifted:.1f} dB instead of "
-                f"{score:.1f} dB. See skbss.metrics.estimate_delay.",
+                f"Estimate {j} {'lags' if delay > 0 else 'leads'} reference {k} by "
+                f"{abs(delay)} samples. Shifted by as many, its SI-SDR would be "
+                f"{_shifted_si_sdr(*pair, delay):.1f} dB instead of {score:.1f} dB. "
+                "See skbss.metrics.estimate_delay.",
                 UserWarning,
                 stacklevel=stacklevel,
             )

@@ -71,7 +71,7 @@ def _swap_rate(permutations, silent):
         "sample_rate": [Interval(Real, 0, None, closed="neither")],
         "window": [Interval(Real, 0, None, closed="neither")],
         "hop": [Interval(Real, 0, None, closed="neither"), None],
-        "silence": [Interval(Real, 0, None, closed="neither")],
+        "silence": [Interval(Real, 0, None, closed="right")],
         "permute": ["boolean", Options(str, {"window"})],
     },
     prefer_skip_nested_validation=True,
