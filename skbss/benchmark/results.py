@@ -126,6 +126,7 @@ class ResultsFile:
         self.done = set()
         self._synced = time.monotonic()
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
             end = 0
             for row, end in iterate_results(folder):  # noqa: B007

@@ -55,7 +55,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
     Raises
     ------
     ConfigError, SceneError
-        If the data set or the backend cannot be used; nothing was written then.
+        If the data set or the backend cannot be used; nothing was separated then.
     RunError
         If the folder holds another experiment, or another process runs in it.
     OutputError
@@ -85,24 +85,27 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
     folder = Path(folder)
     data = dict(experiment.config["dataset"])
     dataset = load_dataset(data.pop("name"), **data)
-    with backend(experiment.runtime) as crashes:
-        _prepare(experiment, folder)
-        with ResultsFile(folder, retry_failed=retry_failed) as results:
-            _check_done(results.done, experiment, dataset)
-            todo = Counter(
-                candidate.name
-                for name in dataset.names
-                for candidate in experiment.candidates
-                if (name, candidate.name) not in results.done
-            )
-            progress = Progress(todo, len(results.done))
-            on_result = on_result or (lambda progress, row: None)
-            on_result(progress, None)
-            tasks = _tasks(experiment, dataset, folder, frozenset(results.done))
-            for row in execute(tasks, crashes):
-                results.append(row)
-                progress.add(row)
-                on_result(progress, row)
+    environment = _check_folder(experiment, folder)
+    with (
+        backend(experiment.runtime) as crashes,
+        ResultsFile(folder, retry_failed=retry_failed) as results,
+    ):
+        _check_done(results.done, experiment, dataset)
+        _begin(folder, experiment, environment)
+        todo = Counter(
+            candidate.name
+            for name in dataset.names
+            for candidate in experiment.candidates
+            if (name, candidate.name) not in results.done
+        )
+        progress = Progress(todo, len(results.done))
+        on_result = on_result or (lambda progress, row: None)
+        on_result(progress, None)
+        tasks = _tasks(experiment, dataset, folder, frozenset(results.done))
+        for row in execute(tasks, crashes):
+            results.append(row)
+            progress.add(row)
+            on_result(progress, row)
     return summarize(folder)
 
 
@@ -145,27 +148,33 @@ def read_config(folder):
         raise RunError(f"Got {folder}, which is no run folder: {error}") from error
 
 
-def _prepare(experiment, folder):
-    """Make the run folder, or check that it is one of the same experiment."""
+def _check_folder(experiment, folder):
+    """Check that a folder is new or of the same experiment; return its environment."""
     path = folder / "environment.json"
     environment = describe_environment(experiment.runtime["threads"])
     environment["experiment"] = experiment.fingerprint
-    if path.exists():
-        before = _read_environment(path)
-        if before.get("experiment") != experiment.fingerprint:
-            raise RunError(
-                f"Got {folder}, which has results of another experiment"
-                f"{_difference(experiment.config, folder)}. Choose another folder."
-            )
-        _warn_of_versions(versions(before), versions(environment))
-        environment = before | {"resumed": [*before.get("resumed", []), now()]}
-        remove_parts(folder)
-    elif (folder / "results.jsonl").exists():
-        raise RunError(f"Got {folder}, which has results but no {path.name}.")
-    # The environment comes last: with it, the folder is one that can be resumed.
+    if not path.exists():
+        results = folder / "results.jsonl"
+        if results.exists() and results.stat().st_size:
+            raise RunError(f"Got {folder}, which has results but no {path.name}.")
+        return environment
+    before = _read_environment(path)
+    if before.get("experiment") != experiment.fingerprint:
+        raise RunError(
+            f"Got {folder}, which has results of another experiment"
+            f"{_difference(experiment.config, folder)}. Choose another folder."
+        )
+    _warn_of_versions(versions(before), versions(environment))
+    return before | {"resumed": [*before.get("resumed", []), now()]}
+
+
+def _begin(folder, experiment, environment):
+    """Write what a run can be resumed by."""
+    for name in ("audio", "framewise"):
+        remove_parts(folder / name)
     with replacing(folder / "experiment.yaml") as temporary:
         save_yaml(temporary, experiment.config)
-    with replacing(path) as temporary:
+    with replacing(folder / "environment.json") as temporary:
         temporary.write_text(json.dumps(environment, indent=1) + "\n", "utf-8")
 
 

@@ -96,7 +96,7 @@ def score(scene, estimate, metrics, ref_mic):
 
     Parameters
     ----------
-    scene : Bunch
+    scene : dict
         With `references` and `mixture`.
     estimate : ndarray of shape (n_samples, n_sources)
         In the order of the references.

@@ -262,16 +262,24 @@ _last_read = (None, None)
 
 
 def _read(task):
-    """Return the scene of a task, whose arrays cannot be written to."""
+    """Return the scene of a task, a dict whose arrays cannot be written to."""
     global _last_read
     key, scene = _last_read
     if key != (task.run, task.recording):
         scene = task.dataset[task.index]
-        for value in scene.values():
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False  # the next task wants it as it is
+        # The next task, and a data set in memory, want it as it is. Sums depend on the
+        # layout in memory to the last digits, and processes shall agree.
+        scene = {name: _read_only(value) for name, value in scene.items()}
         _last_read = (task.run, task.recording), scene
     return scene
+
+
+def _read_only(value):
+    if not isinstance(value, np.ndarray):
+        return value
+    view = np.ascontiguousarray(value).view()
+    view.flags.writeable = False
+    return view
 
 
 def _write_audio(path, x, sample_rate):
