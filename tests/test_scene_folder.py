@@ -133,6 +133,11 @@ def break_metadata_is_folder(scene):
     (scene / "metadata.json").mkdir()
 
 
+def break_link(scene):
+    shutil.rmtree(scene)
+    scene.symlink_to("nowhere")
+
+
 def break_empty_folder(scene):
     shutil.rmtree(scene)
     scene.mkdir()
@@ -158,6 +163,7 @@ BREAKS = {
     break_metadata_bytes: "Cannot read .*metadata.json as JSON: 'utf-8' codec",
     break_metadata_list: "metadata.json: got a list, expected an object",
     break_metadata_is_folder: "Cannot read .*scene_0001: is a directory",
+    break_link: "Cannot read .*scene_0001: no such file or directory",
     break_empty_folder: "scene_0001 has no mixture",
 }
 
@@ -369,7 +375,7 @@ def test_damage_is_found_when_a_scene_is_read(tmp_path):
 def test_a_scene_that_is_gone_when_it_is_read(folder):
     dataset = SceneFolder(folder)
     shutil.rmtree(folder / "scene_0001")
-    with pytest.raises(SceneError, match=r"Got no folder .*scene_0001"):
+    with pytest.raises(SceneError, match=r"^Cannot read .*scene_0001: no such file"):
         dataset[1]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from skbss.datasets._scene_files import find_sources
 from skbss.io import AudioInfo, read_audio
 
 
@@ -140,7 +141,7 @@ def find_references(folder, path, *, is_only):
     Returns
     -------
     reference_paths : list of Path
-        In the order of their names, at least one.
+        In the order of their numbers, at least one.
 
     Raises
     ------
@@ -150,9 +151,8 @@ def find_references(folder, path, *, is_only):
     candidates = [folder / path.stem, folder / path.absolute().parent.name]
     candidates += [folder] * is_only
     for candidate in candidates:
-        found = [*candidate.glob("source*.wav"), *candidate.glob("source*.flac")]
-        if found:
-            return sorted(found)
+        if candidate.is_dir() and (found := find_sources(candidate)):
+            return found
     raise RecordingError(
         f"Found no references of {path}: no source*.wav or source*.flac in "
         f"{' or '.join(map(str, candidates))}."

@@ -3,6 +3,7 @@
 # License: BSD-3-Clause
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -77,8 +78,7 @@ def find_sources(folder):
     paths : list of Path
         In the order of their numbers, then of their names.
     """
-    found = [p for s in _SUFFIXES for p in folder.glob(f"source*{s}")]
-    return sorted(found, key=lambda path: (_number(path.stem), path.name))
+    return _find_files(folder)[1]
 
 
 def check_files(folder, ref_mic=0):
@@ -103,11 +103,14 @@ def check_files(folder, ref_mic=0):
         metadata in rate, length or number of channels.
     """
     try:
-        if not folder.is_dir():
-            raise SceneError(f"Got no folder {folder}.")
-        mixture = _find_mixture(folder)
-        sources = find_sources(folder)
+        mixtures, sources = _find_files(folder)
+        if len(mixtures) != 1:
+            got = "two mixtures" if mixtures else "no mixture"
+            raise SceneError(
+                f"{folder} has {got}, expected mixture.wav or mixture.flac."
+            )
         _check_numbers(sources)
+        mixture = mixtures[0]
         metadata = _read_metadata(folder / METADATA)
         sample_rate, n_samples, n_mics = read_header(mixture)
         headers = [read_header(source) for source in sources]
@@ -284,13 +287,13 @@ def save_scene(folder, scene, *, suffix=".wav", subtype="FLOAT", overwrite=False
     text = json.dumps(metadata, indent=1, default=lambda x: np.asarray(x).tolist())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        present = [*find_sources(folder), *_find_mixtures(folder)]
+        present = [path for paths in _find_files(folder) for path in paths]
         if present and not overwrite:
             raise SceneError(
                 f"Got {folder}, which holds a scene, expected a new folder or "
                 "overwrite=True."
             )
-        for path in reversed(present):
+        for path in present:
             path.unlink()
         (folder / METADATA).write_text(text + "\n", "utf-8")
     except OSError as error:
@@ -299,16 +302,13 @@ def save_scene(folder, scene, *, suffix=".wav", subtype="FLOAT", overwrite=False
         write_audio(folder / name, signals[name], scene["sample_rate"], subtype=subtype)
 
 
-def _find_mixtures(folder):
-    return [p for s in _SUFFIXES if (p := folder / f"mixture{s}").is_file()]
-
-
-def _find_mixture(folder):
-    found = _find_mixtures(folder)
-    if len(found) != 1:
-        got = "two mixtures" if found else "no mixture"
-        raise SceneError(f"{folder} has {got}, expected mixture.wav or mixture.flac.")
-    return found[0]
+def _find_files(folder):
+    """Return the mixtures of a folder, usually one, and its sources, with one look."""
+    found = [folder / name for name in os.listdir(folder)]
+    found = [path for path in found if path.suffix.lower() in _SUFFIXES]
+    mixtures = [path for path in found if path.stem == "mixture"]
+    sources = [path for path in found if path.stem.startswith("source")]
+    return mixtures, sorted(sources, key=lambda path: (_number(path.stem), path.name))
 
 
 def _number(stem):
