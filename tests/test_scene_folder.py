@@ -297,6 +297,37 @@ def test_include_that_matches_nothing(folder):
         SceneFolder(folder, include=[])
 
 
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    name=st.sampled_from(["mixture.flac", "source_01.flac", "metadata.json"]),
+    at=st.integers(0, 2**12),
+    removed=st.integers(0, 2**14),
+    inserted=st.binary(max_size=8),
+)
+def test_any_damage_ends_in_a_sentence(folder, name, at, removed, inserted):
+    path = folder / "scene_0001" / name
+    data = path.read_bytes()
+    at %= len(data)
+    path.write_bytes(data[:at] + inserted + data[at + removed :])
+    sentence = ""
+    try:
+        scene = SceneFolder(folder, include="scene_0001", return_metadata=True)[0]
+    except SceneError as error:
+        sentence = str(error)
+    path.write_bytes(data)
+    if sentence:
+        assert "scene_0001" in sentence
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
+    else:
+        assert scene.mixture.shape == scene.references.shape == (N_SAMPLES, 2)
+        assert np.isfinite(scene.mixture).all()
+
+
 @pytest.mark.parametrize("breaking", BREAKS, ids=lambda f: f.__name__)
 def test_broken_scenes_are_named(folder, breaking):
     breaking(folder / "scene_0001")

@@ -67,8 +67,8 @@ class SceneFolder(SceneSequence):
     return_images : bool, default=False
         Whether scenes have `images` too: more memory, by the number of microphones.
     return_metadata : bool, default=False
-        Whether scenes have `metadata` too. Those of different scenes often differ in
-        their keys, and torch cannot collate them to a batch.
+        Whether scenes have `metadata` too. torch cannot collate those that differ in
+        their keys or have nulls, as torchrir's do.
     dtype : {'float64', 'float32'}, default='float64'
         Of the samples. Separators keep it.
 
