@@ -22,6 +22,10 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from skbss import ISTFT, STFT, AuxIVA, EachRecording, ProjectionBack
 from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import (
+    bss_eval,
+    make_separation_scorer,
+    score_separation,
+    si_bss_eval,
     si_sdr,
     si_sdr_improvement,
     si_sdr_improvement_scorer,
@@ -230,3 +234,192 @@ def test_lists_that_do_not_match(recordings):
     swapped = [references[1], references[0], references[2]]
     with pytest.raises(ValueError, match=r"Got 8000 [\s\S]*raised by recording 0"):
         si_sdr_scorer(each, mixtures, swapped)
+
+
+@pytest.fixture
+def signals():
+    """Reference, estimate and mixture, noisy so that all scores are defined."""
+    rng = np.random.default_rng(0)
+    y = rng.laplace(size=(2000, 3))
+    noise = 0.1 * rng.standard_normal((2, 2000, 3))
+    mixing = [[1, 0.5, 0], [0.6, 1, 0.2], [0.3, 0.1, 1]]
+    return y, (y + noise[0])[:, [2, 0, 1]], y @ mixing + noise[1]
+
+
+def test_scores_by_name(signals):
+    y, separated, X = signals
+    si = si_bss_eval(y, separated, mixture=X, ref_mic=1)
+    bss = bss_eval(y, separated, mixture=X, ref_mic=1)
+    names = [
+        "sar",
+        "sdr_improvement",
+        "si_sar",
+        "si_sdr",
+        "si_sdr_improvement",
+        "si_sir_improvement",
+        "sir",
+        "sir_improvement",
+    ]
+    scores = score_separation(y, separated, metrics=names, mixture=X, ref_mic=1)
+    assert set(scores) == {*names, "permutation"}
+    for name in scores:
+        expected = si[name] if name in si else bss[name]
+        np.testing.assert_allclose(scores[name], expected, atol=1e-8)
+    assert set(score_separation(y, separated)) == {
+        "permutation",
+        "si_sdr",
+        "si_sir",
+        "si_sar",
+    }
+
+
+def test_all_scores_have_one_permutation():
+    # The first estimate has the least interference of source 0, and much noise: by SIR
+    # alone it would be that of source 0.
+    rng = np.random.default_rng(0)
+    y, noise = rng.standard_normal((2, 40_000, 2))
+    separated = np.column_stack(
+        [y @ [1, 0.3] + 3 * noise[:, 0], y @ [1, 0.5] + 0.1 * noise[:, 1]]
+    )
+    scores = score_separation(y, separated, metrics=["si_sdr", "si_sir", "sir"])
+    assert (bss_eval(y, separated).permutation != scores.permutation).any()
+    given = bss_eval(y, separated[:, scores.permutation], permute=False)
+    np.testing.assert_allclose(scores.sir, given.sir, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (["si_sdri"], r"unknown metric 'si_sdri'. Did you mean 'si_sd"),
+        (["pesq"], "unknown metric 'pesq'. Expected one of sar, sdr, "),
+        ("SI-SDR", "unknown metric 'SI-SDR'"),
+        (["si_sar_improvement"], "unknown metric 'si_sar_improvement'. Did you mean"),
+        ([], "expected one or more"),
+        (["sdr", "sdr"], "each once"),
+    ],
+)
+def test_metrics_that_do_not_exist(metrics, message, signals):
+    with pytest.raises(ValueError, match=message):
+        make_separation_scorer(metrics)
+    if isinstance(metrics, list):
+        with pytest.raises(ValueError, match=message):
+            score_separation(*signals[:2], metrics=metrics)
+
+
+def test_improvements_need_the_mixture(signals):
+    with pytest.raises(ValueError, match=r"no mixture, .*'sir_improvement' needs"):
+        score_separation(*signals[:2], metrics=["sdr", "sir_improvement"])
+
+
+def test_warnings_are_of_what_was_asked_for(signals):
+    y, separated, _ = signals
+    with pytest.warns(UndefinedMetricWarning) as record:
+        scores = score_separation(
+            y, separated, mixture=y[:, [1]], metrics=["si_sir_improvement"]
+        )
+    (warning,) = record
+    assert str(warning.message).startswith("The mixture has no interference")
+    assert warning.filename == __file__
+    np.testing.assert_array_equal(
+        np.isnan(scores.si_sir_improvement), [False, True, False]
+    )
+
+
+def test_scorer_of_several_metrics(recordings):
+    X, y = recordings
+    metrics = ["si_sdr", "si_sir", "si_sdr_improvement"]
+    scorer = pickle.loads(pickle.dumps(make_separation_scorer(metrics, ref_mic=1)))
+    each = EachRecording(ICA).fit(X)
+    scores = scorer(each, X, y)
+    assert {type(score) for score in scores.values()} == {float}
+    separated = each.transform(X)
+    for name in metrics:
+        expected = [
+            score_separation(*pair[:2], mixture=pair[2], metrics=[name], ref_mic=1)
+            for pair in zip(y, separated, X, strict=True)
+        ]
+        np.testing.assert_allclose(scores[name], np.mean([e[name] for e in expected]))
+    # one recording, not in a list, and one name, not in a list
+    ica = FastICA(random_state=0).fit(X[0])
+    single = scorer(ica, X[0], y[0])
+    for name in metrics:
+        score = make_separation_scorer(name, ref_mic=1)(ica, X[0], y[0])
+        assert type(score) is float
+        assert score == single[name]
+    assert make_separation_scorer("si_sdr")(ica, X[0], y[0]) == si_sdr_scorer(
+        ica, X[0], y[0]
+    )
+
+
+def test_grid_search_by_several_metrics_separates_once(recordings):
+    calls = []
+
+    def separate(X):
+        calls.append(len(X))
+        return X
+
+    X, y = recordings
+    scoring = make_separation_scorer(("si_sdr", "si_sar", "si_sdr_improvement"))
+    cross_validate(
+        EachRecording(FunctionTransformer(separate)), X, y, cv=3, scoring=scoring
+    )
+    assert sorted(calls) == sorted(map(len, X))
+    grid = {"estimator": [PCA(), ICA]}
+    searches = [
+        GridSearchCV(
+            EachRecording(ICA), grid, scoring=scoring, refit="si_sdr", cv=3, n_jobs=n
+        ).fit(X, y)
+        for n in (1, 2)
+    ]
+    for search in searches:
+        assert search.best_params_ == {"estimator": ICA}
+        # the scorer gives what the ready-made ones do
+        for name, other in [
+            ("si_sdr", si_sdr_scorer),
+            ("si_sdr_improvement", si_sdr_improvement_scorer),
+        ]:
+            expected = cross_val_score(EachRecording(ICA), X, y, cv=3, scoring=other)
+            np.testing.assert_allclose(
+                search.cv_results_[f"mean_test_{name}"][1], expected.mean()
+            )
+        assert (search.cv_results_["mean_test_si_sar"] > 25).all()
+
+
+def test_scorers_leave_out_what_is_undefined_by_metric(recordings):
+    mixtures, references = recordings
+    references = [y.copy() for y in references]
+    references[0][:, 1] = 0
+    mixtures = [mixtures[0] + references[0][:, [0, 0]], *mixtures[1:]]
+    mixtures[0][:, 0] = references[0][:, 0]  # nothing to improve there
+    scorer = make_separation_scorer(["si_sdr", "si_sdr_improvement"])
+    each = EachRecording(ICA)
+    with (
+        pytest.warns(UndefinedMetricWarning, match=r"silent.*\[1\]"),
+        pytest.warns(UndefinedMetricWarning, match=r"mixture equals.*\[0\]"),
+    ):
+        scores = scorer(each, mixtures, references)
+    separated = each.transform(mixtures)
+    with pytest.warns(UndefinedMetricWarning, match="silent"):
+        means = [
+            np.nanmean(si_sdr(*pair))
+            for pair in zip(references, separated, strict=True)
+        ]
+    np.testing.assert_allclose(scores["si_sdr"], np.mean(means))
+    rest = scorer(each, mixtures[1:], references[1:])
+    np.testing.assert_allclose(scores["si_sdr_improvement"], rest["si_sdr_improvement"])
+    with pytest.warns(UndefinedMetricWarning, match="silent|equals"):
+        alone = scorer(each, mixtures[:1], references[:1])
+    assert np.isnan(alone["si_sdr_improvement"])
+    assert np.isfinite(alone["si_sdr"])
+
+
+def test_scorers_align_and_check_on_request():
+    X, y = make_mixture()
+    late = np.vstack([np.zeros((1006, 2)), y])
+    ica = FastICA(random_state=0).fit(X)
+    with pytest.raises(ValueError, match=r"Got 13006 samples of reference, .*truncate"):
+        make_separation_scorer()(ica, X, late)
+    scorer = make_separation_scorer("si_sdr", truncate=True, check_delay=True)
+    with pytest.warns(UserWarning, match="leads reference . by 1006 samples"):
+        assert scorer(ica, X, late) < 0
+    assert scorer(ica, X, y[:-100]) > 25
