@@ -93,5 +93,10 @@ moving = np.concatenate(list(Stream(pipeline).blocks(np.array_split(turned, 500)
 from skbss.inspection import FramewiseDisplay
 
 display = FramewiseDisplay.from_predictions(
-    references, moving, mixture=turned, sample_rate=rate, window=2.0
+    references,
+    moving,
+    mixture=turned,
+    sample_rate=rate,
+    window=2.0,
+    moves=[len(turned) / 2 / rate],
 )
