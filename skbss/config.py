@@ -291,7 +291,7 @@ def configure(estimator, config):
     set_params(estimator, config)
     try:
         for part in (estimator, *estimator.get_params().values()):
-            if hasattr(part, "_validate_params") and not isinstance(part, type):
+            if hasattr(part, "_parameter_constraints") and not isinstance(part, type):
                 part._validate_params()
     except ValueError as error:
         raise ConfigError(str(error)) from error
