@@ -43,6 +43,10 @@ def load_two(n_samples=100, folder="x"):
     return [one_scene(n_samples), one_scene(n_samples, name="b")]
 
 
+class Namesakes(list):
+    names = ["a", "a"]
+
+
 class Loaders:
     """For names with several parts."""
 
@@ -166,6 +170,7 @@ def test_names_that_are_refused(names):
         (3, "is a int without __len__ and __getitem__ and names"),
         ([1, 2], "is a list without names"),
         ([one_scene(), one_scene()], "Got two scenes of the name 'a'"),
+        (Namesakes([1, 2]), "with 1 different names, expected 2, one a scene"),
         ([one_scene(name="a/b")], "name='a/b'"),
         ([one_scene(name="..")], "name='..'"),
         ([one_scene(mixture=np.ones(3))], "scene a with a mixture of shape (3,)"),

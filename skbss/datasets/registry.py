@@ -140,6 +140,11 @@ def load_dataset(name, /, **params):
         )
     if len(dataset) == 0:
         raise ConfigError(f"Got data set {name!r} without scenes.")
+    if len(set(dataset.names)) != len(dataset):
+        raise ConfigError(
+            f"Got data set {name!r} with {len(set(dataset.names))} different names, "
+            f"expected {len(dataset)}, one a scene."
+        )
     return dataset
 
 
