@@ -8,6 +8,7 @@ Run ``python doc/make_picture.py``; it writes ``doc/_static/separation.png``.
 from pathlib import Path
 
 from matplotlib.figure import Figure
+from PIL import Image
 
 from skbss import make_separator
 from skbss.datasets import load_cocktail_party
@@ -26,4 +27,6 @@ SeparationDisplay.from_predictions(
     sample_rate=rate,
     ax=figure.subplots(),
 )
-figure.savefig(Path(__file__).parent / "_static" / "separation.png", dpi=110)
+path = Path(__file__).parent / "_static" / "separation.png"
+figure.savefig(path, dpi=110)
+Image.open(path).quantize(128).save(path, optimize=True)  # a third of the size

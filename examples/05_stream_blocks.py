@@ -77,26 +77,27 @@ print(f"{len(rest)} samples after the interruption")
 # A moving source
 # ---------------
 #
-# Now somebody turns the device around in the middle of the recording: microphones
-# change places, which is as if both voices jumped to other sides. We repeat the
-# recording twice to have some time before and after.
-
-turned = np.concatenate([x, x, x[:, ::-1], x[:, ::-1]])
-images = recording.images
-first, second = images[:, :, 0].T, images[:, :, 1].T  # what microphone 0 hears
-references = np.concatenate([first, first, second, second])
-moving = np.concatenate(list(Stream(pipeline).blocks(np.array_split(turned, 500))))
-
-# %%
-# Separation breaks down when it happens and comes back within seconds.
+# Now the device is turned by some 25 degrees in the middle of the recording: sound
+# reaches the second microphone, 5 cm beside the first, one sample later. For the
+# separator that is as if both voices moved. We repeat the recording, to have some time
+# before and after.
 
 from skbss.inspection import FramewiseDisplay
 
+turned = np.column_stack([x[:, 0], np.roll(x[:, 1], 1)])
+moving = np.concatenate([x, x, turned, turned])
+references = np.tile(recording.references, (4, 1))
+separated = np.concatenate(list(Stream(pipeline).blocks(np.array_split(moving, 500))))
+
+# %%
+# Separation suffers when it happens and comes back over the next ten seconds. How fast
+# is up to ``forget``, the memory of the separator.
+
 display = FramewiseDisplay.from_predictions(
     references,
-    moving,
-    mixture=turned,
+    separated,
+    mixture=moving,
     sample_rate=rate,
     window=2.0,
-    moves=[len(turned) / 2 / rate],
+    moves=[len(moving) / 2 / rate],
 )
