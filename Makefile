@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test peers lint doc bench clean
+.PHONY: demo test peers browser lint doc bench clean
 
 # Separate the bundled recording and say how good and how fast it was.
 demo: $(VENV)/.core
@@ -20,6 +20,10 @@ test: $(VENV)/.test
 # Compare with independent packages, run live.
 peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -m peers
+
+# Open the report of a benchmark in Chromium, with chromedriver beside it.
+browser: $(VENV)/.browser
+	$(BIN)/python -m pytest -m browser tests/test_report_browser.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -44,7 +48,7 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.peers: $(VENV)/.test
-$(VENV)/.test $(VENV)/.peers $(VENV)/.lint $(VENV)/.doc: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
+$(VENV)/.peers $(VENV)/.browser: $(VENV)/.test
+$(VENV)/.test $(VENV)/.peers $(VENV)/.browser $(VENV)/.lint $(VENV)/.doc: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@

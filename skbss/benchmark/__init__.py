@@ -5,6 +5,7 @@
 from skbss.benchmark.experiment import Experiment, load_experiment, make_experiment
 from skbss.benchmark.methods import make_method, register_method
 from skbss.benchmark.output import OutputError
+from skbss.benchmark.report import write_report
 from skbss.benchmark.results import RunError, read_results
 from skbss.benchmark.runner import resume_experiment, run_experiment
 from skbss.benchmark.summary import cv_results, summarize
@@ -22,4 +23,5 @@ __all__ = [
     "resume_experiment",
     "run_experiment",
     "summarize",
+    "write_report",
 ]

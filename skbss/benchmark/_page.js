@@ -63,7 +63,7 @@ for (const recording of document.querySelectorAll("details.recording")) {
   }
 
   function follow() {
-    if (!current) return;
+    if (!current || current.audio.paused) return;
     position = current.audio.currentTime;
     show();
     requestAnimationFrame(follow);
@@ -71,6 +71,7 @@ for (const recording of document.querySelectorAll("details.recording")) {
 
   function pause() {
     if (!current) return;
+    if (!current.audio.paused) position = current.audio.currentTime;
     current.audio.pause();
     current.button.setAttribute("aria-pressed", "false");
     current = null;
@@ -82,22 +83,28 @@ for (const recording of document.querySelectorAll("details.recording")) {
   function play(signal) {
     playing?.();
     const { audio, button } = signal;
-    const start = () => {
-      duration = audio.duration;
-      if (position > duration - 0.05) position = 0;
-      audio.currentTime = position;
+    const begin = () => {
+      if (current !== signal) return;
       audio.play().catch((error) => {
+        if (current !== signal) return;
         pause();
         output.textContent = `Cannot play this: ${error.message}`;
       });
       requestAnimationFrame(follow);
+    };
+    const start = () => {
+      if (current !== signal) return;
+      duration = audio.duration;
+      if (position > duration - 0.05) position = 0;
+      audio.addEventListener("seeked", begin, { once: true });
+      audio.currentTime = position;
     };
     current = signal;
     playing = pause;
     stop.disabled = false;
     button.setAttribute("aria-pressed", "true");
     if (audio.readyState) return start();
-    audio.addEventListener("loadedmetadata", () => current === signal && start(), { once: true });
+    audio.addEventListener("loadedmetadata", start, { once: true });
     audio.addEventListener("error", () => {
       pause();
       output.textContent = "The audio file cannot be played.";
