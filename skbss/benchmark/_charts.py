@@ -11,6 +11,7 @@ N_COLORS = 8
 CHARACTER = 6.4  # mean width of a character at 12 px
 _FONT = 12
 _DECADE = (1, 2, 5)
+MAX_NAMES = 10  # points beyond which numbers have to do
 NOTHING = "\N{EN DASH}"
 _MINUS = "\N{MINUS SIGN}"
 
@@ -197,11 +198,15 @@ def scatter(points, width, y_label):
     if x.low < 1 < x.high:
         parts += [line(x(1), 26, x(1), height - 44, "zero")]
     taken = [(x(p.x) - 6, y(p.y) - 6, x(p.x) + 6, y(p.y) + 6) for p in points]
+    bars = [p for p in points if np.isfinite(p.low)]
+    taken += [(x(p.x) - 1, y(p.high), x(p.x) + 1, y(p.low)) for p in bars]
     for p in points:
         marks = [f'<circle cx="{x(p.x)}" cy="{y(p.y)}" r="5"/>']
         if np.isfinite(p.low):
             marks.insert(0, line(x(p.x), y(p.low), x(p.x), y(p.high), "whisker"))
-        names = [str(p.place)] if width < 500 else [f"{p.place} {p.name}", str(p.place)]
+        names = [str(p.place)]
+        if width > 500 and len(points) <= MAX_NAMES:
+            names.insert(0, f"{p.place} {p.name}")
         marks += _place_label(names, x(p.x), y(p.y), width, taken)
         interval = f" ({decibels(p.low)} to {decibels(p.high)})"
         title = f"{p.place} {p.name}: {decibels(p.y)}{interval}, {factor(p.x)}"
@@ -215,7 +220,8 @@ def _place_label(names, x, y, width, taken):
         length = CHARACTER * len(name)
         for left, top in [
             (x + 9, y - 7), (x - 9 - length, y - 7),
-            (x - length / 2, y - 22), (x - length / 2, y + 8),
+            (x + 5, y - 20), (x - 5 - length, y - 20),
+            (x + 5, y + 7), (x - 5 - length, y + 7),
         ]:  # fmt: skip
             box = (left, top, left + length, top + 14)
             inside = left >= 40 and box[2] <= width and top >= 14
@@ -269,7 +275,11 @@ def boxes(columns, width, x_label):
 
 def _shorten(name, n_characters):
     n_characters = int(n_characters)
-    return name if len(name) <= n_characters else name[: n_characters - 1] + "…"
+    if len(name) <= n_characters:
+        return name
+    # Candidates of a grid are alike where they begin.
+    end = n_characters // 2
+    return f"{name[: n_characters - end - 1]}…{name[-end:]}"
 
 
 def _box(x, middle, name, kind, values):

@@ -20,6 +20,7 @@ from skbss.benchmark._clips import (
     read_clip,
 )
 from skbss.benchmark._ranking import label, number
+from skbss.benchmark._summary import count
 from skbss.benchmark._tables import breakable, key
 from skbss.io import AudioFileError
 
@@ -150,7 +151,7 @@ def embed(recordings, output, max_size, *, audio):
     Returns
     -------
     codec : str or None
-        The codec that was used.
+        The codec that was used, if any audio is in the page.
     n_linked : int
         Number of signals that are played from their files.
     """
@@ -167,7 +168,7 @@ def embed(recordings, output, max_size, *, audio):
     linked = [cell for cell in cells if not cell.source]
     for cell in linked:
         cell.source = quote(Path(os.path.relpath(cell.path, output)).as_posix())
-    return used, len(linked)
+    return (used if len(linked) < len(cells) else None), len(linked)
 
 
 def _draw(lines):
@@ -226,23 +227,26 @@ def recording_section(name, anchor, lines, row, figure, *, opened):
     """
     facts = []
     if row.get("n_sources"):
-        facts.append(f"{row['n_sources']} sources")
+        facts.append(count(row["n_sources"], "source"))
     if row.get("n_mics"):
-        facts.append(f"{row['n_mics']} microphones")
+        facts.append(count(row["n_mics"], "microphone"))
     if row.get("duration"):
         facts.append(f"{row['duration']:.3g} s")
     if row.get("sample_rate"):
         facts.append(f"{row['sample_rate'] / 1000:g} kHz")
     width = max((len(line.cells) for line in lines), default=1)
-    body = "".join(_line_html(line, name, width) for line in lines)
     state = " open" if opened else ""
     duration = row.get("duration") or 0
-    return (
+    start = (
         f'<details class="recording" id="{anchor}" data-duration="{duration:g}"{state}>'
-        f"<summary>"
-        f"<h3>{breakable(name)}</h3> <span>{', '.join(facts)}</span></summary>"
-        '<div class="transport"><button type="button" class="stop" disabled>Pause'
-        '</button><input type="range" min="0" max="1000" value="0" '
+        f"<summary><h3>{breakable(name)}</h3> <span>{', '.join(facts)}</span></summary>"
+    )
+    if not any(line.cells for line in lines):
+        return f'{start}<p class="note">It has no audio.</p>{figure}</details>'
+    body = "".join(_line_html(line, name, width) for line in lines)
+    return (
+        f'{start}<div class="transport"><button type="button" class="stop" disabled>'
+        'Pause</button><input type="range" min="0" max="1000" value="0" '
         f'aria-label="Position in {escape(name)}"><output></output></div>'
         '<div class="scroll" tabindex="0" role="region" '
         f'aria-label="Signals of {escape(name)}"><table class="signals">'

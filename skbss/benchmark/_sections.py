@@ -100,7 +100,10 @@ def score_sections(run):
         for place, one in enumerate(run.ranking, 1)
     ]
     scores = run.table.scores[run.metric]
-    columns = [(o.name, run.colors[o.name], scores[:, o.index]) for o in run.ranking]
+    columns = [
+        (f"{place} {one.name}", run.colors[one.name], scores[:, one.index])
+        for place, one in enumerate(run.ranking, 1)
+    ]
     scatter = _figure(
         "score_against_time.svg", lambda w: charts.scatter(points, w, name), run
     )
@@ -212,6 +215,8 @@ def _listening_notes(run, codec, n_linked):
             f"{len(run.shown)} of {len(run.ranking)} candidates, the best of each "
             "method first."
         )
+    if not codec and not n_linked:
+        return escape(" ".join([*notes, "The run folder has no audio to play."]))
     notes.append(
         "Signals of a recording share their position: start another one, and it goes "
         "on where the first one was. A click on a spectrogram plays from there. "
