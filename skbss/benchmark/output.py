@@ -24,6 +24,8 @@ def writing(path):
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
+    except AssertionError as error:  # by soundfile, of which a part was written
+        raise OutputError(f"Cannot write {path} whole.") from error
     except OSError as error:
         # AudioFileError has a sentence already.
         text = str(error) if error.errno is None else f"{reason(error)}."

@@ -128,20 +128,28 @@ class ResultsFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._open()
-            end = 0
-            for row, end in iterate_results(folder):  # noqa: B007
-                key = row["recording"], row["candidate"]
-                if key in self.done:
-                    raise RunError(
-                        f"Got {self.path} with two results of {' and '.join(key)}."
-                    )
-                self.done.add(key)
-            os.ftruncate(self._file, end)
-            self._size = end
-            if retry_failed:
-                self._drop_failed(folder)
+            try:
+                self._repair(folder)
+                if retry_failed:
+                    self._drop_failed(folder)
+            except BaseException:
+                os.close(self._file)
+                raise
         except OSError as error:
             raise self._failure(error) from error
+
+    def _repair(self, folder):
+        """Find what is done, and cut off a torn line."""
+        end = 0
+        for row, end in iterate_results(folder):  # noqa: B007
+            key = row["recording"], row["candidate"]
+            if key in self.done:
+                raise RunError(
+                    f"Got {self.path} with two results of {' and '.join(key)}."
+                )
+            self.done.add(key)
+        os.ftruncate(self._file, end)
+        self._size = end
 
     def _open(self):
         self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)

@@ -1,0 +1,117 @@
+"""Experiments on a Dask cluster of two worker processes, of which one is killed."""
+
+# License: BSD-3-Clause
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from skbss.benchmark import (
+    make_experiment,
+    read_results,
+    resume_experiment,
+    run_experiment,
+)
+from skbss.config import ConfigError
+
+pytest.importorskip("distributed")
+
+CONFIG = {
+    "dataset": {
+        "name": "convolutive",
+        "n_scenes": 8,
+        "duration": 1.0,
+        "sample_rate": 8000,
+    },
+    "stft": {"n_fft": 256},
+    "methods": {
+        "auxiva": None,
+        "ilrma": {"grid": {"ilrma.n_basis": [1, 2]}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Start a scheduler and two workers, each a process of its own."""
+    file = tmp_path_factory.mktemp("dask") / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    local = ["--host", "127.0.0.1", "--no-dashboard"]
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", *local, "--port", "0", "--scheduler-file", file],
+        **quiet,
+    )
+    while not file.exists():
+        assert scheduler.poll() is None
+        time.sleep(0.05)
+    address = json.loads(file.read_text())["address"]
+    alone = ["--nthreads", "1", "--no-nanny"]
+    workers = [
+        subprocess.Popen([*dask, "worker", address, *local, *alone], **quiet)
+        for _ in range(2)
+    ]
+    yield address, workers
+    for process in (*workers, scheduler):
+        process.kill()
+        process.wait()
+
+
+def on_cluster(address):
+    return make_experiment(
+        CONFIG | {"runtime": {"backend": "dask", "scheduler": address}}
+    )
+
+
+def table(folder):
+    rows = read_results(folder)
+    scores = {(row["recording"], row["candidate"]): row["scores"] for row in rows}
+    assert len(scores) == len(rows)
+    assert {row["status"] for row in rows} == {"ok"}
+    return scores
+
+
+def test_a_killed_worker_loses_nothing(cluster, tmp_path):
+    address, workers = cluster
+
+    def kill_half_way(progress, row):
+        if progress.n_done == 12:
+            workers[0].kill()
+
+    experiment = on_cluster(address)
+    run_experiment(experiment, tmp_path / "cluster", on_result=kill_half_way)
+    assert workers[0].wait() != 0
+    assert workers[1].poll() is None
+    # A run of this process, with the same numbers.
+    run_experiment(make_experiment(CONFIG), tmp_path / "here")
+    scores = table(tmp_path / "cluster")
+    assert len(scores) == 24
+    assert scores == table(tmp_path / "here")
+    audio = sorted((tmp_path / "here" / "audio").rglob("*.wav"))
+    assert len(audio) == 8 * (3 + 3 * 2)
+    for path in audio:
+        path_there = tmp_path / "cluster" / path.relative_to(tmp_path / "here")
+        assert path_there.read_bytes() == path.read_bytes()
+    # Where it runs is no part of the experiment.
+    resume_experiment(
+        tmp_path / "cluster", runtime={"backend": None, "scheduler": None}
+    )
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (None, "without runtime.scheduler"),
+        ("tcp://127.0.0.1:9", "Cannot connect to runtime.scheduler='tcp://127"),
+        ("nonsense://x", "Cannot connect to runtime.scheduler='nonsense"),
+    ],
+)
+def test_no_cluster(tmp_path, monkeypatch, scheduler, message):
+    monkeypatch.setattr("skbss.benchmark.execution._CONNECT_SECONDS", 1)
+    folder = tmp_path / "run"
+    with pytest.raises(ConfigError, match=message):
+        run_experiment(on_cluster(scheduler), folder)
+    assert not folder.exists()
