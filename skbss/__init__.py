@@ -2,24 +2,24 @@
 
 # License: BSD-3-Clause
 
-from importlib.metadata import version
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from skbss.compose import EachRecording, make_separator
-from skbss.config import load_yaml, save_yaml
-from skbss.jsonl import read_jsonl
-from skbss.separators import (
-    ILRMA,
-    AuxIVA,
-    BlockBatch,
-    OnlineAuxIVA,
-    OnlineILRMA,
-    OnlineISNMF,
-)
-from skbss.spectrogram import Spectrogram
-from skbss.streaming import Stream
-from skbss.transforms import ISTFT, STFT, ProjectionBack
-
-__version__ = version("skbss")
+if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
+    from skbss.compose import EachRecording, make_separator
+    from skbss.config import load_yaml, save_yaml
+    from skbss.jsonl import read_jsonl
+    from skbss.separators import (
+        ILRMA,
+        AuxIVA,
+        BlockBatch,
+        OnlineAuxIVA,
+        OnlineILRMA,
+        OnlineISNMF,
+    )
+    from skbss.spectrogram import Spectrogram
+    from skbss.streaming import Stream
+    from skbss.transforms import ISTFT, STFT, ProjectionBack
 
 __all__ = [
     "ILRMA",
@@ -39,3 +39,37 @@ __all__ = [
     "read_jsonl",
     "save_yaml",
 ]
+
+_NAMES = {
+    "compose": ("EachRecording", "make_separator"),
+    "config": ("load_yaml", "save_yaml"),
+    "jsonl": ("read_jsonl",),
+    "spectrogram": ("Spectrogram",),
+    "streaming": ("Stream",),
+    "transforms": ("ISTFT", "STFT", "ProjectionBack"),
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names}
+_SUBMODULES = (
+    *("benchmark", "callbacks", "datasets", "inspection", "metrics", "separators"),
+    *("transforms", "updates"),
+)
+
+
+def __getattr__(name):
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("skbss")
+    elif name in __all__:
+        module = import_module(f"skbss.{_MODULES.get(name, 'separators')}")
+        value = getattr(module, name)
+    elif name in _SUBMODULES:
+        return import_module(f"skbss.{name}")
+    else:
+        raise AttributeError(f"module 'skbss' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__, *_SUBMODULES, "__version__"})

@@ -262,5 +262,7 @@ class DirectivityDisplay:
                 xticks=(-90, 0, 90),
             )
         axes[0].set_ylabel("frequency (Hz)")
-        self.colorbar_ = add_colorbar(self.images_[0], axes, "relative gain (dB)")
+        self.colorbar_ = add_colorbar(
+            self.images_[0], axes, "relative gain (dB)", extend="min"
+        )
         return self

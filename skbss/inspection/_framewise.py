@@ -9,7 +9,7 @@ from skbss.metrics import framewise_si_sdr
 
 # Scores outside of these limits, in dB, are silence or perfect: they would flatten
 # whatever is between.
-LIMITS = (-40.0, 80.0)
+LIMITS = (-25.0, 80.0)
 
 
 class FramewiseDisplay:

@@ -209,7 +209,7 @@ class NMFDisplay:
             ("spectra", "activations", "reconstruction"), self.ax_, strict=True
         ):
             each.set_title(title)
-        self.colorbar_ = add_colorbar(self.images_[0], self.ax_)
+        self.colorbar_ = add_colorbar(self.images_[0], self.ax_, extend="min")
         return self
 
     def _panels(self, ax, n_basis):

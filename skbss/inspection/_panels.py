@@ -204,8 +204,8 @@ def edges(centers):
     return float(centers[0] - half), float(centers[-1] + half)
 
 
-def add_colorbar(image, axes, label="level (dB)"):
+def add_colorbar(image, axes, label="level (dB)", extend="both"):
     """Add a color bar for all of some axes, with arrows where levels are cut off."""
     return image.figure.colorbar(
-        image, ax=list(np.ravel(axes)), label=label, extend="both", pad=0.02, aspect=30
+        image, ax=list(np.ravel(axes)), label=label, extend=extend, pad=0.02, aspect=30
     )
