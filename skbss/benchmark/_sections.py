@@ -144,7 +144,8 @@ def _mean_curves(run):
         count = finite.sum(axis=0)
         total = np.where(finite, resampled, 0.0).sum(axis=0)
         mean = np.where(2 * count >= len(curves), total / np.maximum(count, 1), np.nan)
-        lines.append((one.name, run.colors[one.name], longest, mean))
+        end = np.flatnonzero(np.isfinite(mean))[-1:].sum() + 1
+        lines.append((one.name, run.colors[one.name], longest[:end], mean[:end]))
     return lines
 
 

@@ -58,8 +58,8 @@ def plain(name):
 
 
 def breakable(name):
-    """Return text that may be broken after commas."""
-    return escape(name).replace(",", ",<wbr>")
+    """Return text that may be broken after commas and dots."""
+    return escape(name).replace(",", ",<wbr>").replace(".", ".<wbr>")
 
 
 def key(name, color):
