@@ -4,7 +4,6 @@
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from sklearn.utils import gen_batches
 
 from skbss.metrics._decibels import decibels
 from skbss.metrics._signals import peak
@@ -15,6 +14,10 @@ _MIN_OF_INNER_PRODUCTS = 1e-6
 # References count as different down to 120 dB below themselves, where rounding of
 # their inner products begins to decide in what they differ.
 _MIN_EIGENVALUE = 1e-12
+
+# Sums of squares in this range have lost nothing to overflow or underflow; other
+# signals, as silent ones, are brought to unit peak.
+_SAFE_ENERGIES = 1e-200, 1e200
 
 _BATCH_SIZE = 8192  # samples: a batch of some channels stays in the cache
 
@@ -39,31 +42,45 @@ class Projections:
 
     def __init__(self, reference, estimate):
         self._signals = reference, estimate
-        self._peaks = peak(reference), peak(estimate)
-        n_references = reference.shape[1]
-        n_channels = n_references + estimate.shape[1]
-        gram = np.zeros((n_channels, n_channels))
-        for batch in self._batches(slice(None)):
-            gram += batch @ batch.T
-        norms = np.sqrt(np.diag(gram))
-        silent = norms == 0
-        norms[silent] = 1
-        cosines = gram / norms[:, None] / norms
-        self.silent = silent[:n_references]
-        self.among = cosines[:n_references, :n_references]
-        self.cosines = cosines[:n_references, n_references:]
+        self._peaks = None
+        with np.errstate(over="ignore", invalid="ignore"):
+            gram, energies = self._inner_products()
+        if not _SAFE_ENERGIES[0] < energies.min() <= energies.max() < _SAFE_ENERGIES[1]:
+            self._peaks = peak(reference), peak(estimate)
+            gram, energies = self._inner_products()
+        silent = energies == 0
+        norms = np.sqrt(np.where(silent, 1, energies))
+        n_references = len(gram)
         self._norms = norms[:n_references], norms[n_references:]
+        cosines = gram / self._norms[0][:, None] / norms
+        self.silent = silent[:n_references]
+        self.among = cosines[:, :n_references]
+        self.cosines = cosines[:, n_references:]
+
+    def _inner_products(self):
+        """Return those of references and all signals, and all signals' energies."""
+        gram, energies = 0, 0
+        n_references = self._signals[0].shape[1]
+        for batch in self._batches(slice(None)):
+            # For so few rows, dot products are faster than a matrix product.
+            gram = gram + np.vecdot(batch[:n_references, None], batch)
+            energies = energies + np.vecdot(batch, batch)
+        return gram, energies
 
     def _batches(self, estimates):
-        """Yield rows of all references and some estimates, each kind at unit peak."""
+        """Yield rows of all references and some estimates, some samples at a time."""
         reference, estimate = self._signals
         estimate = estimate[:, estimates]
         n_references = reference.shape[1]
         buffer = np.empty((n_references + estimate.shape[1], _BATCH_SIZE))
-        for rows in gen_batches(len(reference), _BATCH_SIZE):
-            batch = buffer[:, : rows.stop - rows.start]
-            np.divide(reference[rows].T, self._peaks[0], out=batch[:n_references])
-            np.divide(estimate[rows].T, self._peaks[1], out=batch[n_references:])
+        for start in range(0, len(reference), _BATCH_SIZE):
+            rows = slice(start, start + _BATCH_SIZE)
+            batch = buffer[:, : len(reference[rows])]
+            batch[:n_references] = reference[rows].T
+            batch[n_references:] = estimate[rows].T
+            if self._peaks is not None:
+                batch[:n_references] /= self._peaks[0]
+                batch[n_references:] /= self._peaks[1]
             yield batch
 
     def _residual_energy(self, k, gains, inverse):
@@ -98,7 +115,8 @@ class Projections:
         """
         if not permute:
             return np.arange(len(self.among))
-        pairs = np.nan_to_num(self.pairwise_si_sdr())
+        pairs = self.pairwise_si_sdr()
+        pairs[self.silent] = 0
         return linear_sum_assignment(pairs, maximize=True)[1]
 
     def si_sdr(self, permutation):

@@ -31,9 +31,22 @@ def peak(signals):
     return max(np.float64(signals.max()), -np.float64(signals.min())) or np.float64(1)
 
 
+def _is_finite_matrix(signals):
+    """Return whether check_array, slow on windows of a second, would change nothing."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return (
+            type(signals) is np.ndarray
+            and signals.ndim == 2
+            and signals.dtype in (np.float64, np.float32)
+            and signals.size > 0
+            and np.isfinite(signals.sum())
+        )
+
+
 def _check_signals(signals, name):
     """Return real, finite signals of shape (n_samples, n_channels)."""
-    signals = check_array(signals, input_name=name)
+    if not _is_finite_matrix(signals):
+        signals = check_array(signals, input_name=name)
     if signals.shape[1] > signals.shape[0]:
         raise ValueError(
             f"Got {name} of shape {signals.shape}, which has more channels than "
