@@ -28,7 +28,10 @@ from skbss import (
 
 MODULES = ["skbss"] + [
     f"skbss.{name}"
-    for name in ("datasets", "metrics", "separators", "transforms", "updates")
+    for name in (
+        *("callbacks", "datasets", "inspection", "metrics", "separators"),
+        *("transforms", "updates"),
+    )
 ]
 
 

@@ -33,6 +33,8 @@ class NMFDisplay:
         Centers of the frames in seconds.
     frequency : ndarray of shape (n_freqs,)
         Frequencies in Hz.
+    duration : float, default=None
+        Of the recording in seconds. None stands for the end of the last frame.
 
     Attributes
     ----------
@@ -63,11 +65,12 @@ class NMFDisplay:
     ((1025, 4), (4, 250))
     """
 
-    def __init__(self, *, basis, activations, time, frequency):
+    def __init__(self, *, basis, activations, time, frequency, duration=None):
         self.basis = basis
         self.activations = activations
         self.time = time
         self.frequency = frequency
+        self.duration = duration
 
     @classmethod
     def from_estimator(
@@ -122,17 +125,17 @@ class NMFDisplay:
                 f"frequencies, but the estimator was fitted to {learned_from[0]} and "
                 f"{learned_from[1]}."
             )
-        time, frequency = physical_axes(X, sample_rate)
+        axes = physical_axes(X, sample_rate)
         basis = basis[source]
         if ref_mic is not None:
             gain = np.abs(estimator.mixing_[:, ref_mic, source])
             basis = basis * gain[:, None] ** 2
-        return cls.from_predictions(
-            basis, activations[source], time=time, frequency=frequency, **params
-        )
+        return cls.from_predictions(basis, activations[source], **axes, **params)
 
     @classmethod
-    def from_predictions(cls, basis, activations, *, time, frequency, **params):
+    def from_predictions(
+        cls, basis, activations, *, time, frequency, duration=None, **params
+    ):
         """Show a factorization.
 
         Parameters
@@ -145,6 +148,8 @@ class NMFDisplay:
             Centers of the frames in seconds.
         frequency : array-like of shape (n_freqs,)
             Frequencies in Hz.
+        duration : float, default=None
+            Of the recording in seconds. None stands for the end of the last frame.
         **params : dict
             As for `plot`.
 
@@ -156,7 +161,7 @@ class NMFDisplay:
         arrays = {"basis": basis, "activations": activations}
         arrays |= {"time": time, "frequency": frequency}
         arrays = {name: np.asarray(a, dtype=float) for name, a in arrays.items()}
-        return cls(**arrays).plot(**params)
+        return cls(**arrays, duration=duration).plot(**params)
 
     def plot(self, *, ax=None, dynamic_range=60, cmap="magma"):
         """Draw the panels.
@@ -193,6 +198,7 @@ class NMFDisplay:
                 level,
                 x,
                 y,
+                duration=None if each is self.ax_[0] else self.duration,
                 dynamic_range=dynamic_range,
                 cmap=cmap,
                 interpolation="auto" if each is self.ax_[2] else "nearest",

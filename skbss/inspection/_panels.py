@@ -43,7 +43,7 @@ def loud_amplitude(amplitude):
 
 
 def physical_axes(record, sample_rate=None):
-    """Return the times of frames in seconds and the frequencies of bins in Hz.
+    """Return where frames and bins are, in seconds and Hz.
 
     Parameters
     ----------
@@ -54,17 +54,18 @@ def physical_axes(record, sample_rate=None):
 
     Returns
     -------
-    time : ndarray of shape (n_frames,)
-        Of the frames' centers. The first may lie before the recording.
-    frequency : ndarray of shape (n_freqs,)
-        Of the bins' centers.
+    axes : dict
+        "time", of the frames' centers, of which the first and last may lie outside of
+        the recording, "frequency", of the bins' centers, and the "duration" of the
+        recording.
     """
     rate = record_rate(record, sample_rate)
     params = record.stft_params
     sft = short_time_fft(params["n_fft"], params["hop_length"], params["window"])
     frames = sft.p_min + np.arange(record.shape[0])
     time = frames * params["hop_length"] / rate
-    return time, np.arange(record.shape[1]) * rate / params["n_fft"]
+    frequency = np.arange(record.shape[1]) * rate / params["n_fft"]
+    return {"time": time, "frequency": frequency, "duration": record.n_samples / rate}
 
 
 def record_rate(record, sample_rate=None):
@@ -157,7 +158,9 @@ def make_panels(ax, n_rows, n_columns, caller, size, **options):
     return grid.subplots(squeeze=False, **options)
 
 
-def draw_level(ax, level, time, frequency, *, dynamic_range, cmap, **options):
+def draw_level(
+    ax, level, time, frequency, *, dynamic_range, cmap, duration=None, **options
+):
     """Draw levels over time and frequency.
 
     Parameters
@@ -174,6 +177,8 @@ def draw_level(ax, level, time, frequency, *, dynamic_range, cmap, **options):
         Levels so far below 0 are shown as the lowest.
     cmap : str or Colormap
         The colors.
+    duration : float, default=None
+        Where time ends. None stands for the last cell.
     **options : dict
         Of `matplotlib.axes.Axes.imshow`.
 
@@ -192,8 +197,7 @@ def draw_level(ax, level, time, frequency, *, dynamic_range, cmap, **options):
         cmap=cmap,
         **options,
     )
-    # What is before the recording is half of the first frames.
-    ax.set_xlim(max(edges(time)[0], 0), edges(time)[1])
+    ax.set_xlim(*(edges(time) if duration is None else (0, duration)))
     ax.set_ylim(max(edges(frequency)[0], 0), frequency[-1] or 1)
     return image
 

@@ -34,6 +34,8 @@ class SeparationDisplay:
         Centers of the frames in seconds.
     frequency : ndarray of shape (n_freqs,)
         Frequencies in Hz.
+    duration : float
+        Of the recording in seconds.
     mics : list of int
         Microphones of the mixture.
     scores : Bunch, default=None
@@ -73,10 +75,13 @@ class SeparationDisplay:
     (2, 3)
     """
 
-    def __init__(self, *, levels, time, frequency, mics, scores=None, names=None):
+    def __init__(
+        self, *, levels, time, frequency, duration, mics, scores=None, names=None
+    ):
         self.levels = levels
         self.time = time
         self.frequency = frequency
+        self.duration = duration
         self.mics = mics
         self.scores = scores
         self.names = names
@@ -164,15 +169,8 @@ class SeparationDisplay:
         amplitudes = {name: np.abs(record.data) for name, record in records.items()}
         loud = loud_amplitude(amplitudes["mixture"])
         levels = {name: amplitude_level(a, loud) for name, a in amplitudes.items()}
-        time, frequency = physical_axes(records["mixture"])
-        display = cls(
-            levels=levels,
-            time=time,
-            frequency=frequency,
-            mics=mics,
-            scores=scores,
-            names=names,
-        )
+        axes = physical_axes(records["mixture"])
+        display = cls(levels=levels, mics=mics, scores=scores, names=names, **axes)
         return display.plot(**params)
 
     def plot(self, *, ax=None, dynamic_range=80, cmap="magma"):
@@ -212,6 +210,7 @@ class SeparationDisplay:
                     level[:, :, k],
                     self.time,
                     self.frequency,
+                    duration=self.duration,
                     dynamic_range=dynamic_range,
                     cmap=cmap,
                 )

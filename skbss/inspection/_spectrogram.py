@@ -33,6 +33,8 @@ class SpectrogramDisplay:
         Centers of the frames in seconds.
     frequency : ndarray of shape (n_freqs,)
         Frequencies in Hz.
+    duration : float, default=None
+        Of the recording in seconds. None stands for the end of the last frame.
     names : list of str, default=None
         Titles of the panels. None stands for "channel 0" and so on.
 
@@ -63,10 +65,11 @@ class SpectrogramDisplay:
     [0.0, 8000.0]
     """
 
-    def __init__(self, *, level, time, frequency, names=None):
+    def __init__(self, *, level, time, frequency, duration=None, names=None):
         self.level = level
         self.time = time
         self.frequency = frequency
+        self.duration = duration
         self.names = names
 
     @classmethod
@@ -123,11 +126,10 @@ class SpectrogramDisplay:
             If nobody knows the sample rate.
         """
         check_record(spectrogram, cls.__name__)
-        time, frequency = physical_axes(spectrogram, sample_rate)
+        axes = physical_axes(spectrogram, sample_rate)
         amplitude = np.abs(spectrogram.data)
         level = amplitude_level(amplitude, loud_amplitude(amplitude))
-        display = cls(level=level, time=time, frequency=frequency, names=names)
-        return display.plot(**params)
+        return cls(level=level, names=names, **axes).plot(**params)
 
     def plot(self, *, ax=None, dynamic_range=80, cmap="magma"):
         """Draw the panels.
@@ -172,6 +174,7 @@ class SpectrogramDisplay:
             self.level[:, :, channel],
             self.time,
             self.frequency,
+            duration=self.duration,
             dynamic_range=dynamic_range,
             cmap=cmap,
         )
