@@ -15,7 +15,6 @@ from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
     check_pair,
-    peak,
     warn_if_undefined,
 )
 
@@ -32,13 +31,6 @@ def _make_windows(n_samples, sample_rate, window, hop):
     length = min(length, n_samples)
     starts = range(0, n_samples - length + 1, max(round(hop * sample_rate), 1))
     return [slice(start, start + length) for start in starts]
-
-
-def _find_silence(reference, windows, silence):
-    """Return in which windows (n_windows, n_sources) references don't sound."""
-    level = peak(reference)
-    energy = [np.square(reference[window] / level).sum(axis=0) for window in windows]
-    return np.array(energy) <= np.max(energy, axis=0) * 10 ** (-silence / 10)
 
 
 def _permute_window(projections, silent, last):
@@ -211,7 +203,9 @@ def framewise_si_sdr(
     if check_delay:
         warn_if_delayed(reference, estimate, bool(permute))
     windows = _make_windows(len(reference), sample_rate, window, hop)
-    silent = _find_silence(reference, windows, silence)
+    projections = [Projections(reference[w], estimate[w]) for w in windows]
+    levels = np.array([p.levels for p in projections])
+    silent = levels <= levels.max(axis=0) - silence
     warn_if_undefined(silent.all(axis=0), "A reference is silent in all windows")
     permutation = Projections(reference, estimate).permutation(bool(permute))
     scores = Bunch(
@@ -224,11 +218,10 @@ def framewise_si_sdr(
     if mixture is not None:
         scores.si_sdr_improvement = np.empty(silent.shape)
     for t, w in enumerate(windows):
-        projections = Projections(reference[w], estimate[w])
         if permute == "window":
-            permutation = _permute_window(projections, silent[t], permutation)
+            permutation = _permute_window(projections[t], silent[t], permutation)
             scores.permutation[t] = permutation
-        scores.si_sdr[t] = projections.si_sdr(permutation)
+        scores.si_sdr[t] = projections[t].si_sdr(permutation)
         if mixture is not None:
             before = Projections(reference[w], mixture[w])
             before = before.si_sdr(np.zeros_like(permutation))

@@ -34,6 +34,8 @@ class Projections:
     ----------
     silent : ndarray of shape (n_references,)
         Where references are.
+    levels : ndarray of shape (n_references,)
+        Energies of the references in dB; -inf for a silent one.
     among : ndarray of shape (n_references, n_references)
         Cosines among the references; zero for a silent one.
     cosines : ndarray of shape (n_references, n_estimates)
@@ -52,6 +54,10 @@ class Projections:
         norms = np.sqrt(np.where(silent, 1, energies))
         n_references = len(gram)
         self._norms = norms[:n_references], norms[n_references:]
+        self.levels = 20 * np.log10(self._norms[0])
+        if self._peaks is not None:
+            self.levels += 20 * np.log10(self._peaks[0])
+        self.levels[silent[:n_references]] = -np.inf
         cosines = gram / self._norms[0][:, None] / norms
         self.silent = silent[:n_references]
         self.among = cosines[:, :n_references]
