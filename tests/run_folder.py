@@ -130,6 +130,8 @@ def make_run(folder, scenes, candidates):
     write_rows(folder, rows)
     config = f"name: voices\nmethods: [{', '.join(m for m, _ in candidates.values())}]"
     (folder / "experiment.yaml").write_text(config + "\n", "utf-8")
+    names = "".join(f"{name}\n" for name in candidates)
+    (folder / "summary.csv").write_text("candidate\n" + names, "utf-8")
     environment = {
         "python": "3.11",
         "skbss": "0.1.0",

@@ -302,7 +302,7 @@ def test_partial_run(run, tmp_path):
     folder = write_run(tmp_path / "part", rows[:12], json.dumps(rows[12])[:100])
     page = write_report(folder)
     summary = parse(page).all("section", "summary")[0].text
-    assert "not finished: 12 of at least 15 tasks are done" in summary
+    assert "has not ended: 12 of at least 15 tasks are done" in summary
     missing = {
         r["candidate"]: r["n_missing"] for r in read_csv(page.parent / "ranking.csv")
     }
@@ -375,6 +375,23 @@ def test_undefined_scores(tmp_path):
     summary = parse(page).all("section", "summary")[0].text
     assert "lacks 2 recordings" in summary
     assert "Of those with all, b is best" in summary
+
+
+def test_end(run, page, tmp_path):
+    """Without summary.csv there may be recordings that nobody has begun with."""
+    assert "not ended" not in parse(page).all("section", "summary")[0].text
+    folder = write_run(tmp_path / "early", [make_row("r", "a", [1.0])])
+    summary = parse(write_report(folder)).all("section", "summary")[0].text
+    assert "has not ended: 1 of at least 1" in summary
+
+
+def test_nothing_helps(tmp_path):
+    """The best of candidates that all do harm is not praised."""
+    rows = [make_row(r, c, [-2.0]) for r in "12" for c in "ab"]
+    summary = parse(write_report(write_run(tmp_path / "bad", rows))).all("section")[0]
+    assert "Nothing improves on the mixture. a is closest: \N{MINUS SIGN}2.0" in (
+        summary.text
+    )
 
 
 def test_nothing_but_failures(tmp_path):

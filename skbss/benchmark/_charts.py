@@ -321,12 +321,12 @@ def curves(lines, width, y_label, *, height=260):
     svg : str
     """
     finite = [v[np.isfinite(v)] for _, _, _, v in lines]
-    # A single silent window must not flatten all curves.
+    # A window that is almost silent must not flatten all curves.
     finite = np.concatenate(finite) if finite else np.empty(0)
-    extent = np.percentile(finite, [1, 99]) if finite.size else [0.0]
+    extent = np.percentile(finite, [3, 97]) if finite.size else [0.0]
     times = np.concatenate([time for _, _, time, _ in lines] or [[0.0]])
     x = Scale(0.0, max(times.max(initial=0.0), 1e-3), 40, width - 12)
-    y = linear(extent, height - 44, 26)
+    y = linear(extent, height - 44, 26, margin=0.15)
     parts, rows = _legend([(name, kind) for name, kind, _, _ in lines], width, height)
     parts += axes(x, y, "time (s)", y_label)
     for name, kind, time, values in lines:

@@ -13,9 +13,9 @@ from skbss.benchmark import _charts as charts
 from skbss.benchmark import _listening as listening
 from skbss.benchmark import _tables as tables
 from skbss.benchmark._ranking import label
+from skbss.benchmark._summary import count
 
 WIDTHS = {"wide": 760, "narrow": 340}  # px
-MAX_CURVES = 8
 MAX_AVERAGED = 50
 
 
@@ -64,9 +64,10 @@ def ranking_section(run):
             "Means over recordings, each of which counts with the mean over its "
             "sources. The intervals are those of the mean, by Student&rsquo;s t "
             "over recordings: how far another choice of such recordings would move it. "
-            "Against the best, differences are taken recording by recording, over "
-            "those that both have; an interval that excludes 0 is a difference that "
-            f"{n} recordings can show, not corrected for the number of comparisons. "
+            "Against the best, differences are taken recording by recording, over those "
+            "that both have; an interval that excludes 0 is a difference that "
+            f"{count(n, 'recording')} can show, not corrected for the number of "
+            "comparisons. "
         ) + notes
     html = tables.ranking_table(run.ranking, run.table.metrics, run.colors)
     return _section("ranking", "Ranking", html, _note(notes))
@@ -113,8 +114,11 @@ def score_sections(run):
     spread = "A box holds the middle half of the recordings, the line is their median."
     sections = [
         _section("speed", "Score against time", scatter, _note(against)),
-        _section("spread", "Spread over recordings", boxes, _note(spread)),
     ]
+    if len(scores) > 1:
+        sections.append(
+            _section("spread", "Spread over recordings", boxes, _note(spread))
+        )
     lines = _mean_curves(run)
     if lines:
         curves = _figure(
@@ -131,7 +135,7 @@ def _mean_curves(run):
     step = max(1, len(run.table.recordings) // MAX_AVERAGED)
     recordings = run.table.recordings[::step]
     lines = []
-    for one in run.shown[:MAX_CURVES]:
+    for one in run.drawn:
         curves = [_curve(run, recording, one) for recording in recordings]
         curves = [c for c in curves if c is not None and len(c[0])]
         if not curves:
@@ -240,7 +244,7 @@ def _recording_curves(run, recording):
     if not run.metric:
         return ""
     lines = []
-    for one in run.shown[:MAX_CURVES]:
+    for one in run.drawn:
         curve = _curve(run, recording, one)
         if curve is not None and len(curve[0]):
             lines.append((one.name, run.colors[one.name], *curve))

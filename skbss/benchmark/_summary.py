@@ -45,7 +45,7 @@ def facts(table, environment):
     return " · ".join(parts)
 
 
-def sentences(table, ranking, metric):
+def sentences(table, ranking, metric, *, ended):
     """Return the result as paragraphs of HTML.
 
     Parameters
@@ -56,13 +56,15 @@ def sentences(table, ranking, metric):
         The candidates, the best first.
     metric : str or None
         The metric that ranks.
+    ended : bool
+        Whether the run has come to its end.
 
     Returns
     -------
     html : str
     """
     paragraphs = [_best(ranking, metric), *_rivals(ranking, metric)]
-    paragraphs += [*_complete(ranking, metric), _state(table, ranking)]
+    paragraphs += [*_complete(ranking, metric), _state(table, ranking, ended)]
     return "\n".join(f"<p>{text}</p>" for text in paragraphs if text)
 
 
@@ -77,7 +79,11 @@ def _best(ranking, metric):
     score = best.scores[metric]
     if not score.n:
         return "No recording has a score."
-    text = f"{_name(best)} is best: {decibels(score.mean)} dB {label(metric)} "
+    if metric.endswith("improvement") and score.mean < 0:
+        text = f"Nothing improves on the mixture. {_name(best)} is closest: "
+    else:
+        text = f"{_name(best)} is best: "
+    text += f"{decibels(score.mean)} dB {label(metric)} "
     if np.isfinite(score.low):
         limits = f"{decibels(score.low)} to {decibels(score.high)}"
         text += f"on average over {score.n} recordings (95 % interval {limits})"
@@ -136,14 +142,14 @@ def _complete(ranking, metric):
         )
 
 
-def _state(table, ranking):
+def _state(table, ranking, ended):
     n_total = len(table.recordings) * len(table.candidates)
     n_missing = sum(one.n_missing for one in ranking)
     n_failed = len(table.failures)
     parts = []
-    if n_missing:
+    if n_missing or not ended:
         parts.append(
-            f"This run is not finished: {n_total - n_missing} of at least {n_total} "
+            f"This run has not ended: {n_total - n_missing} of at least {n_total} "
             "tasks are done."
         )
     if n_failed:

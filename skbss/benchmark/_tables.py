@@ -141,7 +141,7 @@ def _compared(one, score, color, scale, place):
     elif np.isfinite(score.low):
         drawn = f"{whisker(score, color, *scale)}<small>{limits}</small>"
     else:
-        drawn = f"{whisker(score, color, *scale)}<small>one recording</small>"
+        drawn = whisker(score, color, *scale)
     difference = one.difference
     if place == 1:
         shown = "best"
@@ -287,7 +287,7 @@ def time_table(table_, ranking):
             1000 * total[stage] / total["duration"] if total["duration"] else np.nan
             for stage in (*stages, "total")
         ]
-        shown = [cell(factor(time), time) for time in times]
+        shown = [cell(decibels(time), time) for time in times]
         name = cell(breakable(one.name), one.name, "name", "th")
         body.append([name, *shown])
     caption = "Milliseconds of computing per second of audio, over all recordings"

@@ -19,6 +19,7 @@ from skbss.benchmark._summary import facts, sentences
 from skbss.benchmark.output import replacing
 from skbss.benchmark.results import RunError, read_results
 
+_N_CURVES = 7  # more lines than that cannot be told apart
 _NUMBER = [Interval(Integral, 0, None, closed="left")]
 
 
@@ -117,6 +118,7 @@ def write_report(
         ranking=ranking,
         colors=choose_colors(table),
         shown=choose_candidates(ranking, max_candidates),
+        drawn=choose_candidates(ranking, _N_CURVES),
         anchors={name: f"recording-{k}" for k, name in enumerate(chosen)},
         figures={},  # name of a file to its content
     )
@@ -188,7 +190,12 @@ def _page(run, parts, linked):
         contents=contents,
         css=sections.resource("_chart.css") + sections.resource("_page.css"),
         media=" file: 'self'" if linked else "",
-        summary=sentences(run.table, run.ranking, run.metric),
+        summary=sentences(
+            run.table,
+            run.ranking,
+            run.metric,
+            ended=(run.folder / "summary.csv").exists(),
+        ),
         sections=body,
         footer=f"Written by skbss {escape(str(version))}.",
         script=sections.resource("_page.js"),
