@@ -64,8 +64,8 @@ def ranking_section(run):
             "Means over recordings, each of which counts with the mean over its "
             "sources. The intervals are those of the mean, by Student&rsquo;s t "
             "over recordings: how far another choice of such recordings would move it. "
-            "Against the best, differences are taken recording by recording, over those "
-            "that both have; an interval that excludes 0 is a difference that "
+            "Against the best, differences are taken recording by recording, over "
+            "those that both have; an interval that excludes 0 is a difference that "
             f"{count(n, 'recording')} can show, not corrected for the number of "
             "comparisons. "
         ) + notes
