@@ -25,7 +25,7 @@ from skbss import (
     ProjectionBack,
     read_jsonl,
 )
-from skbss.callbacks import JsonlLogger
+from skbss.callbacks import FitTask, JsonlLogger
 from skbss.metrics import si_sdr, si_sdr_improvement_scorer, si_sdr_scorer
 from tests.conftest import make_recording
 
@@ -184,6 +184,14 @@ def test_callbacks_are_torn_down_when_fitting_fails(record):
     assert recorder.n_teardowns == 2
 
 
+def test_nothing_is_in_the_way_without_callbacks():
+    separator = AuxIVA()
+    task = FitTask(separator, None, None, 3)
+    iterations, parts = iter([1, 2, 3]), range(3)
+    assert task.iterations(iterations, None) is iterations
+    assert task.parts(parts, None, "frames") is parts
+
+
 def test_streaming_calls_no_callbacks(record):
     recorder = Recorder()
     separator = OnlineAuxIVA().set_callbacks(recorder)
@@ -250,9 +258,10 @@ def test_progress_bar_in_a_search(recording, capsys, n_jobs):
 
 
 @pytest.mark.usefixtures("wide")
-def test_progress_bar_over_recordings(recording, capsys):
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_progress_bar_over_recordings(recording, capsys, n_jobs):
     x, _ = recording
-    each = EachRecording(pipeline(AuxIVA(max_iter=2)))
+    each = EachRecording(pipeline(AuxIVA(max_iter=2)), n_jobs=n_jobs)
     expected = each.fit_transform([x, x[:3000]])
     separated = each.set_callbacks(ProgressBar()).fit_transform([x, x[:3000]])
     lines = bars(capsys)
@@ -279,6 +288,21 @@ def test_scoring_monitor_sees_separation_converge():
     shorter = pipeline(AuxIVA(max_iter=2)).fit_transform(x)
     assert scores[1] == pytest.approx(si_sdr(y, shorter).mean(), abs=1e-9)
     assert scores[-1] > scores[0] + 3  # in dB: heard at once
+
+
+def test_scoring_monitor_in_a_search(recording):
+    x, y = recording
+    monitor = ScoringMonitor(scoring={"si_sdr": si_sdr_scorer})
+    pipe = pipeline(AuxIVA(max_iter=3).set_callbacks(monitor))
+    grid = {"stft__n_fft": [64, 128]}
+    search = GridSearchCV(
+        pipe, grid, scoring=si_sdr_scorer, cv=KFold(2), n_jobs=2, refit=False
+    )
+    search.fit(x, y)
+    rows = [row for row in monitor.get_logs().data if row["task_name"] == "iteration"]
+    fits = {row["parent_task_id_path"] for row in rows}
+    assert len(fits) == 4
+    assert len(rows) == 4 * 3
 
 
 def test_improvement_of_a_separator_alone(record, recording):
