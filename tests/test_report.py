@@ -22,6 +22,7 @@ from scipy.stats import ttest_1samp, ttest_rel
 from skbss.benchmark import RunError, read_results
 from skbss.benchmark._clips import write_png
 from skbss.benchmark._ranking import natural, rank, spread_out, tabulate
+from skbss.benchmark._sections import _mean_curves
 from skbss.benchmark.report import write_report
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 
@@ -392,6 +393,43 @@ def test_nothing_helps(tmp_path):
     assert "Nothing improves on the mixture. a is closest: \N{MINUS SIGN}2.0" in (
         summary.text
     )
+
+
+def test_recordings_that_not_all_have(tmp_path):
+    """A mean over easier recordings is no merit, and the page says so."""
+    rows = [make_row("easy", "a", [20.0]), make_row("hard", "a", [0.0])]
+    rows += [make_row("hard", "b", [3.0])]
+    summary = parse(write_report(write_run(tmp_path / "part", rows))).all("section")[0]
+    assert "a is best" in summary.text
+    assert "On those that both have, b is 3.0 dB better" in summary.text
+
+
+def test_mean_curve(tmp_path):
+    """Over the longer half of the recordings, as long as all of them last."""
+    folder, rows = tmp_path / "run", []
+    for k, length in enumerate([4, 8, 8, 12]):
+        path = f"framewise/r{k}.npz"
+        row = make_row(f"r{k}", "a", [1.0], framewise=path)
+        rows.append(row)
+        (folder / "framewise").mkdir(parents=True, exist_ok=True)
+        score = np.full((length, 2), float(k))
+        score[1, 0] = np.nan
+        time_ = np.arange(length) + 0.5
+        np.savez(folder / path, time=time_, si_sdr_improvement=score)
+    write_rows(folder, rows)
+    table = tabulate(rows)
+    ranking = rank(table, "si_sdr_improvement")
+    run = SimpleNamespace(
+        folder=folder,
+        table=table,
+        drawn=ranking,
+        colors={"a": "c0"},
+        metric="si_sdr_improvement",
+    )
+    ((name, _, times, mean),), end = _mean_curves(run)
+    assert (name, end) == ("a", 7.5)
+    np.testing.assert_array_equal(times, np.arange(8) + 0.5)
+    np.testing.assert_array_equal(mean, np.full(8, 2.0))  # of 1, 2 and 3
 
 
 def test_nothing_but_failures(tmp_path):

@@ -71,6 +71,28 @@ def linear(values, start, stop, *, margin=0.06):
     return Scale(low - margin * extent, high + margin * extent, start, stop)
 
 
+def reach(intervals):
+    """Return the values a scale should hold: means, and what is near of intervals.
+
+    Parameters
+    ----------
+    intervals : list of tuple (mean, low, high)
+        Of which nan and intervals are cut, since those of two or three recordings are
+        so long that means could not be told apart beside them.
+
+    Returns
+    -------
+    values : ndarray of shape (n_values,)
+    """
+    values = np.array(intervals).reshape(-1, 3)
+    means = values[np.isfinite(values[:, 0]), 0]
+    if not means.size:
+        return means
+    around = max(np.ptp(means), 6.0)  # dB
+    near = np.clip(values, means.min() - around, means.max() + around)
+    return near[np.isfinite(near)]
+
+
 def logarithmic(values, start, stop):
     """Return a logarithmic scale that holds all positive values with some margin."""
     values = np.asarray([v for v in values if np.isfinite(v) and v > 0] or [1.0])
@@ -191,7 +213,7 @@ def scatter(points, width, y_label):
     """
     height = 380 if width > 500 else 340
     points = [p for p in points if np.isfinite(p.y) and p.x > 0]
-    extent = [v for p in points for v in (p.y, p.low, p.high)]
+    extent = reach([(p.y, p.low, p.high) for p in points])
     x = logarithmic([p.x for p in points], 40, width - 12)
     y = linear(extent, height - 44, 26)
     parts = axes(x, y, "real-time factor (time / duration)", y_label)

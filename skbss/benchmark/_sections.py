@@ -119,38 +119,47 @@ def score_sections(run):
         sections.append(
             _section("spread", "Spread over recordings", boxes, _note(spread))
         )
-    lines = _mean_curves(run)
+    lines, end = _mean_curves(run)
     if lines:
         curves = _figure(
             "score_over_time.svg", lambda w: charts.curves(lines, w, name), run
         )
-        note = "Mean over sources and recordings in windows, where at least half of "
-        note += "the recordings last so long."
+        note = f"Mean over the recordings that last at least {end:.3g} s, the longer "
+        note += "half of them. What is far below all the rest is cut off."
         sections.append(_section("course", "Score over time", curves, _note(note)))
     return [*sections, _scores_section(run)]
 
 
 def _mean_curves(run):
-    """Average the scores over time on a common grid."""
+    """Return the mean of scores over time, and how long it goes."""
     step = max(1, len(run.table.recordings) // MAX_AVERAGED)
-    recordings = run.table.recordings[::step]
+    curves = {
+        (recording, one.name): curve
+        for recording in run.table.recordings[::step]
+        for one in run.drawn
+        if (curve := _curve(run, recording, one)) is not None and len(curve[0])
+    }
+    if not curves:
+        return [], 0.0
+    # Averages over a set that changes with time would jump where a recording ends.
+    ends = {recording: time[-1] for (recording, _), (time, _) in curves.items()}
+    end = sorted(ends.values())[(len(ends) - 1) // 2]
+    longest = max((time for time, _ in curves.values()), key=len)
+    grid = longest[longest <= end]
     lines = []
     for one in run.drawn:
-        curves = [_curve(run, recording, one) for recording in recordings]
-        curves = [c for c in curves if c is not None and len(c[0])]
-        if not curves:
-            continue
-        longest = max((time for time, _ in curves), key=len)
-        resampled = np.array(
-            [np.interp(longest, *c, left=np.nan, right=np.nan) for c in curves]
-        )
-        finite = np.isfinite(resampled)
-        count = finite.sum(axis=0)
-        total = np.where(finite, resampled, 0.0).sum(axis=0)
-        mean = np.where(2 * count >= len(curves), total / np.maximum(count, 1), np.nan)
-        end = np.flatnonzero(np.isfinite(mean))[-1:].sum() + 1
-        lines.append((one.name, run.colors[one.name], longest[:end], mean[:end]))
-    return lines
+        found = [
+            np.interp(grid, *curve, left=np.nan)
+            for (recording, name), curve in curves.items()
+            if name == one.name and ends[recording] >= end
+        ]
+        if found:
+            finite = np.isfinite(found)
+            count = finite.sum(axis=0)
+            total = np.where(finite, found, 0.0).sum(axis=0)
+            mean = np.where(count, total / np.maximum(count, 1), np.nan)
+            lines.append((one.name, run.colors[one.name], grid, mean))
+    return lines, end
 
 
 def _curve(run, recording, one):

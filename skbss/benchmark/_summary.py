@@ -128,17 +128,25 @@ def _rivals(ranking, metric):
 
 
 def _complete(ranking, metric):
-    """Warn of a first place that owes to missing recordings."""
+    """Warn of a first place that owes to recordings which others lack, or it lacks."""
     if not metric:
         return
-    most = max(one.scores[metric].n for one in ranking)
     best = ranking[0]
-    lacking = most - best.scores[metric].n
-    if best.scores[metric].n and lacking:
+    n_scored = best.scores[metric].n
+    most = max(one.scores[metric].n for one in ranking)
+    if n_scored and n_scored < most:
         full = next(one for one in ranking if one.scores[metric].n == most)
         yield (
-            f'<span class="warn">It lacks {count(lacking, "recording")} that others '
-            f"have a score for.</span> Of those with all, {_name(full)} is best."
+            f'<span class="warn">It lacks {count(most - n_scored, "recording")} that '
+            f"others have a score for.</span> Of those with all, {_name(full)} is best."
+        )
+    better = [one for one in ranking[1:] if one.difference.mean > 0]
+    if better:
+        most = max(better, key=lambda one: one.difference.mean)
+        yield (
+            '<span class="warn">Candidates differ in the recordings they have a score '
+            f"for.</span> On those that both have, {_name(most)} is "
+            f"{decibels(most.difference.mean)} dB better."
         )
 
 

@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from skbss.benchmark._charts import NOTHING, decibels, factor, linear, whisker
+from skbss.benchmark._charts import NOTHING, decibels, factor, linear, reach, whisker
 from skbss.benchmark._ranking import label
 
 _N_SHADES = 8
@@ -129,7 +129,7 @@ def _common_scale(ranking, metrics):
     if not metrics:
         return None
     scores = [one.scores[metrics[0]] for one in ranking]
-    ends = linear([v for s in scores for v in (s.mean, s.low, s.high)], 0, 1)
+    ends = linear(reach([(s.mean, s.low, s.high) for s in scores]), 0, 1)
     return ends.low, ends.high
 
 
