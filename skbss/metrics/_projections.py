@@ -70,8 +70,8 @@ class Projections:
         for batch in self._batches(slice(None)):
             # For so few rows, dot products are faster than a matrix product.
             gram = gram + np.vecdot(batch[:n_references, None], batch)
-            energies = energies + np.vecdot(batch, batch)
-        return gram, energies
+            energies = energies + np.vecdot(batch[n_references:], batch[n_references:])
+        return gram, np.concatenate([np.diag(gram), energies])
 
     def _batches(self, estimates):
         """Yield rows of all references and some estimates, some samples at a time."""
