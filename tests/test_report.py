@@ -20,7 +20,7 @@ from run_folder import make_candidates, make_run, write_rows
 from scipy.stats import ttest_1samp, ttest_rel
 
 from skbss.benchmark import RunError, read_results
-from skbss.benchmark._clips import write_png
+from skbss.benchmark._clips import Clip, picture, power, write_png
 from skbss.benchmark._ranking import natural, rank, spread_out, tabulate
 from skbss.benchmark._sections import _mean_curves
 from skbss.benchmark.report import write_report
@@ -295,6 +295,20 @@ def test_write_png():
     rows = zlib.decompress(png[start + 4 : start + 4 + size])
     got = np.frombuffer(rows, np.uint8).reshape(4, 17)
     np.testing.assert_array_equal(got, np.pad(levels, ((0, 0), (1, 0))))
+
+
+def test_power():
+    """A tone is where it should be, and silence or a sample are no trouble."""
+    rate = 16000
+    tone = np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
+    tone[: rate // 2] = 0
+    pixels = power(Clip(None, tone.astype(np.float32), rate))
+    assert pixels.shape == (120, 61)
+    assert abs(pixels[:, 45].argmax() - 120 * (1 - 1 / 8)) <= 1  # 1 of 8 kHz
+    assert pixels[:, :29].max() == 0
+    for n_samples in (1, 100):
+        silence = power(Clip(None, np.zeros(n_samples, np.float32), rate))
+        assert picture(silence, 0.0).startswith(b"\x89PNG")
 
 
 def test_partial_run(run, tmp_path):

@@ -124,8 +124,8 @@ def score_sections(run):
         curves = _figure(
             "score_over_time.svg", lambda w: charts.curves(lines, w, name), run
         )
-        note = f"Mean over the recordings that last at least {end:.3g} s, the longer "
-        note += "half of them. What is far below all the rest is cut off."
+        note = f"Mean over the recordings that last at least {end:.3g} s. What is far "
+        note += "below all the rest is cut off."
         sections.append(_section("course", "Score over time", curves, _note(note)))
     return [*sections, _scores_section(run)]
 

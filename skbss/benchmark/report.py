@@ -116,7 +116,7 @@ def write_report(
         table=table,
         metric=metric,
         ranking=ranking,
-        colors=choose_colors(table),
+        colors=choose_colors(table, ranking),
         shown=choose_candidates(ranking, max_candidates),
         drawn=choose_candidates(ranking, _N_CURVES),
         anchors={name: f"recording-{k}" for k, name in enumerate(chosen)},
@@ -139,21 +139,21 @@ def write_report(
     return output / "index.html"
 
 
-def choose_colors(table):
+def choose_colors(table, ranking):
     """Return a CSS class for each candidate.
 
     A color each if there are enough, else one for each method, whose candidates differ
-    by the dashes of their lines.
+    by the dashes of their lines, the best one's being solid.
     """
-    if len(table.candidates) <= N_COLORS:
+    if len(ranking) <= N_COLORS:
         return {name: color(k) for k, name in enumerate(table.candidates)}
     methods = list(dict.fromkeys(table.methods))
     count = dict.fromkeys(methods, 0)
     colors = {}
-    for name, method in zip(table.candidates, table.methods, strict=True):
-        dashes = count[method] % 4
-        colors[name] = f"{color(methods.index(method))} d{dashes}"
-        count[method] += 1
+    for one in ranking:
+        dashes = count[one.method] % 4
+        colors[one.name] = f"{color(methods.index(one.method))} d{dashes}"
+        count[one.method] += 1
     return colors
 
 
