@@ -42,6 +42,8 @@ html_title = f"skbss {version}"
 html_static_path = ["_static"]
 html_css_files = ["skbss.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
+html_sidebars = {page: [] for page in ("install", "start")}  # they have no subpages
 html_theme_options = {
     "logo": {"text": "skbss"},
     "navbar_end": ["theme-switcher"],
@@ -60,6 +62,7 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
+    "write_computation_times": False,  # that page asks other sites for its style
     "min_reported_time": 1,
     "reset_modules": ("matplotlib",),
     "backreferences_dir": "generated/backreferences",
@@ -76,6 +79,14 @@ def skip_inherited(app, what, name, obj, skip, options):
     return skip or (inherited and name != "fit_transform")
 
 
+def shorten_inherited(app, what, name, obj, options, lines):
+    """Describe fit_transform by fit and transform, whose shapes are the right ones."""
+    module = str(getattr(obj, "__module__", ""))
+    if name.endswith(".fit_transform") and module.startswith("sklearn."):
+        lines[:] = ["Call `fit`, then `transform`, on the same `X`.", ""]
+
+
 def setup(app):
     """Connect to Sphinx."""
     app.connect("autodoc-skip-member", skip_inherited)
+    app.connect("autodoc-process-docstring", shorten_inherited, priority=400)

@@ -1,3 +1,5 @@
+# License: BSD-3-Clause
+
 """
 Separate a recording
 ====================
@@ -5,8 +7,6 @@ Separate a recording
 Two people talk at the same time, two microphones listen. From the WAV file to one WAV
 file for each voice.
 """
-
-# License: BSD-3-Clause
 
 # %%
 # We write the bundled recording to a file first, to have one like yours. Any number of
@@ -18,10 +18,10 @@ from pathlib import Path
 
 import soundfile as sf
 from IPython.display import Audio
-from skbss.inspection import SpectrogramDisplay
 
 from skbss import STFT, make_separator
 from skbss.datasets import load_cocktail_party
+from skbss.inspection import SpectrogramDisplay
 
 folder = Path(tempfile.mkdtemp())
 recording = load_cocktail_party()
@@ -60,7 +60,8 @@ Audio(voices[:, 1], rate=sample_rate)
 # In the spectrograms, the harmonics of one voice are gone from the other.
 
 stft = STFT(n_fft=1024, sample_rate=sample_rate)
-display = SpectrogramDisplay.from_estimator(stft, voices)
+names = ["first voice", "second voice"]
+display = SpectrogramDisplay.from_estimator(stft, voices, names=names)
 
 # %%
 # The same from the shell:

@@ -1,3 +1,5 @@
+# License: BSD-3-Clause
+
 """
 Compare methods on a recording
 ==============================
@@ -5,8 +7,6 @@ Compare methods on a recording
 Which method is the best for a recording? If the sources are known, as in a simulation,
 scores tell. If they aren't, there are the ear and a few signs.
 """
-
-# License: BSD-3-Clause
 
 # %%
 # With references
@@ -18,6 +18,7 @@ scores tell. If they aren't, there are the ear and a few signs.
 
 import time
 
+import matplotlib.pyplot as plt
 import numpy as np
 from IPython.display import Audio
 
@@ -48,20 +49,26 @@ for method in ("auxiva", "ilrma", "refined"):
 # microphones they do so together.
 
 
-def loudness_correlation(signals, block=512):
-    """Correlation of the loudness, in dB, of two channels over time."""
+def loudness(signals, block=512):
+    """Level of each channel in blocks of 32 ms, in dB."""
     power = np.add.reduceat(signals**2, np.arange(0, len(signals), block))
-    return np.corrcoef(np.log(power + 1e-8).T)[0, 1]
+    return 10 * np.log10(power / block + 1e-8)
 
 
-print(f"microphones  {loudness_correlation(x):.2f}")
-for method, y in separated.items():
-    print(f"{method:12} {loudness_correlation(y):.2f}")
-print(f"true voices  {loudness_correlation(recording.references):.2f}")
+pairs = {"microphones": x, **separated, "true voices": recording.references}
+fig, axes = plt.subplots(
+    1, len(pairs), figsize=(10, 2.6), sharex=True, sharey=True, layout="constrained"
+)
+for ax, (name, signals) in zip(axes, pairs.items(), strict=True):
+    first, second = loudness(signals).T
+    ax.plot(first, second, ".", markersize=3, alpha=0.5)
+    ax.set(title=f"{name}\n{np.corrcoef(first, second)[0, 1]:.2f}", aspect="equal")
+axes[0].set(xlabel="first (dB)", ylabel="second (dB)")
 
 # %%
-# This tells whether a separation has failed, not which of two good ones is better. For
-# that there is the ear: listen for the other voice in the pauses.
+# Each dot is a block of 32 ms, the number is the correlation. It tells whether a
+# separation has failed, not which of two good ones is better. For that there is the
+# ear: listen for the other voice in the pauses. First AuxIVA, then the two passes.
 
 Audio(separated["auxiva"][:, 0], rate=rate)
 

@@ -1,3 +1,5 @@
+# License: BSD-3-Clause
+
 """
 Choose the number of spectra and the window
 ===========================================
@@ -6,8 +8,6 @@ Choose the number of spectra and the window
 window, depend on what is recorded and on the room. With recordings whose sources are
 known, scikit-learn's own search finds them.
 """
-
-# License: BSD-3-Clause
 
 # %%
 # Three recordings of different lengths, each with its references. Recordings are the

@@ -1,3 +1,5 @@
+# License: BSD-3-Clause
+
 """
 Watch separation converge
 =========================
@@ -5,8 +7,6 @@ Watch separation converge
 How many iterations are enough? The objective keeps falling for long; the separation is
 what counts. scikit-learn's callbacks let us look at both after every iteration.
 """
-
-# License: BSD-3-Clause
 
 # %%
 # ``ScoringMonitor`` calls a scorer on the separator as it would be if it stopped now. A

@@ -1,13 +1,13 @@
+# License: BSD-3-Clause
+
 """
 Separate a recording block by block
 ===================================
 
 A microphone array delivers blocks of samples, and the separated voices are wanted as
-soon as possible. :class:`~skbss.streaming.Stream` makes that of an ordinary pipeline
+soon as possible. :class:`~skbss.Stream` makes that of an ordinary pipeline
 with an online separator. Nothing has to be known about the blocks: any sizes will do.
 """
-
-# License: BSD-3-Clause
 
 # %%
 # The pipeline is the same as for whole recordings. Its window decides on the latency,
@@ -18,10 +18,9 @@ import time
 import numpy as np
 from sklearn.pipeline import make_pipeline
 
-from skbss import ISTFT, STFT, OnlineAuxIVA, ProjectionBack
+from skbss import ISTFT, STFT, OnlineAuxIVA, ProjectionBack, Stream
 from skbss.datasets import load_cocktail_party
 from skbss.metrics import si_sdr_improvement
-from skbss.streaming import Stream
 
 recording = load_cocktail_party()
 x, rate = recording.mixture, recording.sample_rate

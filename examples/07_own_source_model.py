@@ -1,3 +1,5 @@
+# License: BSD-3-Clause
+
 """
 Your own source model
 =====================
@@ -6,20 +8,18 @@ AuxIVA asks its source model two questions: how unlikely is a frame of this powe
 how much should it count? Any object that answers them can take part.
 """
 
-# License: BSD-3-Clause
-
 # %%
 # A generalized Gaussian: the norm of a frame to the power of 2 ``beta``. With 1/2 it is
 # the Laplace model, and the smaller ``beta``, the less do loud frames count. The
 # variance is one over the derivative of the cost with respect to the power. Deriving
 # from BaseEstimator makes ``beta`` a parameter that searches can reach.
 
-from skbss.inspection import ConvergenceDisplay
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import make_pipeline
 
 from skbss import ISTFT, STFT, AuxIVA, ProjectionBack
 from skbss.datasets import load_cocktail_party
+from skbss.inspection import ConvergenceDisplay
 from skbss.metrics import si_sdr_improvement
 
 

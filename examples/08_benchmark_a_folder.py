@@ -1,3 +1,5 @@
+# License: BSD-3-Clause
+
 """
 Compare methods over a folder of recordings
 ===========================================
@@ -6,8 +8,6 @@ One recording is an anecdote. An experiment runs methods with grids of parameter
 folder of recordings, and ends in a table and in a page in which the results can be
 heard.
 """
-
-# License: BSD-3-Clause
 
 # %%
 # A recording is a folder with the mixture and, for scores, the sources. We write three

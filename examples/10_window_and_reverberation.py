@@ -1,3 +1,5 @@
+# License: BSD-3-Clause
+
 """
 How long a window, how long a room
 ==================================
@@ -7,8 +9,6 @@ A window that is too short can't undo the room, and one that is too long leaves 
 frames to learn from. So there is a best window, and it grows with the reverberation
 time.
 """
-
-# License: BSD-3-Clause
 
 # %%
 # Ten seconds of synthetic sources in rooms with three reverberation times, each
