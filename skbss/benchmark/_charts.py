@@ -381,7 +381,7 @@ def _legend(entries, width, top):
 
 def whisker(interval, kind, low, high):
     """Draw a mean and its interval as small as a word; `low`, `high` end the scale."""
-    x = Scale(low, high, 4, 116)
+    x = Scale(low, high, 4, 92)
     parts = []
     if low < 0 < high:
         parts.append(line(x(0), 0, x(0), 18, "zero"))
@@ -389,6 +389,6 @@ def whisker(interval, kind, low, high):
         parts.append(line(x(interval.low), 9, x(interval.high), 9, "whisker"))
     parts.append(f'<circle cx="{x(interval.mean)}" cy="9" r="4"/>')
     return (
-        '<svg class="spark" width="120" height="18" viewBox="0 0 120 18" '
+        '<svg class="spark" width="96" height="18" viewBox="0 0 96 18" '
         f'aria-hidden="true"><g class="{kind}">{"".join(parts)}</g></svg>'
     )

@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import re
 from collections import Counter
 from html import escape
 
@@ -58,8 +59,8 @@ def plain(name):
 
 
 def breakable(name):
-    """Return text that may be broken after commas and dots."""
-    return escape(name).replace(",", ",<wbr>").replace(".", ".<wbr>")
+    """Return text that may be broken after commas and dots, but not in numbers."""
+    return re.sub(r",|\.(?=[a-z_])", r"\g<0><wbr>", escape(name))
 
 
 def key(name, color):
@@ -104,10 +105,10 @@ def ranking_table(ranking, metrics, colors):
         head.append(sortable(f"{label(metrics[0])} (dB)"))
         head += [plain("95 % interval"), sortable("against the best (dB)")]
     head.append(sortable("real-time factor", first="ascending"))
+    head += [sortable("recordings"), sortable("failed")]
     if metrics:
         head.append(sortable("worst recording (dB)"))
     head += [sortable(f"{label(metric)} (dB)") for metric in metrics[1:]]
-    head += [sortable("recordings"), sortable("failed")]
     scale = _common_scale(ranking, metrics)
     body = []
     for place, one in enumerate(ranking, 1):
@@ -117,11 +118,12 @@ def ranking_table(ranking, metrics, colors):
             score = one.scores[metrics[0]]
             cells += _compared(one, score, colors[one.name], scale, place)
         cells.append(cell(factor(one.real_time_factor), one.real_time_factor))
+        cells += _counts(one)
         if metrics:
             cells.append(cell(decibels(one.worst), one.worst))
         means = [one.scores[metric].mean for metric in metrics[1:]]
         cells += [cell(decibels(mean), mean) for mean in means]
-        body.append(cells + _counts(one))
+        body.append(cells)
     return table("ranking", "Candidates, the best first", head, body)
 
 
