@@ -7,6 +7,8 @@ the layout of its own: ours (n_samples, n_sources), its (n_sources, n_samples).
 
 fast_bss_eval's public functions of the SI-SDR family need torch, but those of its
 module ``numpy`` don't. They are its functions of BSS Eval with filters of one sample.
+They check nothing, which is what they save on signals of a second or so, and sum in the
+precision of their input, where ours sum float32 in double precision.
 """
 
 # License: BSD-3-Clause
