@@ -12,7 +12,7 @@ real matrix products with the same matrix, the features of ``x_t x_t^H``.
 
 # License: BSD-3-Clause
 
-from functools import cache
+import math
 from itertools import chain, combinations
 
 import numpy as np
@@ -49,12 +49,6 @@ def hermitian_features(re, im, out):
 def _pairs(M):
     """Upper triangle, in the order of the features."""
     return combinations(range(M), 2)
-
-
-@cache
-def _upper_triangle(M):
-    """Row and column indices of `_pairs`."""
-    return np.array(list(_pairs(M)), dtype=int).reshape(-1, 2).T
 
 
 def unpack_hermitian(S):
@@ -98,9 +92,76 @@ def power_features(W):
     Q : ndarray of shape (n_sources, n_mics ** 2, n_bins)
         Real features.
     """
-    i, j = _upper_triangle(W.shape[1])
-    cross = 2 * W[:, i] * W[:, j].conj()
-    return np.concatenate([W.real**2 + W.imag**2, cross.real, -cross.imag], axis=1)
+    K, M, F = W.shape
+    n_pairs = M * (M - 1) // 2
+    re, im = (np.ascontiguousarray(part.swapaxes(0, 1)) for part in (W.real, W.imag))
+    Q = np.empty((K, M * M, F), re.dtype)
+    hermitian_features(re, im, Q.swapaxes(0, 1))
+    Q[:, M : M + n_pairs] *= 2
+    Q[:, M + n_pairs :] *= -2
+    return Q
+
+
+def ldl_hpd(V):
+    """Factor Hermitian positive definite matrices, V = L D Lᴴ, without pivoting.
+
+    Parameters
+    ----------
+    V : ndarray of shape (..., M, M, n_bins)
+        Hermitian positive definite matrices; the lower triangle is read.
+
+    Returns
+    -------
+    L : list of ndarray of shape (..., M - 1 - j, n_bins)
+        What is below the diagonal in column j of L, for j < M - 1.
+    d_inv : ndarray of shape (..., M, n_bins)
+        Inverses of the diagonal of D.
+    """
+    M = V.shape[-2]
+    eps = np.finfo(V.real.dtype).eps
+    L, columns = [], []
+    d_inv = np.empty((*V.shape[:-3], M, V.shape[-1]), V.real.dtype)
+    for j in range(M):
+        column = V[..., j:, j, :]
+        # Rounding may bring the pivot of a nearly singular matrix to zero or below.
+        floor = eps * column[..., 0, :].real
+        for m in range(j):
+            factor = columns[m][..., j - m, None, :].conj()
+            column = column - L[m][..., j - m - 1 :, :] * factor
+        np.divide(1, np.maximum(column[..., 0, :].real, floor), out=d_inv[..., j, :])
+        columns.append(column)
+        L.append(column[..., 1:, :] * d_inv[..., j, None, :])
+    return L[:-1], d_inv
+
+
+def solve_ldl(L, d_inv, b):
+    """Solve L D Lᴴ x = b.
+
+    Parameters
+    ----------
+    L, d_inv : list of ndarray, ndarray of shape (M, n_bins)
+        From `ldl_hpd`, of one stack of matrices.
+    b : ndarray of shape (M, ..., n_bins)
+        Right-hand sides.
+
+    Returns
+    -------
+    x : ndarray of the shape of `b`
+        The solutions.
+    form : ndarray of shape (..., n_bins)
+        The quadratic forms bᴴ x.
+    """
+    middle = (1,) * (b.ndim - 2)
+    L = [column.reshape(len(column), *middle, -1) for column in L]
+    d_inv = d_inv.reshape(len(d_inv), *middle, -1)
+    x = b.astype(np.result_type(b, d_inv, *L))
+    for j, column in enumerate(L):
+        x[j + 1 :] -= column * x[j]
+    form = ((x.real**2 + x.imag**2) * d_inv).sum(0)
+    x *= d_inv
+    for j in reversed(range(len(L))):
+        x[j] -= (L[j].conj() * x[j + 1 :]).sum(0)
+    return x, form
 
 
 def solve_hpd(V, b):
@@ -118,66 +179,75 @@ def solve_hpd(V, b):
     x : ndarray of the shape of `b`
         The solutions.
     """
-    M = len(V)
-    x = list(b)
-    S = [[V[i, j] for j in range(i + 1)] for i in range(M)]
-    L = [[None] * M for _ in range(M)]
-    d = []
-    for j in range(M):
-        # Rounding may bring the pivot of a nearly singular matrix to zero or below.
-        floor = np.finfo(V.real.dtype).eps * V[j, j].real
-        d.append(np.maximum(S[j][j].real, floor))
-        for i in range(j + 1, M):
-            L[i][j] = S[i][j] / d[j]
-        for i in range(j + 1, M):
-            for k in range(j + 1, i + 1):
-                S[i][k] = S[i][k] - L[i][j] * S[k][j].conj()
-            x[i] = x[i] - L[i][j] * x[j]
-    for i in reversed(range(M)):
-        x[i] = x[i] / d[i]
-        for k in range(i + 1, M):
-            x[i] = x[i] - L[k][i].conj() * x[k]
-    return np.array(x)
+    return solve_ldl(*ldl_hpd(V), b)[0]
 
 
-def _orthogonal(*rows):
-    """Generalized cross product: orthogonal, without conjugation, to M - 1 rows."""
-    if len(rows) == 1:
+def _minors(a, b):
+    """2 x 2 minors of two rows of four, in the order of `_pairs`."""
+    minors = np.empty((6, a.shape[-1]), a.dtype)
+    for i, rows in enumerate([slice(0, 3), slice(3, 5), slice(5, 6)]):
+        np.multiply(a[i], b[i + 1 :], out=minors[rows])
+        minors[rows] -= a[i + 1 :] * b[i]
+    return minors
+
+
+def _orthogonal(*rows, minors=None):
+    """Generalized cross product: orthogonal, without conjugation, to M - 1 rows.
+
+    With three rows, the minors of the last two may be given instead of these.
+    """
+    if len(rows) == 1 and minors is None:
         ((a, b),) = rows
         return np.array([b, -a])
-    if len(rows) == 2:
+    if len(rows) == 2 and minors is None:
         a, b = rows
         return a[[1, 2, 0]] * b[[2, 0, 1]] - a[[2, 0, 1]] * b[[1, 2, 0]]
-    outer = rows[1][:, None] * rows[2]
-    i, j = _DUAL_OF_PAIR
-    minors = outer[i, j] - outer[j, i]
-    return (minors * rows[0]).sum(1)
-
-
-# The 2 x 2 minors of two vectors in four dimensions, as the antisymmetric matrix that
-# maps a third vector to what is orthogonal to all three. The diagonal is [i, i]: zero.
-_DUAL_OF_PAIR = np.array(
-    [
-        [[0, 2, 3, 1], [3, 1, 0, 2], [1, 3, 2, 0], [2, 0, 1, 3]],
-        [[0, 3, 1, 2], [2, 1, 3, 0], [3, 0, 2, 1], [1, 2, 0, 3]],
-    ]
-)
+    a, b, c, d = rows[0]
+    ab, ac, ad, bc, bd, cd = _minors(*rows[1:]) if minors is None else minors
+    return np.array(
+        [
+            b * cd - c * bd + d * bc,
+            c * ad - a * cd - d * ac,
+            a * bd - b * ad + d * ab,
+            b * ac - a * bc - c * ab,
+        ]
+    )
 
 
 # Up to this size cofactors beat LAPACK.
 MAX_COFACTORS = 4
 
 
-def inverse_column(W, k):
-    """Column k of the inverses of matrices of shape (M, M, n_bins), 2 <= M <= 4."""
-    column = _orthogonal(*(row for i, row in enumerate(W) if i != k))
-    return column / (W[k] * column).sum(0)
+def inverse_columns(W):
+    """Columns of the inverses of matrices, 2 <= M <= 4, one after the other.
+
+    Parameters
+    ----------
+    W : ndarray of shape (M, M, n_bins)
+        Matrices. Row k may be replaced once column k is there; columns that follow are
+        those of the new matrices.
+
+    Yields
+    ------
+    column : ndarray of shape (M, n_bins)
+        Column k of the inverses.
+    """
+    M, minors = len(W), None
+    for k in range(M):
+        others = [row for i, row in enumerate(W) if i != k]
+        if M == 4:
+            # Two columns in a row need the same minors, of the two other rows.
+            if k % 2 == 0:
+                minors = _minors(*(W[2:] if k < 2 else W[:2]))
+            others = [W[k ^ 1]]
+        column = _orthogonal(*others, minors=minors)
+        yield column / (W[k] * column).sum(0)
 
 
 def inv(W):
     """Invert matrices of shape (M, M, n_bins)."""
     if 2 <= len(W) <= MAX_COFACTORS:
-        return np.stack([inverse_column(W, k) for k in range(len(W))], axis=1)
+        return np.stack(list(inverse_columns(W)), axis=1)
     return np.linalg.inv(W.transpose(2, 0, 1)).transpose(1, 2, 0)
 
 
@@ -265,11 +335,25 @@ def whitening(C, loading):
     return L_inv / gain, L * gain[:, None], power
 
 
+def _products(x, n):
+    """Products of n entries each, and what is left over."""
+    whole = x.size // n * n
+    return x[:whole].reshape(n, -1).prod(0), x[whole:]
+
+
 def sum_log(x):
-    """Sum of the logarithms of a contiguous array, by products of eight in float64."""
+    """Sum of the logarithms of a contiguous array, by products of many entries.
+
+    A logarithm takes as long as some twenty multiplications.
+    """
     x = x.ravel(order="K")
-    if x.dtype == np.float32:  # its range holds no products
+    with np.errstate(over="ignore", under="ignore"):
+        products, rest = _products(x, 8 if x.dtype == float else 2)
+    products = products.astype(float, copy=False)
+    least, most = float(products.min(initial=1)), float(products.max(initial=1))
+    if least == 0 or most == np.inf:
         return np.log(x).sum(dtype=float)
-    n = x.size // 8
-    products = x[: 8 * n].reshape(8, n).prod(0)
-    return np.log(products).sum() + np.log(x[8 * n :]).sum()
+    # As many factors as cannot leave the range of float64, e**-708 to e**709.
+    n = int(700 / max(-math.log(least), math.log(most), 10))
+    parts = *_products(products, max(1, n)), rest
+    return sum(np.log(part).sum(dtype=float) for part in parts)

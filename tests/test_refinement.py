@@ -11,6 +11,7 @@ from skbss.metrics import si_sdr_improvement
 from skbss.separators.auxiva import frame_powers, objective, weigh, weigh_bands
 from skbss.updates import Cliques, Gauss
 from skbss.updates.features import whitened_features
+from skbss.updates.frames import frame_products
 from skbss.updates.sorting import sort_bands
 
 
@@ -42,7 +43,7 @@ def test_sorting_swaps_bands_back(spectrogram):
     again = sort_bands(P, mixed, floor, Gauss())
 
     def cost(W):
-        power, variance, _ = weigh(P, W, floor, Gauss())
+        power, variance, _ = weigh(frame_products(P, len(W)), W, floor, Gauss())
         return objective(power, variance, W, floor, Gauss())
 
     assert cost(again) < cost(mixed)

@@ -15,6 +15,7 @@ from skbss.updates.features import (
     loaded_covariance,
     whitened_features,
 )
+from skbss.updates.frames import MatrixProducts, VectorProducts
 from skbss.updates.nmf import GivenVariances, LowRankVariances, bin_blocks
 from tests.reference import output_power, update_factors
 
@@ -241,8 +242,9 @@ def test_loaded_covariance(dtype, rng):
     assert_allclose(V[..., audible], expected, rtol=0, atol=20 * eps * abs(S).max())
 
 
+@pytest.mark.parametrize("products", [MatrixProducts, VectorProducts])
 @pytest.mark.parametrize("n_sources", [1, 3])
-def test_weighing_in_blocks_of_frames(n_sources, rng):
+def test_weighing_in_blocks_of_frames(n_sources, products, rng):
     """One product per block of frames is one product."""
     T, F, M = 300, 700, 3  # several blocks
     X = cnormal(rng, T, F, M)
@@ -250,11 +252,14 @@ def test_weighing_in_blocks_of_frames(n_sources, rng):
     parts = X.transpose(2, 0, 1)
     hermitian_features(parts.real, parts.imag, P.transpose(1, 0, 2))
     W = cnormal(rng, n_sources, M, F)
-    power, variance, S = weigh(P, W, 1e-3, Gauss())
-    expected = (abs(np.einsum("kmf,tfm->tkf", W, X)) ** 2).sum(-1)
+    products = products(P, n_sources)
+    assert products.step < T / 2
+    weigh(products, 2 * W, 1e-3, Gauss())  # leaves nothing behind
+    power, variance, S = weigh(products, W, 1e-3, Gauss())
+    expected = (abs(np.einsum("kmf,tfm->ktf", W, X)) ** 2).sum(-1)
     assert_allclose(power, expected, rtol=1e-11)  # sums of F * M values
     assert_allclose(variance, expected / F, rtol=1e-11)
-    covariance = np.einsum("tfm,tfn,tk->kmnf", X, X.conj(), 1 / variance, optimize=True)
+    covariance = np.einsum("tfm,tfn,kt->kmnf", X, X.conj(), 1 / variance, optimize=True)
     assert_allclose(unpack_hermitian(S), covariance / T, rtol=1e-10, atol=1e-13)
 
 

@@ -7,14 +7,14 @@ from itertools import count
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import get_blas_funcs
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import BaseSeparator, learned_attributes, resolve, run
 from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features
-from skbss.updates.features import CACHE_BYTES, loaded_covariance, whitened_features
+from skbss.updates.features import loaded_covariance, whitened_features
+from skbss.updates.frames import frame_products
 from skbss.updates.nmf import by_bin
 from skbss.updates.sorting import sort_bands
 from skbss.updates.source import SOURCE_MODELS
@@ -31,7 +31,7 @@ def frame_powers(P, W):
     return P.reshape(len(P), -1) @ Q.astype(P.dtype).T
 
 
-def weigh(P, W, floor, source):
+def weigh(products, W, floor, source):
     """One pass over the features: output powers, and covariances weighted by them.
 
     The power of a frame needs all frequencies, the covariance of a frequency all
@@ -40,8 +40,8 @@ def weigh(P, W, floor, source):
 
     Parameters
     ----------
-    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
-        Hermitian features of the recording.
+    products : MatrixProducts or VectorProducts
+        From `frame_products`.
     W : ndarray of shape (n_sources, n_mics, n_freqs)
         Demixing matrices.
     floor : float
@@ -51,43 +51,35 @@ def weigh(P, W, floor, source):
 
     Returns
     -------
-    power : ndarray of shape (n_frames, n_sources)
+    power : ndarray of shape (n_sources, n_frames)
         Output powers, not floored.
-    variance : ndarray of shape (n_frames, n_sources)
+    variance : ndarray of shape (n_sources, n_frames)
         The source model's variances.
     S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
-        Features averaged with weights 1 / variance.
+        Features averaged with weights 1 / variance. Overwritten by the next call.
     """
-    T, _, F = P.shape
-    K = len(W)
-    rows = P.reshape(T, -1)
-    Q = power_features(W).reshape(K, -1).astype(P.dtype)
-    # OpenBLAS forms products of at most a million terms without repacking first, which
-    # for these shapes is two to three times faster.
-    step = min(3 * CACHE_BYTES // (2 * rows[0].nbytes), 10**6 // Q.size)
-    # With few frames a block, adding up the covariances costs more than it saves.
-    step = step if step >= 2 * K else T
-    power = np.empty((T, K), P.dtype)
-    variance = np.empty((T, K))
-    S = np.zeros((K, rows.shape[1]), P.dtype)
-    (gemm,) = get_blas_funcs(("gemm",), (P,))
-    for start in range(0, T, step):
-        block = slice(start, start + step)
-        p = rows[block]
-        np.matmul(p, Q.T, out=power[block])
-        floored = np.maximum(power[block].T, floor, dtype=float)
-        variance[block] = source.variance(floored, F).T
-        weights = (1 / (T * variance[block])).astype(P.dtype)
-        gemm(1, p.T, weights, beta=1, c=S.T, overwrite_c=True)  # S += weights.T @ p
-    return power, variance, S.reshape(K, -1, F)
+    K, _, F = W.shape
+    T = len(products.rows)
+    Q = power_features(W).reshape(K, -1)
+    products.start(Q.astype(products.rows.dtype, copy=False))
+    power = np.empty((K, T), products.rows.dtype)
+    variance = np.empty((K, T))
+    for start in range(0, T, products.step):
+        block = slice(start, start + products.step)
+        power[:, block] = products.powers(block)
+        floored = np.maximum(power[:, block], floor, dtype=float)
+        variance[:, block] = source.variance(floored, F)
+        weights = 1 / (T * variance[:, block])
+        products.add(block, weights.astype(power.dtype))
+    return power, variance, products.total().reshape(K, -1, F)
 
 
 def objective(power, variance, W, floor, source):
     """Negative log-likelihood of the demixing matrices W."""
-    n_frames, n_freqs = len(power), W.shape[-1]
-    floored = np.maximum(power.T, floor, dtype=float)
+    n_frames, n_freqs = power.shape[1], W.shape[-1]
+    floored = np.maximum(power, floor, dtype=float)
     # Below the floor the cost goes on along its tangent: r is at its least value.
-    cost = source.cost(floored, n_freqs) + (power.T - floored) / variance.T
+    cost = source.cost(floored, n_freqs) + (power - floored) / variance
     return cost.sum() - 2 * n_frames * log_abs_det(W).sum()
 
 
@@ -115,8 +107,9 @@ def auxiva(P, W, source, spatial, sort_iter=0):
     # Powers are sums with cancellation: below rounding they mean nothing.
     floor = max(FLOOR, 10 * np.finfo(P.dtype).eps)
     floor *= float(frame_powers(P, W).mean(dtype=float)) or 1.0
+    products = frame_products(P, len(W))
     for iteration in count(1):
-        power, variance, S = weigh(P, W, floor, source)
+        power, variance, S = weigh(products, W, floor, source)
         yield W, objective(power, variance, W, floor, source)
         W = spatial.update(W, loaded_covariance(S))
         if sort_iter and iteration % sort_iter == 0:

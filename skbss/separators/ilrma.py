@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import math
 from functools import partial
 from itertools import islice
 from numbers import Integral, Real
@@ -16,6 +17,7 @@ from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features, sum_log
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
+from skbss.updates.frames import few_rows_matmul
 from skbss.updates.nmf import FLOOR, GivenVariances, LowRankVariances, bin_blocks
 from skbss.updates.source import Gauss
 from skbss.updates.spatial import SPATIAL_UPDATES
@@ -43,11 +45,15 @@ def weigh(P, n_sources, model):
     F, n_features, T = P.shape
     S = np.empty((F, n_sources, n_features), P.dtype)
     log_precision = 0.0
-    for bins in bin_blocks(P, n_sources):
-        u = np.empty((n_sources, bins.stop - bins.start, T), P.dtype)
+    blocks = bin_blocks(P, n_sources)
+    work = np.empty(n_sources * blocks[0].stop * T, P.dtype)
+    for bins in blocks:
+        shape = n_sources, bins.stop - bins.start, T
+        u = work[: math.prod(shape)].reshape(shape)
         model.precision(bins, u)
         log_precision += sum_log(u)
-        np.matmul(u.transpose(1, 0, 2), P[bins].transpose(0, 2, 1), out=S[bins])
+        by_bin = u.transpose(1, 0, 2)
+        few_rows_matmul(by_bin, P[bins].transpose(0, 2, 1), out=S[bins])
     S /= T
     return np.ascontiguousarray(S.transpose(1, 2, 0)), log_precision
 

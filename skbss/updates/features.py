@@ -127,8 +127,8 @@ def loaded_covariance(S):
         Complex128 Hermitian positive definite matrices.
     """
     M = round(np.sqrt(S.shape[1]))
-    eps = np.finfo(S.dtype).eps
-    S = S.astype(float)
-    mean = S[:, :M].mean(1, keepdims=True)
-    S[:, :M] += np.where(mean > 0, 2 * M * eps * mean, 1)
-    return unpack_hermitian(S)
+    d = np.arange(M)
+    mean = S[:, :M].mean(1, dtype=float, keepdims=True)
+    V = unpack_hermitian(S).astype(complex, copy=False)
+    V[:, d, d] += np.where(mean > 0, 2 * M * np.finfo(S.dtype).eps * mean, 1)
+    return V

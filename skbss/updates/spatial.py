@@ -18,9 +18,11 @@ from skbss.linalg import (
     MAX_COFACTORS,
     eigh_pencil_2x2,
     inv,
-    inverse_column,
+    inverse_columns,
+    ldl_hpd,
     matmul,
     solve_hpd,
+    solve_ldl,
 )
 
 
@@ -36,12 +38,13 @@ def _replace_rows(W, A, rows, new):
 def ip1(W, V):
     """One sweep of iterative projection, source by source; see `IP1`."""
     W = W.copy()
-    # The k-th column of the inverse: by cofactors, or all columns kept up to date.
+    L, d_inv = ldl_hpd(V)
+    # Columns of the inverse: by cofactors, or all columns kept up to date.
     A = None if 2 <= len(W) <= MAX_COFACTORS else inv(W)
-    for k in range(len(W)):
-        a = inverse_column(W, k) if A is None else A[:, k]
-        u = solve_hpd(V[k], a)
-        w = u.conj() / np.sqrt((a.conj() * u).sum(0).real)
+    columns = inverse_columns(W) if A is None else A.swapaxes(0, 1)
+    for k, a in enumerate(columns):
+        u, form = solve_ldl([column[k] for column in L], d_inv[k], a)
+        w = u.conj() * (1 / np.sqrt(form))
         if A is None:
             W[k] = w
         else:
@@ -54,9 +57,10 @@ def ip2(W, V):
     if len(W) == 1:
         return ip1(W, V)
     W, A = W.copy(), inv(W)
+    L, d_inv = ldl_hpd(V)
     for k, l in combinations(range(len(W)), 2):
         a = A[:, [k, l]]
-        P = [solve_hpd(V[j], a) for j in (k, l)]
+        P = [solve_ldl([column[j] for column in L], d_inv[j], a)[0] for j in (k, l)]
         new = _best_pair([matmul(a.conj().swapaxes(0, 1), p) for p in P], P)
         _replace_rows(W, A, [k, l], new)
     return W

@@ -1,0 +1,153 @@
+"""One pass over the features of whole frames: output powers, weighted covariances.
+
+Both are real matrix products with few rows or columns, one for each source. How they
+are best formed depends on BLAS, see `repacks`.
+"""
+
+# License: BSD-3-Clause
+
+from functools import cache
+
+import numpy as np
+from scipy.linalg import get_blas_funcs
+from threadpoolctl import threadpool_info
+
+from skbss.updates.features import CACHE_BYTES
+
+# Up to this many sources, reading a tile once for each costs less than repacking it.
+MAX_VECTORS = 4
+
+
+@cache
+def repacks():
+    """Tell whether BLAS copies the factors of small matrix products before it starts.
+
+    OpenBLAS does, except where it has AVX-512: it takes longer than the products that
+    are needed here. Its products of a matrix and a vector read the matrix where it is.
+    """
+    direct = "SkylakeX", "Cooperlake", "SapphireRapids"
+    libraries = (lib for lib in threadpool_info() if lib["internal_api"] == "openblas")
+    return any(lib.get("architecture") not in direct for lib in libraries)
+
+
+def few_rows_matmul(A, B, out):
+    """Multiply stacks of matrices, where those of `A` have a row for each source.
+
+    Parameters
+    ----------
+    A : ndarray of shape (..., n_sources, n)
+        Left factors.
+    B : ndarray of shape (..., n, m)
+        Right factors.
+    out : ndarray of shape (..., n_sources, m)
+        Where to write the products.
+
+    Returns
+    -------
+    out : ndarray of shape (..., n_sources, m)
+        The same array.
+    """
+    if A.shape[-2] > MAX_VECTORS or not repacks():
+        return np.matmul(A, B, out=out)
+    np.matmul(A[..., None, :], B[..., None, :, :], out=out[..., None, :])
+    return out
+
+
+class MatrixProducts:
+    """Products with blocks of frames, a matrix at a time.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
+        Hermitian features of the recording.
+    n_sources : int
+        Number of sources.
+    """
+
+    def __init__(self, P, n_sources):
+        self.rows = P.reshape(len(P), -1)
+        n_frames, size = self.rows.shape
+        self.sums = np.empty((n_sources, size), P.dtype)
+        (self._gemm,) = get_blas_funcs(("gemm",), (P,))
+        # OpenBLAS forms products of at most a million terms without repacking first,
+        # which for these shapes is two to three times faster.
+        step = 3 * CACHE_BYTES // (2 * self.rows[0].nbytes)
+        step = min(step, 10**6 // self.sums.size)
+        # With few frames a block, adding up the covariances costs more than it saves.
+        self.step = step if step >= 2 * n_sources else n_frames
+
+    def start(self, Q):
+        """Take the power features of new demixing matrices; forget the sums."""
+        self.Q = Q
+        self.sums[:] = 0
+
+    def powers(self, block):
+        """Output powers of a block of frames, (n_sources, n_frames)."""
+        return (self.rows[block] @ self.Q.T).T
+
+    def add(self, block, weights):
+        """Add a block's features to the sums, with weights (n_sources, n_frames)."""
+        p = self.rows[block]
+        self._gemm(1, p.T, weights.T, beta=1, c=self.sums.T, overwrite_c=1)
+
+    def total(self):
+        """Return the sums, (n_sources, n_mics ** 2 * n_freqs)."""
+        return self.sums
+
+
+class VectorProducts:
+    """The same products by one source at a time, in tiles that stay in the L1 cache.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
+        Hermitian features of the recording.
+    n_sources : int
+        Number of sources.
+    """
+
+    step = 64
+    width = 512
+
+    def __init__(self, P, n_sources):
+        self.rows = P.reshape(len(P), -1)
+        self._total = np.empty((n_sources, self.rows.shape[1]), P.dtype)
+        tiles = self._tiles(self._total)
+        self._sums = [np.empty((*t.shape[:2], 1, t.shape[2]), P.dtype) for t in tiles]
+        self._terms = [np.empty_like(s) for s in self._sums]
+
+    def _tiles(self, A):
+        """Cut a matrix into tiles, (n_tiles, n_rows, width), and what is left."""
+        n_rows, n_columns = A.shape
+        whole = n_columns // self.width * self.width
+        tiles = A[:, :whole].reshape(n_rows, -1, self.width).swapaxes(0, 1)
+        return tiles, A[None, :, whole:]
+
+    def start(self, Q):
+        """See `MatrixProducts.start`."""
+        self._Q = [np.ascontiguousarray(q)[..., None] for q in self._tiles(Q)]
+        for sums in self._sums:
+            sums[:] = 0
+
+    def powers(self, block):
+        """See `MatrixProducts.powers`."""
+        tiles = zip(self._tiles(self.rows[block]), self._Q, strict=True)
+        return sum((p[:, None] @ q)[..., 0].sum(0) for p, q in tiles)
+
+    def add(self, block, weights):
+        """See `MatrixProducts.add`."""
+        tiles = self._tiles(self.rows[block])
+        for p, sums, terms in zip(tiles, self._sums, self._terms, strict=True):
+            sums += np.matmul(weights[:, None], p[:, None], out=terms)
+
+    def total(self):
+        """See `MatrixProducts.total`."""
+        for tiles, sums in zip(self._tiles(self._total), self._sums, strict=True):
+            tiles[:] = sums[:, :, 0]
+        return self._total
+
+
+def frame_products(P, n_sources):
+    """Take the faster way to form products with blocks of frames of P."""
+    vectors = n_sources <= MAX_VECTORS and repacks()
+    return (VectorProducts if vectors else MatrixProducts)(P, n_sources)
