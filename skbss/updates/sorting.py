@@ -47,18 +47,19 @@ def best_swap(powers, floor, cost):
     def total(power):
         return cost(np.maximum(power, floor)).sum(-1)
 
-    n_parts = powers.shape[1]
-    starts, stops = np.triu_indices(n_parts + 1, 1)
     sums = np.concatenate([np.zeros_like(powers[:, :1]), powers.cumsum(1)], axis=1)
     best, swap = 0.0, None
     for k, l in combinations(range(len(powers)), 2):
         p, q = sums[k, -1], sums[l, -1]
-        moved = sums[l] - sums[k]
-        moved = moved[stops] - moved[starts]
-        gains = total(p) + total(q) - total(p + moved) - total(q - moved)
-        i = gains.argmax()
-        if gains[i] > best:
-            best, swap = gains[i], (k, l, starts[i], stops[i])
+        unmoved = total(p) + total(q)
+        differences = sums[l] - sums[k]
+        # All bands at once would take more memory than the spectrogram.
+        for start in range(powers.shape[1]):
+            moved = differences[start + 1 :] - differences[start]
+            gains = unmoved - total(p + moved) - total(q - moved)
+            i = gains.argmax()
+            if gains[i] > best:
+                best, swap = gains[i], (k, l, start, start + 1 + i)
     return best, swap
 
 
