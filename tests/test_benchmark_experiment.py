@@ -166,7 +166,7 @@ def test_candidates_are_sets_of_parameters():
     candidate = experiment.candidates[3]
     assert candidate.method == "ilrma"
     assert candidate.params == {"ilrma.n_basis": 4, "stft.window": "hamming"}
-    pipeline = candidate.make(8000, 1, 17)
+    pipeline = candidate.make(8000, ref_mic=1, seed=17)
     assert pipeline["stft"].get_params() == {
         "n_fft": 1024,
         "hop_length": None,
@@ -179,8 +179,8 @@ def test_candidates_are_sets_of_parameters():
     assert pipeline["projectionback"].ref_mic == 1
     # Windows that experiments leave open depend on the rate of the recording.
     open_window = make_experiment(config()).candidates[0]
-    assert open_window.make(8000, 0, 0)["stft"].n_fft == 4096
-    assert open_window.make(48_000, 0, 0)["stft"].n_fft == 32_768
+    assert open_window.make(8000)["stft"].n_fft == 4096
+    assert open_window.make(48_000)["stft"].n_fft == 32_768
 
 
 class Labeled(TransformerMixin, BaseEstimator):
@@ -234,7 +234,7 @@ def test_overrides():
         "ilrma,ref_mic=0,max_iter=1",
         "ilrma,ref_mic=1,max_iter=1",
     ]
-    auxiva, *_, ilrma = (c.make(16_000, 0, 0) for c in experiment.candidates)
+    auxiva, *_, ilrma = (c.make(16_000) for c in experiment.candidates)
     assert auxiva["auxiva"].max_iter == 9
     assert auxiva["stft"].n_fft == ilrma["stft"].n_fft == 512
     assert ilrma["ilrma"].n_basis == 3
@@ -319,6 +319,13 @@ def test_methods_separate(method):
     assert (clone(pipeline).fit_transform(x) == first).all()
 
 
+def test_as_many_sources_as_microphones():
+    x, _ = make_convolutive_mixture(4000, 3, sample_rate=8000, random_state=0)
+    for method in ("onlineisnmf", "auxiva"):
+        pipeline = make_method(method, sample_rate=8000, random_state=0, n_mics=3)
+        assert pipeline.fit_transform(x).shape == x.shape
+
+
 def test_ref_mic_reaches_the_output():
     x, _ = make_convolutive_mixture(4000, sample_rate=8000, random_state=0)
     for method in ("onlineisnmf", "auxiva"):
@@ -342,7 +349,7 @@ def test_methods_of_users(monkeypatch):
     }
     experiment = make_experiment(config(methods=methods))
     assert names(experiment)[1:3] == ["ica,fun=cube", "ica,fun=exp"]
-    made = {c.name: c.make(16_000, 0, 3) for c in experiment.candidates}
+    made = {c.name: c.make(16_000, seed=3) for c in experiment.candidates}
     assert made["by_path"][0].random_state == 3
     assert made["steps"]["pca"].random_state == 3
     assert made["steps"]["stft"].sample_rate == 16_000

@@ -48,24 +48,32 @@ class Candidate:
     fixed: dict
     params: dict
 
-    def make(self, sample_rate, ref_mic, seed):
+    def make(self, sample_rate, *, ref_mic=0, seed=0, n_mics=2):
         """Make the pipeline, with checked parameters.
 
         Parameters
         ----------
         sample_rate : float
             In Hz.
-        ref_mic : int
+        ref_mic : int, default=0
             The microphone whose scale the outputs take.
-        seed : int
+        seed : int, default=0
             The random_state of every step that has none.
+        n_mics : int, default=2
+            Microphones of the recording.
 
         Returns
         -------
         pipeline : Pipeline
             From signals (n_samples, n_mics) to (n_samples, n_sources).
         """
-        pipeline = build(self.factories, sample_rate, ref_mic, seed)
+        pipeline = build(
+            self.factories,
+            sample_rate=sample_rate,
+            ref_mic=ref_mic,
+            random_state=seed,
+            n_mics=n_mics,
+        )
         return configure(pipeline, self.fixed | self.params)
 
 
@@ -227,7 +235,7 @@ def make_experiment(config, *, overrides=(), grids=()):
 
 def _parameters(factories):
     """Names of the parameters of a method, dotted."""
-    pipeline = build(factories, 16_000, 0, 0)
+    pipeline = Candidate("", "", factories, {}, {}).make(16_000)
     return {name.replace("__", ".") for name in pipeline.get_params() if "__" in name}
 
 
@@ -269,7 +277,7 @@ def _check_unique(candidates):
 def _check_candidate(candidate, ref_mic):
     """Raise ConfigError if the pipeline of a candidate cannot be made."""
     with _of_key(f"methods.{candidate.method}"):
-        pipeline = candidate.make(16_000, ref_mic, 0)
+        pipeline = candidate.make(16_000, ref_mic=ref_mic)
         if not isinstance(pipeline, Pipeline):
             raise ConfigError(f"Got a {type(pipeline).__name__}, expected a Pipeline.")
         for _, step in pipeline.steps:

@@ -74,8 +74,9 @@ def _online_ilrma(sample_rate, ref_mic, random_state):
     return make_online(separator, sample_rate=sample_rate, ref_mic=ref_mic)
 
 
-def _online_isnmf(sample_rate, ref_mic, random_state):
-    separator = OnlineISNMF(random_state=random_state)
+def _online_isnmf(sample_rate, ref_mic, random_state, n_mics):
+    # As many sources as the methods have that take all microphones.
+    separator = OnlineISNMF(n_sources=n_mics, random_state=random_state)
     pipeline = make_online(separator, sample_rate=sample_rate, ref_mic=0)
     take = FunctionTransformer(np.take, kw_args={"indices": [ref_mic], "axis": 1})
     return Pipeline([("microphone", take), *pipeline.steps])
@@ -101,8 +102,8 @@ def register_method(name, factory):
     factory : callable
         Returns a new estimator, usually a Pipeline, that separates a recording by
         ``fit_transform``: from (n_samples, n_mics) to (n_samples, n_sources). Of the
-        keyword arguments ``sample_rate`` (Hz), ``ref_mic`` and ``random_state`` it is
-        passed those that it takes.
+        keyword arguments ``sample_rate`` (Hz), ``ref_mic``, ``random_state`` and
+        ``n_mics`` (of the recording) it is passed those that it takes.
 
     Raises
     ------
@@ -131,7 +132,7 @@ def register_method(name, factory):
     _registry[name] = factory
 
 
-def make_method(method, *, sample_rate=16_000, ref_mic=0, random_state=None):
+def make_method(method, *, sample_rate=16_000, ref_mic=0, random_state=None, n_mics=2):
     """Make the pipeline of a method.
 
     Parameters
@@ -146,6 +147,8 @@ def make_method(method, *, sample_rate=16_000, ref_mic=0, random_state=None):
         The microphone whose scale the outputs take.
     random_state : int, default=None
         Seed of every step that takes one.
+    n_mics : int, default=2
+        Microphones of the recording.
 
     Returns
     -------
@@ -166,7 +169,13 @@ def make_method(method, *, sample_rate=16_000, ref_mic=0, random_state=None):
     >>> [name for name, _ in make_method(steps).steps]
     ['stft', 'functiontransformer', 'istft']
     """
-    return build(find_method(method), sample_rate, ref_mic, random_state)
+    return build(
+        find_method(method),
+        sample_rate=sample_rate,
+        ref_mic=ref_mic,
+        random_state=random_state,
+        n_mics=n_mics,
+    )
 
 
 def find_method(method):
@@ -236,30 +245,24 @@ def import_attribute(path):
     return attribute
 
 
-def build(factories, sample_rate, ref_mic, random_state):
+def build(factories, *, random_state, **context):
     """Call the factories and return their pipeline.
 
     Parameters
     ----------
     factories : list of callable
         From `find_method`.
-    sample_rate : float
-        In Hz.
-    ref_mic : int
-        The microphone whose scale the outputs take.
     random_state : int or None
         Set wherever a step has none of its own.
+    **context : dict
+        ``sample_rate``, ``ref_mic`` and ``n_mics``, as for `make_method`.
 
     Returns
     -------
     pipeline : Pipeline
         A new one.
     """
-    context = {
-        "sample_rate": sample_rate,
-        "ref_mic": ref_mic,
-        "random_state": random_state,
-    }
+    context["random_state"] = random_state
     steps = [_call(factory, context) for factory in factories]
     single = len(steps) == 1 and isinstance(steps[0], Pipeline)
     # A factory may hand out the same object every time.

@@ -176,18 +176,24 @@ def _separate_and_score(task, clock):
     if task.save_references:
         with clock.measure("write"):
             _write_scene(task, scene)
-    pipeline = task.candidate.make(scene["sample_rate"], task.ref_mic, task.seed)
+    pipeline = task.candidate.make(
+        scene["sample_rate"],
+        ref_mic=task.ref_mic,
+        seed=task.seed,
+        n_mics=mixture.shape[1],
+    )
     with _threads().limit(limits=task.threads):
+        begin = time.process_time()
         estimate = separate(pipeline, mixture, clock)
+        fields = {"cpu_seconds": time.process_time() - begin, "scores": {}}
         n_estimates = estimate.shape[1]
         order = np.arange(n_estimates)
-        fields = {"scores": {}}
         if references is not None:
             with clock.measure("score"):
                 permutation = assign(references, estimate)
                 scored = estimate[:, permutation]
                 scores = score(scene, scored, task.metrics, task.ref_mic)
-                fields = {
+                fields |= {
                     "scores": {name: s.tolist() for name, s in scores.items()},
                     "permutation": permutation.tolist(),
                 }
