@@ -21,71 +21,42 @@ from skbss.transforms import ISTFT, STFT, ProjectionBack
 ONLINE_SECONDS = 0.128
 
 
-def make_block_batch(method, **kwargs):
-    """Make the pipeline of a batch method that separates block by block.
-
-    Parameters
-    ----------
-    method : {'auxiva', 'ilrma'}
-        The batch method.
-    **kwargs : dict
-        Passed to `make_separator`.
-
-    Returns
-    -------
-    pipeline : Pipeline
-        Its steps are 'stft', 'blockbatch', 'projectionback' and 'istft'.
-    """
-    pipeline = make_separator(method, **kwargs)
+def _block_batch(method, sample_rate, ref_mic, random_state):
+    pipeline = make_separator(
+        method, sample_rate=sample_rate, ref_mic=ref_mic, random_state=random_state
+    )
     separator = BlockBatch(pipeline[method])
     steps = [("blockbatch", separator) if s[0] == method else s for s in pipeline.steps]
     return Pipeline(steps)
 
 
-def make_online(separator, *, sample_rate, ref_mic):
-    """Make the pipeline of an online separator, with windows of 128 ms.
-
-    Parameters
-    ----------
-    separator : estimator
-        The separator.
-    sample_rate : float
-        In Hz.
-    ref_mic : int
-        The microphone whose scale the outputs take.
-
-    Returns
-    -------
-    pipeline : Pipeline
-        Its steps are 'stft', the separator, of its own name, 'projectionback' and
-        'istft'.
-    """
+def _online(separator, sample_rate, ref_mic):
     n_fft = window_length(sample_rate, ONLINE_SECONDS)
     stft = STFT(n_fft, sample_rate=sample_rate)
     return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
 
 
 def _online_auxiva(sample_rate, ref_mic):
-    return make_online(OnlineAuxIVA(), sample_rate=sample_rate, ref_mic=ref_mic)
+    return _online(OnlineAuxIVA(), sample_rate, ref_mic)
 
 
 def _online_ilrma(sample_rate, ref_mic, random_state):
     separator = OnlineILRMA(random_state=random_state)
-    return make_online(separator, sample_rate=sample_rate, ref_mic=ref_mic)
+    return _online(separator, sample_rate, ref_mic)
 
 
 def _online_isnmf(sample_rate, ref_mic, random_state, n_mics):
     # As many sources as the methods have that take all microphones.
     separator = OnlineISNMF(n_sources=n_mics, random_state=random_state)
-    pipeline = make_online(separator, sample_rate=sample_rate, ref_mic=0)
+    pipeline = _online(separator, sample_rate, ref_mic=0)
     take = FunctionTransformer(np.take, kw_args={"indices": [ref_mic], "axis": 1})
     return Pipeline([("microphone", take), *pipeline.steps])
 
 
 _registry = {
     **{name: partial(make_separator, name) for name in METHODS},
-    "blockauxiva": partial(make_block_batch, "auxiva"),
-    "blockilrma": partial(make_block_batch, "ilrma"),
+    "blockauxiva": partial(_block_batch, "auxiva"),
+    "blockilrma": partial(_block_batch, "ilrma"),
     "onlineauxiva": _online_auxiva,
     "onlineilrma": _online_ilrma,
     "onlineisnmf": _online_isnmf,
