@@ -168,7 +168,7 @@ class TestEveryOnlineSeparator:
         X = make_frames(2)
         fitted = clone(separator).fit(X)
         demixing = fitted.demixing_
-        for quiet in (np.zeros_like(X), 1e-4 * X):
+        for quiet in (np.zeros_like(X), 1e-4 * X[:10]):
             Y = fitted.partial_fit_transform(quiet)
             np.testing.assert_array_equal(fitted.demixing_, demixing)
             np.testing.assert_allclose(Y, fitted.transform(quiet), rtol=1e-10)

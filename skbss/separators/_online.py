@@ -23,6 +23,11 @@ SILENCE = 1e-5
 # A frame counts at most as this often the running power in running averages, so that a
 # click isn't remembered for seconds (20 dB).
 PEAK = 100.0
+# Mean change between quiet frames, in powers of e (1 dB), that tells a signal that has
+# become quiet from the noise of a pause.
+RESTLESS = 0.23
+# A microphone whose share of the power is that far below its usual one (40 dB) is dead.
+DEAD = 1e-4
 # Least power of an output in a frame, relative to its running mean (-30 dB). Weights of
 # quieter frames would drown out all others.
 FLOOR = 1e-3
@@ -226,6 +231,10 @@ class OnlineSeparator(BaseSeparator):
             "n_frames": 0,
             "power": 0.0,
             "scale": 0.0,
+            "shares": np.zeros(n_mics),  # of the microphones in the power, usually
+            # Of the quiet frames since the last loud one: number, sum of powers, sum of
+            # changes, last logarithm.
+            "quiet": np.zeros(4),
         }
 
     def _run(self, X, y=None, *, reset, monitored=False, separate=False):
@@ -277,12 +286,18 @@ class OnlineSeparator(BaseSeparator):
         P = hermitian_features(
             x.real, x.imag, np.empty((M * M, x.shape[1]), parts.dtype)
         )
-        power = float(P[:M].mean(dtype=float))
+        powers = P[:M].mean(1, dtype=float)
+        power = float(powers.mean())
         before = state["power"] or power
         now = min(power, PEAK * before)
         memory = self._memory(state["n_frames"] + 1)
         state["power"] = before + (now - before) / memory
-        if now > SILENCE * state["power"]:
+        self._follow_drop(power)
+        if now <= SILENCE * state["power"]:
+            return x
+        share = powers / powers.sum()
+        state["shares"] += (share - state["shares"]) / memory
+        if (share >= DEAD * state["shares"]).all():
             state["n_frames"] += 1
             change = P * P.dtype.type(now / power) - state["covariance"]
             state["covariance"] += change * P.dtype.type(1 / memory)
@@ -311,14 +326,39 @@ class OnlineSeparator(BaseSeparator):
         # The reciprocal, too, must be finite in single precision.
         state["scale"] = float(2.0 ** np.clip(np.frexp(level)[1], -100, 120))
         if old:
-            ratio = old / state["scale"]
-            state["power"] = max(power * ratio**2, 1e-300)
-            for key in ("ring", "covariance"):
-                state[key] *= self._dtype.type(ratio**2)
-            # Outputs stay as they are, unless that would take them out of range.
-            ratio = np.clip(ratio, 2.0**-20, 2.0**20)
-            state["demixing"] /= self._dtype.type(ratio)
-            state["past"] *= self._dtype.type(ratio**2)
+            self._rescale_past(old / state["scale"])
+
+    def _rescale_past(self, ratio):
+        """Make the past louder by a factor."""
+        state = self._state
+        state["quiet"][:] = 0
+        state["power"] = max(state["power"] * ratio**2, 1e-300)
+        for key in ("ring", "covariance"):
+            state[key] *= self._dtype.type(ratio**2)
+        # Outputs stay as they are, unless that would take them out of range.
+        ratio = np.clip(ratio, 2.0**-20, 2.0**20)
+        state["demixing"] /= self._dtype.type(ratio)
+        state["past"] *= self._dtype.type(ratio**2)
+
+    def _follow_drop(self, power):
+        """Bring the past to the level of a signal that has become much quieter.
+
+        Else its frames would weigh nothing until the memory has faded by as much. The
+        signal is taken to be quieter when half a memory has passed without a frame
+        above the floor. Pauses in which nothing but steady noise is heard don't count.
+        """
+        quiet = self._state["quiet"]
+        if power > FLOOR * self._state["power"]:
+            quiet[:] = 0
+            return
+        log = np.log(max(power, 1e-300))
+        quiet += 1, power, abs(log - quiet[3]) if quiet[0] else 0, log - quiet[3]
+        n_quiet, total, changes, _ = quiet
+        if n_quiet > 1 and 2 * n_quiet * (1 - self.forget) >= 1:
+            if changes > RESTLESS * n_quiet:
+                level = max(total / n_quiet, 1e-300)
+                self._rescale_past(np.sqrt(level / self._state["power"]))
+            quiet[:] = 0
 
     def _learn(self, x, P, memory):
         """Update the model with the frame x, whose features are P.
