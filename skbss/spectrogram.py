@@ -10,8 +10,12 @@ import numpy as np
 def with_standard_strides(a):
     """Return an array in C order, with standard strides on axes of length 1 too."""
     a = np.ascontiguousarray(a)
-    strides = np.cumprod((a.itemsize, *a.shape[:0:-1]))[::-1]
-    return a if a.strides == tuple(strides) else a.copy()
+    step = a.itemsize
+    for size, stride in zip(a.shape[::-1], a.strides[::-1], strict=True):
+        if stride != step:
+            return a.copy()
+        step *= size
+    return a
 
 
 @dataclass(frozen=True, eq=False, slots=True)

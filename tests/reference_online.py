@@ -77,8 +77,10 @@ class OnlineAuxIVA:
         if n == 0:
             power = self.output_power(x).mean(1)
             self.W /= np.sqrt(np.maximum(power, FLOOR * power.max()))[:, None]
-        for i in range(max(0, n - self.lookback), n):
-            self.weights[i] = self.past_weight(i)
+        every = min(4, self.lookback)
+        if n < self.lookback or (n - self.lookback) % every == 0:
+            for i in range(max(0, n - self.lookback), n):
+                self.weights[i] = self.past_weight(i)
         past = np.zeros((M, F, M, M), complex)
         for i in range(n):
             weight = self.forget ** (n - i) * np.broadcast_to(self.weights[i], (M, F))
@@ -88,11 +90,11 @@ class OnlineAuxIVA:
                     past[k, f] += weight[k, f] * outer
         self.frames.append(x)
         white = np.einsum("fmm->f", self.covariance()).real / M
-        white = white + 1e-10 * (white.mean() + np.mean(abs(x) ** 2))
+        white = white + 1e-10 * (self.power + np.mean(abs(x) ** 2))
         mean_weight = self.weight(np.ones((M, F)))
         for _ in range(self.inner_iter):
-            phi = self.present_weight(x)
-            weight = np.broadcast_to(phi, (M, F))
+            weight = self.present_weight(x)
+            weight = np.broadcast_to(weight, (M, F))
             for f in range(F):
                 outer = np.outer(x[f], x[f].conj())
                 V = [
@@ -102,8 +104,8 @@ class OnlineAuxIVA:
                     for k in range(M)
                 ]
                 reference.sweep(self.W[f], np.array(V) / (Z + LOADING), self.spatial)
-        self.weights.append(phi)
         self.commit(x)
+        self.weights.append(self.past_weight(n))
         excess = np.clip(self.output_power(x).mean(1), FLOOR, PEAK) - 1
         gain = 1 + excess / (Z + 2 * LOADING)
         self.W /= np.sqrt(gain)[:, None]

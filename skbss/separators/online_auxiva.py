@@ -7,7 +7,6 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skbss.base import resolve
 from skbss.separators._online import FLOOR, OnlineSeparator
-from skbss.updates.online import revised_covariance
 from skbss.updates.source import SOURCE_MODELS
 
 
@@ -40,10 +39,10 @@ class OnlineAuxIVA(OnlineSeparator):
         `skbss.updates.IP1`.
     lookback : int, default=64
         The weights of so many past frames, 2 s by default, are computed anew for every
-        frame, with the demixing matrices of then. Weights that early, bad matrices
-        give would stay as long as the frames and hold back what is learned: with 64
-        frames separation was 2.5 dB better than with none. They are kept in memory, and
-        twice as many take twice as long. With 1 it is the algorithm of [1]_.
+        fourth frame, with the demixing matrices of then (for every frame at the start).
+        Weights that early, bad matrices give would stay as long as the frames and hold
+        back what is learned: with 64 frames separation was 2.5 dB better than with
+        none. They are kept in memory. With 1 it is the algorithm of [1]_.
 
     Attributes
     ----------
@@ -126,21 +125,20 @@ class OnlineAuxIVA(OnlineSeparator):
         self.spatial = spatial
         self.lookback = lookback
 
+    def _prepare(self):
+        self._source = resolve(self.source, SOURCE_MODELS)
+
     def _variance(self, power):
-        source = resolve(self.source, SOURCE_MODELS)
-        return source.variance(power * self._n_freqs_in, self._n_freqs_in)
+        return self._source.variance(power * self._n_freqs_in, self._n_freqs_in)
 
     def _weigh(self, power):
         """Weights of frames of powers (n_sources, n_frames), summed over bins."""
-        mean = np.maximum(power / self._n_freqs_in, FLOOR, dtype=float)
-        return (1 / self._variance(mean)).astype(self._dtype)
+        F = self._n_freqs_in
+        variance = self._source.variance(np.maximum(power, FLOOR * F), F)
+        return np.divide(1, variance, dtype=power.dtype)
 
-    def _weigh_bins(self, power):
-        return self._weigh(power.sum(1, keepdims=True))
-
-    def _revise(self, decay):
-        ring = self._state["ring"][: len(decay)]
-        return revised_covariance(ring, decay, self._state["demixing"], self._weigh)
+    def _past_weights(self, power, decay):
+        return self._weigh(power) * decay
 
     def _commit(self, power, slot):
-        pass
+        return self._weigh(power)

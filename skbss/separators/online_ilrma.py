@@ -8,7 +8,6 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from skbss.linalg import power_features
 from skbss.separators._online import FLOOR, OnlineSeparator
 
 # Least variance of a bin, relative to an output's mean power (-20 dB).
@@ -69,8 +68,8 @@ class OnlineILRMA(OnlineSeparator):
     spatial : {'ip1', 'iss1'} or object, default='ip1'
         The update of the demixing matrices, as in `OnlineAuxIVA`.
     lookback : int, default=64
-        Number of past frames whose loudness is computed anew for every frame, as in
-        `OnlineAuxIVA`. What the spectra said of them stays.
+        Number of past frames whose loudness is computed anew for every fourth frame, as
+        in `OnlineAuxIVA`. What the spectra said of them stays.
     blend : float, default=0.25
         Share of the spectra in the weights, between 0 (`OnlineAuxIVA`) and 1. The
         variance is the geometric mean of the frame's power and the factorization's.
@@ -139,6 +138,9 @@ class OnlineILRMA(OnlineSeparator):
         "random_state": ["random_state"],
     }
 
+    _per_bin = True
+    _h = None  # activations of the present frame
+
     def __init__(
         self,
         n_basis=2,
@@ -183,17 +185,13 @@ class OnlineILRMA(OnlineSeparator):
     def _loudness_weight(self, mean):
         return np.maximum(mean, FLOOR) ** (self._exponent() - 1)
 
-    def _revise(self, decay):
-        self._h = None
-        state, n = self._state, len(decay)
-        ring = state["ring"][:n]
-        Q = power_features(state["demixing"]).reshape(self.n_features_in_, -1)
-        mean = ring.reshape(n, Q.shape[1]) @ Q.T / self._n_freqs_in
-        loudness = self._loudness_weight(mean) * decay.astype(self._dtype)[:, None]
-        weights = loudness[:, :, None] * state["spectral_weights"][:n]
-        return np.einsum("nkf,npf->kpf", weights, ring), weights
+    def _past_weights(self, power, decay):
+        n = len(decay)
+        loudness = self._loudness_weight(power / self._n_freqs_in) * decay
+        spectral = self._state["spectral_weights"][:n].transpose(1, 0, 2)
+        return loudness.astype(self._dtype)[:, :, None] * spectral
 
-    def _weigh_bins(self, power):
+    def _weigh(self, power):
         mean = np.maximum(power.mean(1, keepdims=True), FLOOR)
         if self._h is None:
             self._h = np.repeat(mean / self.n_basis, self.n_basis, axis=1)
@@ -204,6 +202,8 @@ class OnlineILRMA(OnlineSeparator):
 
     def _commit(self, power, slot):
         state = self._state
+        mean = power.mean(1, keepdims=True)
+        weights = self._loudness_weight(mean) * self._spectral_weight
         state["spectral_weights"][slot] = self._spectral_weight
         basis = state["basis"]
         h, variance = update_activations(basis, power, self._h)
@@ -217,6 +217,8 @@ class OnlineILRMA(OnlineSeparator):
         size = basis.mean(1, keepdims=True)
         state["basis"] = np.maximum(basis / size, BASIS_FLOOR)
         state["numerator"], state["denominator"] = numerator / size, denominator * size
+        self._h = None
+        return weights
 
     def _divide_powers(self, gain):
         self._state["spectral_weights"] *= gain ** self._exponent()

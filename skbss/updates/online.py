@@ -8,61 +8,56 @@ all frames but the present one.
 
 # License: BSD-3-Clause
 
-import numpy as np
-from scipy.linalg import get_blas_funcs
+from itertools import combinations
+from math import isqrt
 
-from skbss.linalg import (
-    _orthogonal,
-    matmul,
-    power_features,
-    unpack_hermitian,
-)
-from skbss.updates.features import CACHE_BYTES
+import numpy as np
+
+from skbss.linalg import _orthogonal, power_features, unpack_hermitian
 from skbss.updates.spatial import IP1
 
 
-def revised_covariance(ring, decay, W, weigh):
-    """Sum of past frames, weighted by what the present demixing matrices make of them.
-
-    Weights that early, bad demixing matrices gave to frames would otherwise stay in the
-    covariances as long as the frames, and hold the matrices back.
+def weighted_sum(rows, weights):
+    """Weighted sum of past frames.
 
     Parameters
     ----------
-    ring : ndarray of shape (n_past, n_mics ** 2, n_freqs)
-        Features of past frames.
-    decay : ndarray of shape (n_past,)
-        How much each frame still counts.
-    W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Demixing matrices.
-    weigh : callable
-        Maps output powers, summed over frequency, of shape (n_sources, n_frames) to
-        weights of the same shape.
+    rows : ndarray of shape (n_past, n_mics ** 2, n_freqs)
+        Features of the frames.
+    weights : ndarray of shape (n_sources, n_past) or (n_sources, n_past, n_freqs)
+        Their weights.
 
     Returns
     -------
     S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
         The covariances, as features.
-    weights : ndarray of shape (n_past, n_sources, 1)
-        The weights including the decay.
     """
-    rows = ring.reshape(len(ring), np.prod(ring.shape[1:]))
-    Q = power_features(W).reshape(len(W), -1)
-    S = np.zeros((len(W), rows.shape[1]), ring.dtype)
-    weights = np.empty((len(rows), len(W)), ring.dtype)
-    # One pass over the ring: both products of a block of frames while it is in the
-    # cache. OpenBLAS forms products of at most a million terms without repacking.
-    step = max(1, min(3 * CACHE_BYTES // (2 * Q[0].nbytes), 10**6 // Q.size))
-    (gemm,) = get_blas_funcs(("gemm",), (ring,))
-    for start in range(0, len(rows), step):
-        block = slice(start, start + step)
-        power = rows[block] @ Q.T
-        weights[block] = weigh(power.T).T * decay[block, None]
-        gemm(1, rows[block].T, weights[block], beta=1, c=S.T, overwrite_c=True)
-    return S.reshape(len(W), *ring.shape[1:]), weights[:, :, None]
+    if weights.ndim == 3:
+        return np.einsum("knf,npf->kpf", weights, rows)
+    S = weights @ rows.reshape(len(rows), -1)
+    return S.reshape(len(weights), *rows.shape[1:])
 
 
-def sweeps(W, B, x, P, weigh, n_sweeps, spatial):
+def past_powers(rows, W):
+    """Powers of the outputs, (n_sources, n_past), of frames whose features are rows."""
+    rows = rows.reshape(len(rows), -1)
+    # Row by row: OpenBLAS repacks a matrix for a product with a matrix.
+    return np.stack([rows @ q.ravel() for q in power_features(W)])
+
+
+def frame_features(x):
+    """Hermitian features (n_mics ** 2, n_freqs) of a frame (n_mics, n_freqs)."""
+    M = len(x)
+    P = np.empty((M * M, x.shape[1]), x.real.dtype)
+    squares = np.square(x.view(P.dtype))
+    np.add(squares[:, ::2], squares[:, 1::2], out=P[:M])
+    for p, (i, j) in enumerate(combinations(range(M), 2), M):
+        cross = x[i] * x[j].conj()
+        P[p], P[p + M * (M - 1) // 2] = cross.real, cross.imag
+    return P
+
+
+def sweeps(W, B, x, P, weigh, n_sweeps, spatial, per_bin):
     """Update the demixing matrices with a frame, several times.
 
     Parameters
@@ -70,96 +65,161 @@ def sweeps(W, B, x, P, weigh, n_sweeps, spatial):
     W, B, x, P : ndarray
         See the module.
     weigh : callable
-        Maps the powers of the outputs in each bin, of shape (n_sources, n_freqs), to
-        the weights of the frame, of that shape or (n_sources, 1).
+        Maps the powers of the outputs in each bin, of shape (n_sources, n_freqs), or
+        their sums, of shape (n_sources, 1), to weights of the frame of that shape.
     n_sweeps : int
         Number of updates. Each starts from the covariances of the past, so that the
         frame counts once.
     spatial : object
         The spatial update.
+    per_bin : bool
+        Whether `weigh` needs the power of each bin.
 
     Returns
     -------
     W : ndarray of shape (n_sources, n_mics, n_freqs)
-        The new demixing matrices.
+        The new demixing matrices, with rows of any phase.
     """
-    M, old = len(x), W
+    M = len(x)
     if type(spatial) is IP1 and M == 2:
-        W = _ip1_pair(W, B, P, weigh, n_sweeps)
-    elif type(spatial) is IP1 and M in (3, 4):
-        W = _ip1_rank_one(W, B, x, weigh, n_sweeps)
-    else:
-        for _ in range(n_sweeps):
-            V = load(B + weigh(output_power(W, x))[:, None] * P)
-            W = spatial.update(W, unpack_hermitian(V)).astype(W.dtype, copy=False)
-    return _in_phase(W, old)
+        return _ip1_pair(W, B, x, P, weigh, n_sweeps, per_bin)
+    if type(spatial) is IP1 and M in (3, 4):
+        return _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin)
+    for _ in range(n_sweeps):
+        V = B + weigh(power_of(outputs(W, x), per_bin))[:, None] * P
+        W = spatial.update(W, unpack_hermitian(V)).astype(W.dtype, copy=False)
+    return W
 
 
-def _in_phase(W, old):
-    """Turn the phase of each row, which no update cares about, to where it was."""
-    inner = (W.conj() * old).sum(1)
-    size = abs(inner)
-    inner[size == 0] = size[size == 0] = 1
-    inner /= size
-    return W * inner[:, None]
+def phase_to(W, old):
+    """Factors (n_sources, n_freqs) that turn the rows of W to the phase of old ones.
 
-
-def load(B):
-    """Add some rounding errors to the diagonals, in place, so that B is definite."""
-    M = round(np.sqrt(B.shape[1]))
-    B[:, :M] += 10 * M * np.finfo(B.dtype).eps * B[:, :M].mean(1, keepdims=True)
-    return B
-
-
-def output_power(W, x):
-    """Powers of the outputs in each bin, of shape (n_sources, n_freqs)."""
-    y = (W * x).sum(1)
-    return y.real**2 + y.imag**2
-
-
-def _ip1_pair(W, B, P, weigh, n_sweeps):
-    """IP1 for two microphones, where w₁w₁ᴴ + w₂w₂ᴴ / (w₂ᴴ V₁ w₂) = V₁⁻¹.
-
-    Only the last sweep needs the rows themselves. Those before work on their features:
-    real numbers.
+    No update cares about the phase of a row, but who listens to the outputs does.
     """
-    Q = power_features(W)
-    V, inverse = np.empty_like(B), np.empty_like(B)
-    for sweep in range(n_sweeps):
-        # A sum with cancellation, which rounding may bring below zero.
-        weights = weigh(np.maximum((Q * P).sum(1), 0))
-        np.multiply(weights[:, None], P, out=V)
-        V += B
-        det = _determinant(V)
-        if sweep == n_sweeps - 1:
-            break
-        inverse[:, :2] = V[:, 1::-1]
-        np.multiply(V[:, 2:], -2, out=inverse[:, 2:])
-        inverse /= det[:, None]
-        for k in (0, 1):
-            other = Q[1 - k] / (Q[1 - k] * V[k]).sum(0)
-            np.subtract(inverse[k], other, out=Q[k])
-    row = W[1] if n_sweeps == 1 else _row(Q[1])
+    inner = np.add.reduce(W.conj() * old, axis=1)
+    inner += np.finfo(inner.dtype).tiny  # where they are orthogonal
+    return inner / abs(inner)
+
+
+def load(B, white):
+    """Add white noise and some rounding errors, so that B is definite, in place.
+
+    Parameters
+    ----------
+    B : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
+        Covariances.
+    white : ndarray of shape (n_sources, n_freqs)
+        Power of the noise in each bin.
+    """
+    M = isqrt(B.shape[1])
+    noise = np.add.reduce(B[:, :M], axis=1)
+    noise *= 10 * np.finfo(B.dtype).eps
+    noise += white
+    B[:, :M] += noise[:, None]
+
+
+def outputs(W, x):
+    """Return outputs of shape (n_sources, n_freqs)."""
+    return np.add.reduce(W * x, axis=1)
+
+
+def power_of(y, per_bin):
+    """Powers in each bin, or their sums along the last axis, which is kept."""
+    squares = np.square(y.view(y.real.dtype))
+    if per_bin:
+        return squares[..., ::2] + squares[..., 1::2]
+    return np.add.reduce(squares, axis=-1, keepdims=True)
+
+
+def _ip1_pair(W, B, x, P, weigh, n_sweeps, per_bin):
+    """IP1 for two microphones; only the last sweep needs the rows of W themselves."""
+    if n_sweeps == 1:
+        weights, row = weigh(power_of(outputs(W, x), per_bin)), W[1]
+    else:
+        Q = _ip1_pair_features(W, B, P, weigh, n_sweeps - 1, per_bin)
+        weights, row = weigh(_feature_powers(Q, P, per_bin)), _row(Q[1])
+    V = weights[:, None] * P
+    V += B
+    det = _determinant(V)
     W = np.empty_like(W)
-    off = V[:, 2] + 1j * V[:, 3]
+    cross = _cross_pair(V)
+    signs = np.array([[1], [-1]], B.dtype)
     for k in (0, 1):
-        a, b = row[1], -row[0]  # orthogonal to the other row
-        u0 = V[k, 1] * a - off[k] * b
-        u1 = V[k, 0] * b - off[k].conj() * a
-        s = a.real * u0.real + a.imag * u0.imag + b.real * u1.real + b.imag * u1.imag
-        s = 1 / (np.sqrt(s) * np.sqrt(det[k]))
-        np.multiply(u0.conj(), s, out=W[k, 0])
-        np.multiply(u1.conj(), s, out=W[k, 1])
+        # a = (row[1], -row[0]) is orthogonal to the other row. With u = adj(V) a the
+        # new one is uᴴ / sqrt(aᴴ u det V). Signs come last.
+        u = V[k, 1::-1] * row[::-1]
+        u += cross[k] * row
+        s = _real_dot(row[::-1], u)
+        s *= det[k]
+        np.sqrt(s, out=s)
+        np.conjugate(u, out=u)
+        np.multiply(u, signs / s, out=W[k])
         row = W[0]
     return W
 
 
+def _real_dot(a, b, axis=0):
+    """Real parts of aᴴ b along an axis but the last."""
+    real = a.real.dtype
+    parts = np.add.reduce(a.view(real) * b.view(real), axis=axis)
+    return parts[..., ::2] + parts[..., 1::2]
+
+
+def _cross_pair(R):
+    """Off-diagonal elements r_01 and r_10 of 2 x 2 features, (..., 2, n_freqs)."""
+    cross = np.empty((*R.shape[:-2], 2, R.shape[-1]), np.result_type(R, 1j))
+    cross.real = R[..., 2:3, :]
+    cross.imag[..., 0, :] = R[..., 3, :]
+    np.negative(R[..., 3, :], out=cross.imag[..., 1, :])
+    return cross
+
+
+def _ip1_pair_features(W, B, P, weigh, n_sweeps, per_bin):
+    """Power features of W after sweeps by w₁w₁ᴴ + w₂w₂ᴴ / (w₂ᴴ V₁ w₂) = V₁⁻¹."""
+    Q = power_features(W)
+    V, inverse = np.empty_like(B), np.empty_like(B)
+    # det(B + φ x xᴴ) is linear in φ.
+    det_past = _determinant(B)
+    det_slope = np.add.reduce(_adjugate(B) * P, axis=1)
+    np.maximum(det_slope, 0, out=det_slope)
+    for _ in range(n_sweeps):
+        weights = weigh(_feature_powers(Q, P, per_bin))
+        np.multiply(weights[:, None], P, out=V)
+        V += B
+        det = weights * det_slope
+        det += det_past
+        _adjugate(V, out=inverse)
+        inverse /= det[:, None]
+        for k in (0, 1):
+            other = Q[1 - k]
+            scale = np.add.reduce(other * V[k], axis=0)
+            np.subtract(inverse[k], other / scale, out=Q[k])
+    return Q
+
+
+def _adjugate(V, out=None):
+    """Power features of the adjugates of 2 x 2 features."""
+    out = np.empty_like(V) if out is None else out
+    out[:, :2] = V[:, 1::-1]
+    np.multiply(V[:, 2:], -2, out=out[:, 2:])
+    return out
+
+
+def _feature_powers(Q, P, per_bin):
+    # A sum with cancellation, which rounding may bring below zero.
+    if per_bin:
+        return np.maximum(np.add.reduce(Q * P, axis=1), 0)
+    return np.maximum(Q.reshape(len(Q), -1) @ P.reshape(-1, 1), 0)
+
+
 def _determinant(V):
     """Compute determinants of 2 x 2 features, at least a few rounding errors."""
-    products = V[:, 0] * V[:, 1]
-    squares = np.square(V[:, 2:]).sum(1)
-    least = products * (4 * np.finfo(V.dtype).eps)
-    return np.maximum(products - squares, least)
+    det = V[:, 0] * V[:, 1]
+    least = det * (4 * np.finfo(V.dtype).eps)
+    squares = np.square(V[:, 2:])
+    det -= squares[:, 0]
+    det -= squares[:, 1]
+    return np.maximum(det, least, out=det)
 
 
 def _row(q):
@@ -172,32 +232,50 @@ def _row(q):
     return np.array([np.where(first, q[0], cross), np.where(first, cross.conj(), q[1])])
 
 
-def _ip1_rank_one(W, B, x, weigh, n_sweeps):
+def _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin):
     """IP1 for a few microphones with one inversion of B for all sweeps.
 
     (B + φ x xᴴ)⁻¹ = C - φ z zᴴ / (1 + φ xᴴ z) with C = B⁻¹, z = C x.
     """
-    W = W.copy()
+    M = len(x)
     C = inverse_hpd(B)
-    z = (C * x).sum(2)
-    quadratic = (z.real * x.real + z.imag * x.imag).sum(1)
+    z = np.add.reduce(C * x, axis=2)
+    quadratic = _real_dot(z, x, axis=1)
     z_conj = z.conj()
+    C = C.swapaxes(1, 2).copy()  # columns first
     # Products of rows in quiet bins overflow in single precision.
     gain = 1 / abs(W).max((0, 1))
-    others = [[j for j in range(len(x)) if j != k] for k in range(len(x))]
+    W, x = W * gain, x / gain
     for _ in range(n_sweeps):
-        phi = weigh(output_power(W, x))
+        phi = weigh(power_of(outputs(W, x), per_bin))
         shrink = 1 / (1 + phi * quadratic)
         phi = phi * shrink
-        for k in range(len(x)):
-            a = _orthogonal(*(W[others[k]] * gain))
-            u = (C[k] * a).sum(1)
-            # By Cauchy and Schwarz aᴴ V⁻¹ a is at least this, whatever the rounding.
-            least = (a.real * u.real + a.imag * u.imag).sum(0) * shrink[k]
-            u -= z[k] * (phi[k] * (z_conj[k] * a).sum(0))
-            s = (a.real * u.real + a.imag * u.imag).sum(0)
-            W[k] = u.conj() / np.sqrt(np.maximum(s, least))
-    return W
+        for k in range(M):
+            a = _orthogonal_to_others(W, k)
+            u = np.add.reduce(C[k] * a[:, None], axis=0)
+            form = _real_dot(a, u)
+            inner = np.add.reduce(z_conj[k] * a, axis=0)
+            # By Cauchy and Schwarz it shrinks at most by so much, whatever the rounding.
+            least = form * shrink[k]
+            form -= phi[k] * power_of(inner, True)
+            np.maximum(form, least, out=form)
+            inner *= phi[k]
+            u -= z[k] * inner
+            np.conjugate(u, out=u)
+            np.multiply(u, gain / np.sqrt(form), out=W[k])
+    return W / gain
+
+
+def _orthogonal_to_others(W, k):
+    """Vectors to which all rows of W but the k-th are orthogonal."""
+    if len(W) != 3:
+        return _orthogonal(*(row for j, row in enumerate(W) if j != k))
+    b, c = W[k - 2], W[k - 1]
+    a = np.empty_like(b)
+    for m in range(3):
+        np.multiply(b[m - 2], c[m - 1], out=a[m])
+        a[m] -= b[m - 1] * c[m - 2]
+    return a
 
 
 def inverse_hpd(B):
@@ -236,12 +314,18 @@ def image_mixing(W, R):
         nothing was ever heard.
     """
     M = W.shape[1]
-    Wt = W.swapaxes(0, 1)
-    A = matmul(unpack_hermitian(R), Wt.conj())
-    power = (Wt.real * A.real - Wt.imag * A.imag).sum(0)
+    W_conj = W.conj()
+    A = W_conj * R[:M]
+    for p, (i, j) in enumerate(combinations(range(M), 2), M):
+        cross = R[p] + 1j * R[p + M * (M - 1) // 2]
+        A[:, i] += cross * W_conj[:, j]
+        A[:, j] += cross.conj() * W_conj[:, i]
+    power = _real_dot(W_conj, A, axis=1)
     # An output that is nothing but rounding errors must not be blown up.
-    size = (W.real**2 + W.imag**2).sum(1) * R[:M].sum(0)
-    least = 10 * M * np.finfo(R.dtype).eps * size
-    power = np.maximum(np.maximum(power, least), np.finfo(R.dtype).tiny)
-    A /= power
-    return A
+    least = np.add.reduce(power_of(W, True), axis=1)
+    least *= np.add.reduce(R[:M], axis=0)
+    least *= 10 * M * np.finfo(R.dtype).eps
+    least += np.finfo(R.dtype).tiny
+    np.maximum(power, least, out=power)
+    A *= np.reciprocal(power)[:, None]
+    return A.swapaxes(0, 1)
