@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import re
 from pathlib import Path
 
 import skbss
@@ -86,7 +87,15 @@ def shorten_inherited(app, what, name, obj, options, lines):
         lines[:] = ["Call `fit`, then `transform`, on the same `X`.", ""]
 
 
+def cut_links_back(app, pagename, templatename, context, doctree):
+    """Leave links from source to reference out: viewcode mixes up names of modules."""
+    if pagename.startswith("_modules/"):
+        link = r'<a class="viewcode-back".*?</a>'
+        context["body"] = re.sub(link, "", context["body"])
+
+
 def setup(app):
     """Connect to Sphinx."""
     app.connect("autodoc-skip-member", skip_inherited)
     app.connect("autodoc-process-docstring", shorten_inherited, priority=400)
+    app.connect("html-page-context", cut_links_back)

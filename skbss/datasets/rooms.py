@@ -27,9 +27,9 @@ ARRAY_CONSTRAINTS = {
 
 
 @validate_params(
-    {
-        **MIXTURE_CONSTRAINTS,
-        **ARRAY_CONSTRAINTS,
+    MIXTURE_CONSTRAINTS
+    | ARRAY_CONSTRAINTS
+    | {
         "sources": ["array-like", None],
         "sample_rate": [Interval(Integral, 1, None, closed="left")],
         "room_dim": ["array-like", None],
