@@ -353,9 +353,10 @@ def test_print(page, browser):
         cut = browser.execute_script(
             "return [...document.querySelectorAll('.scroll')].filter((e) =>"
             "getComputedStyle(e).overflowX !== 'visible' ||"
-            "e.scrollWidth > e.clientWidth).length"
+            "e.scrollWidth > e.clientWidth).map((e) => "
+            "[e.ariaLabel, e.scrollWidth, e.clientWidth])"
         )
-        assert cut == 0
+        assert cut == []
         closed = browser.find_elements("css selector", "details:not([open])")
         assert closed == []
         browser.execute_script("dispatchEvent(new Event('afterprint'))")
