@@ -41,7 +41,7 @@ class ConvergenceDisplay:
     >>> X = STFT(2048).fit_transform(load_cocktail_party().mixture)
     >>> runs = [ILRMA(k, max_iter=10, random_state=0).fit(X) for k in (1, 2)]
     >>> display = ConvergenceDisplay.from_estimator(*runs, names=["1 basis", "2 bases"])
-    >>> display.lines_[1].get_ydata()[-1] == runs[1].objective_[-1]
+    >>> bool(display.lines_[1].get_ydata()[-1] == runs[1].objective_[-1])
     True
     """
 
