@@ -20,10 +20,10 @@ from run_folder import make_candidates, make_run, write_rows
 from scipy.stats import ttest_1samp, ttest_rel
 
 from skbss.benchmark import RunError, read_results
-from skbss.benchmark._clips import Clip, picture, power, write_png
-from skbss.benchmark._ranking import natural, rank, spread_out, tabulate
-from skbss.benchmark._sections import _mean_curves
 from skbss.benchmark.report import write_report
+from skbss.benchmark.report.clips import Clip, picture, power, write_png
+from skbss.benchmark.report.ranking import natural, rank, spread_out, tabulate
+from skbss.benchmark.report.sections import _mean_curves
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}

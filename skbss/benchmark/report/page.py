@@ -1,4 +1,4 @@
-"""The report of a run: a page in which one sees and hears the result."""
+"""The page itself, and the files beside it."""
 
 # License: BSD-3-Clause
 
@@ -11,12 +11,12 @@ from types import SimpleNamespace
 
 from sklearn.utils._param_validation import Interval, validate_params
 
-from skbss.benchmark import _sections as sections
-from skbss.benchmark._charts import N_COLORS, color
-from skbss.benchmark._csv import write_ranking, write_recordings
-from skbss.benchmark._ranking import rank, spread_out, tabulate
-from skbss.benchmark._summary import facts, sentences
 from skbss.benchmark.output import replacing
+from skbss.benchmark.report import sections
+from skbss.benchmark.report.charts import N_COLORS, color
+from skbss.benchmark.report.csv_files import write_ranking, write_recordings
+from skbss.benchmark.report.ranking import rank, spread_out, tabulate
+from skbss.benchmark.report.summary import facts, sentences
 from skbss.benchmark.results import RunError, read_results
 
 _N_CURVES = 7  # more lines than that cannot be told apart
@@ -184,11 +184,11 @@ def _page(run, parts, linked):
         for anchor, title, html in parts
     )
     version = run.environment.get("skbss", "")
-    return Template(sections.resource("_page.html")).substitute(
+    return Template(sections.resource("page.html")).substitute(
         title=escape(f"Benchmark {run.folder.resolve().name}"),
         facts=escape(facts(run.table, run.environment)),
         contents=contents,
-        css=sections.resource("_chart.css") + sections.resource("_page.css"),
+        css=sections.resource("chart.css") + sections.resource("page.css"),
         media=" file: 'self'" if linked else "",
         summary=sentences(
             run.table,
@@ -198,5 +198,5 @@ def _page(run, parts, linked):
         ),
         sections=body,
         footer=f"Written by skbss {escape(str(version))}.",
-        script=sections.resource("_page.js"),
+        script=sections.resource("page.js"),
     )

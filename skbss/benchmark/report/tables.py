@@ -8,8 +8,15 @@ from html import escape
 
 import numpy as np
 
-from skbss.benchmark._charts import NOTHING, decibels, factor, linear, reach, whisker
-from skbss.benchmark._ranking import label
+from skbss.benchmark.report.charts import (
+    NOTHING,
+    decibels,
+    factor,
+    linear,
+    reach,
+    whisker,
+)
+from skbss.benchmark.report.ranking import label
 
 _N_SHADES = 8
 _MAX_FAILURES = 100

@@ -6,8 +6,8 @@ import csv
 
 import numpy as np
 
-from skbss.benchmark._ranking import natural, number
 from skbss.benchmark.output import replacing
+from skbss.benchmark.report.ranking import natural, number
 
 
 def write_ranking(path, table, ranking):

@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from skbss.benchmark._charts import decibels
-from skbss.benchmark._clips import (
+from skbss.benchmark.report.charts import decibels
+from skbss.benchmark.report.clips import (
     CODECS,
     data_uri,
     encode,
@@ -19,9 +19,9 @@ from skbss.benchmark._clips import (
     power,
     read_clip,
 )
-from skbss.benchmark._ranking import label, number
-from skbss.benchmark._summary import count
-from skbss.benchmark._tables import breakable, key
+from skbss.benchmark.report.ranking import label, number
+from skbss.benchmark.report.summary import count
+from skbss.benchmark.report.tables import breakable, key
 from skbss.io import AudioFileError
 
 _SAME_SCALE = 100.0  # of power, 20 dB

@@ -9,11 +9,9 @@ from importlib import resources
 
 import numpy as np
 
-from skbss.benchmark import _charts as charts
-from skbss.benchmark import _listening as listening
-from skbss.benchmark import _tables as tables
-from skbss.benchmark._ranking import label
-from skbss.benchmark._summary import count
+from skbss.benchmark.report import charts, listening, tables
+from skbss.benchmark.report.ranking import label
+from skbss.benchmark.report.summary import count
 
 WIDTHS = {"wide": 760, "narrow": 340}  # px
 MAX_AVERAGED = 50
@@ -22,7 +20,7 @@ MAX_AVERAGED = 50
 @cache
 def resource(name):
     """Return a text file of this package."""
-    return (resources.files("skbss.benchmark") / name).read_text("utf-8")
+    return (resources.files("skbss.benchmark.report") / name).read_text("utf-8")
 
 
 def _section(anchor, title, *parts):
@@ -36,7 +34,7 @@ def _note(text):
 def _figure(name, draw, run):
     """Draw for the page, once for wide and once for narrow windows, and as a file."""
     wide, narrow = (draw(width) for width in WIDTHS.values())
-    style = f"<style>{resource('_chart.css')}</style>"
+    style = f"<style>{resource('chart.css')}</style>"
     start = wide.index(">") + 1
     background = '<rect width="100%" height="100%" fill="#fff"/>'
     run.figures[name] = f"{wide[:start]}{style}{background}{wide[start:]}".encode()

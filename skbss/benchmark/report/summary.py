@@ -6,8 +6,8 @@ from html import escape
 
 import numpy as np
 
-from skbss.benchmark._charts import decibels, factor
-from skbss.benchmark._ranking import label
+from skbss.benchmark.report.charts import decibels, factor
+from skbss.benchmark.report.ranking import label
 
 
 def count(n, noun):
