@@ -87,6 +87,7 @@ def sweeps(W, B, x, P, weigh, n_sweeps, spatial, per_bin):
         return _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin)
     for _ in range(n_sweeps):
         V = B + weigh(power_of(outputs(W, x), per_bin))[:, None] * P
+        load(V, 0)  # a loud frame leaves B less than rounding errors
         W = spatial.update(W, unpack_hermitian(V)).astype(W.dtype, copy=False)
     return W
 
