@@ -30,8 +30,13 @@ from skbss.updates.spatial import SPATIAL_UPDATES
 # learned.
 SILENCE = 1e-5
 # A frame counts at most as this often the running power in running averages, so that a
-# click isn't remembered for seconds (20 dB).
-PEAK = 100.0
+# click isn't remembered for seconds (10 dB).
+PEAK = 10.0
+# Mean change between quiet frames, in powers of e (1 dB), that tells a signal that has
+# become quiet from the noise of a pause.
+RESTLESS = 0.23
+# A microphone whose share of the power is that far below its usual one (40 dB) is dead.
+DEAD = 1e-4
 # Least power of an output in a frame, relative to its running mean (-30 dB). Weights of
 # quieter frames would drown out all others.
 FLOOR = 1e-3
@@ -41,6 +46,9 @@ LOADING = 1.0
 # Frames from one revision of the weights of past frames to the next, once the ring is
 # full. With 8 separation was 0.2 dB worse; with 1 it was no better.
 REVISION = 4
+# Least running power in units of the arithmetic: at once a level falls or rises by no
+# more (140 dB), which leaves squares finite in single precision.
+LEAST_POWER = 2.0**-48
 # Peaks below this are silence at any time (-600 dB): their reciprocals are finite.
 INAUDIBLE = 2.0**-100
 
@@ -244,6 +252,10 @@ class OnlineSeparator(BaseSeparator):
             "n_frames": 0,
             "power": 0.0,
             "scale": 0.0,
+            "shares": np.zeros(n_mics),  # of the microphones in the power, usually
+            # Of the quiet frames since the last loud one: number, sum of powers, sum of
+            # changes, last logarithm.
+            "quiet": np.zeros(4),
         }
 
     def _run(self, X, y=None, *, reset, monitored=False, separate=False):
@@ -293,12 +305,18 @@ class OnlineSeparator(BaseSeparator):
             return outputs(state["demixing"], x)
         M = len(x)
         P = frame_features(x)
-        power = float(np.add.reduce(P[:M], axis=None, dtype=float)) / P[:M].size
+        powers = np.add.reduce(P[:M], axis=1, dtype=float) / x.shape[1]
+        power = float(powers.mean())
         before = state["power"] or power
         now = min(power, PEAK * before)
         memory = self._memory(state["n_frames"] + 1)
         state["power"] = before + (now - before) / memory
+        self._follow_drop(power)
         if now <= SILENCE * state["power"]:
+            return outputs(state["demixing"], x)
+        share = powers / powers.sum()
+        state["shares"] += (share - state["shares"]) / memory
+        if (share < DEAD * state["shares"]).any():
             return outputs(state["demixing"], x)
         state["n_frames"] += 1
         state["covariance"] *= self._dtype.type(1 - 1 / memory)
@@ -327,15 +345,40 @@ class OnlineSeparator(BaseSeparator):
         # The reciprocal, too, must be finite in single precision.
         state["scale"] = float(2.0 ** np.clip(np.frexp(level)[1], -100, 120))
         if old:
-            ratio = old / state["scale"]
-            state["power"] = max(power * ratio**2, 1e-300)
-            for key in ("ring", "covariance"):
-                state[key] *= self._dtype.type(ratio**2)
-            # Outputs stay as they are, unless that would take them out of range.
-            ratio = np.clip(ratio, 2.0**-20, 2.0**20)
-            state["demixing"] /= self._dtype.type(ratio)
-            for key in ("weighted", "past"):
-                state[key] *= self._dtype.type(ratio**2)
+            self._rescale_past(old / state["scale"])
+
+    def _rescale_past(self, ratio):
+        """Make the past louder by a factor."""
+        state = self._state
+        state["quiet"][:] = 0
+        state["power"] = max(state["power"] * ratio**2, LEAST_POWER)
+        for key in ("ring", "covariance"):
+            state[key] *= self._dtype.type(ratio**2)
+        # Outputs stay as they are, unless that would take them out of range.
+        ratio = np.clip(ratio, 2.0**-20, 2.0**20)
+        state["demixing"] /= self._dtype.type(ratio)
+        for key in ("weighted", "past"):
+            state[key] *= self._dtype.type(ratio**2)
+
+    def _follow_drop(self, power):
+        """Bring the past to the level of a signal that has become much quieter.
+
+        Else its frames would weigh nothing until the memory has faded by as much. The
+        signal is taken to be quieter when half a memory has passed without a frame
+        above the floor. Pauses in which nothing but steady noise is heard don't count.
+        """
+        quiet = self._state["quiet"]
+        if power > FLOOR * self._state["power"]:
+            quiet[:] = 0
+            return
+        log = np.log(max(power, 1e-300))
+        quiet += 1, power, abs(log - quiet[3]) if quiet[0] else 0, log - quiet[3]
+        n_quiet, total, changes, _ = quiet
+        if n_quiet > 1 and 2 * n_quiet * (1 - self.forget) >= 1:
+            if changes > RESTLESS * n_quiet:
+                level = max(total / n_quiet, LEAST_POWER * self._state["power"])
+                self._rescale_past(np.sqrt(level / self._state["power"]))
+            quiet[:] = 0
 
     def _learn(self, x, P, power, memory):
         """Update the model with a frame.
