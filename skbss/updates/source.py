@@ -5,15 +5,20 @@
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 from sklearn.base import BaseEstimator
+from sklearn.utils import gen_batches
 
 from skbss.linalg import sum_log
 
+# `Cliques` works on so many frames at a time, which bounds its memory. No power of two:
+# values of neighboring bands would share few lines of the cache.
+N_FRAMES = 200
+
 
 class Gauss(BaseEstimator):
-    r"""Time-varying complex Gaussian with one variance per frame [1]_.
+    r"""Time-varying complex Gaussian with one variance per frame.
 
     The negative log-likelihood of a frame of F bins with power :math:`p = \sum_f
-    |y_f|^2` is F log(p / F) + F at the best variance r = p / F.
+    |y_f|^2` is F log(p / F) + F at the best variance r = p / F [1]_.
 
     References
     ----------
@@ -58,10 +63,10 @@ class Gauss(BaseEstimator):
 
 
 class Laplace(BaseEstimator):
-    """Spherical Laplace distribution of a whole frame [1]_.
+    """Spherical Laplace distribution of a whole frame.
 
     The negative log-likelihood of a frame is its norm √p, so a frame is weighted by
-    r = 2 √p. Less sensitive to quiet frames than `Gauss`, and usually slower to
+    r = 2 √p [1]_. Less sensitive to quiet frames than `Gauss`, and usually slower to
     converge on speech.
 
     References
@@ -92,11 +97,11 @@ def box_mean(p, width):
 
 
 class Cliques(BaseEstimator):
-    """Gaussians of many overlapping cliques, ranges of frequency of all widths [1]_.
+    """Gaussians of many overlapping cliques, ranges of frequency of all widths.
 
     Where `Gauss` has one variance for all bins of a frame, this model has one for each
-    clique, and a bin belongs to all cliques that reach it. Voices that are loud at the
-    same time but not at the same pitch are told apart better, while cliques overlap
+    clique, and a bin belongs to all cliques that reach it [1]_. Voices that are loud at
+    the same time but not at the same pitch are told apart better, while cliques overlap
     enough to keep the frequencies sorted. Like most rich models it needs a good start:
     let it come after `AuxIVA` or `ILRMA` in a pipeline, where it brings several dB.
 
@@ -122,6 +127,7 @@ class Cliques(BaseEstimator):
         self.n_bands = n_bands
 
     def _means(self, power):
+        """Yield the widths of cliques in bands, and the mean powers of the cliques."""
         for width in self.widths:
             width = 2 * round(width * power.shape[1] / 2) + 1
             yield width, box_mean(power, width)
@@ -139,10 +145,13 @@ class Cliques(BaseEstimator):
         variance : ndarray of shape (n_sources, n_bands, n_frames)
             Positive variances.
         """
-        precision = 0
-        for width, mean in self._means(power):
-            precision += box_mean(np.reciprocal(mean, out=mean), width)
-        return len(self.widths) / precision
+        variance = np.empty_like(power)
+        for frames in gen_batches(power.shape[-1], N_FRAMES):
+            precision = 0
+            for width, mean in self._means(power[..., frames]):
+                precision += box_mean(np.divide(1, mean, out=mean), width)
+            np.divide(len(self.widths), precision, out=variance[..., frames])
+        return variance
 
     def cost(self, power):
         """Negative log-likelihood, up to a constant.
@@ -158,7 +167,9 @@ class Cliques(BaseEstimator):
             The logarithms of the cliques' variances, summed over bands and frames and
             averaged over the widths.
         """
-        logs = sum(sum_log(mean) for _, mean in self._means(power))
+        blocks = gen_batches(power.shape[-1], N_FRAMES)
+        means = (mean for b in blocks for _, mean in self._means(power[..., b]))
+        logs = sum(sum_log(mean) for mean in means)
         return logs / len(self.widths) + power.size
 
 

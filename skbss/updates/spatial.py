@@ -139,9 +139,9 @@ class _SpatialUpdate(BaseEstimator):
 
 
 class IP1(_SpatialUpdate):
-    """Iterative projection, one source at a time [1]_.
+    """Iterative projection, one source at a time.
 
-    The exact minimizer over one row with the others fixed, u = (W V_k)⁻¹ e_k,
+    The exact minimizer over one row with the others fixed [1]_, u = (W V_k)⁻¹ e_k,
     w_k = u / √(uᴴ V_k u). One solve per source; the most tried of the four.
 
     References
@@ -155,12 +155,12 @@ class IP1(_SpatialUpdate):
 
 
 class IP2(_SpatialUpdate):
-    """Iterative projection, two sources at a time, over all pairs [1]_.
+    """Iterative projection, two sources at a time, over all pairs.
 
     The exact minimizer over two rows with the others fixed, by a 2 x 2 generalized
-    eigenvalue problem. With two microphones it is the exact minimizer over the whole
-    matrix; with M microphones a sweep visits all M(M - 1)/2 pairs, so an iteration
-    costs about M - 1 times as much as one of `IP1` and brings more.
+    eigenvalue problem [1]_. With two microphones it is the exact minimizer over the
+    whole matrix; with M microphones a sweep visits all M(M - 1)/2 pairs, so an
+    iteration costs about M - 1 times as much as one of `IP1` and brings more.
 
     References
     ----------
@@ -172,10 +172,10 @@ class IP2(_SpatialUpdate):
 
 
 class ISS1(_SpatialUpdate):
-    """Iterative source steering, one source at a time [1]_.
+    """Iterative source steering, one source at a time.
 
     Each step adds a multiple of one output to all outputs, which changes one column of
-    the mixing matrix. It needs no matrix inverse.
+    the mixing matrix. It needs no matrix inverse [1]_.
 
     References
     ----------
@@ -187,9 +187,9 @@ class ISS1(_SpatialUpdate):
 
 
 class ISS2(_SpatialUpdate):
-    """Iterative source steering, two sources at a time, over all pairs [1]_.
+    """Iterative source steering, two sources at a time, over all pairs.
 
-    Each step changes two columns of the mixing matrix at once.
+    Each step changes two columns of the mixing matrix at once [1]_.
 
     References
     ----------
