@@ -21,9 +21,10 @@ test: $(VENV)/.test
 peers: $(VENV)/.peers
 	$(BIN)/python -m pytest -m peers
 
-# Open the report of a benchmark in Chromium, with chromedriver beside it.
+# Open the report of a benchmark and the pages that `make doc` has built in Chromium,
+# with chromedriver beside it.
 browser: $(VENV)/.browser
-	$(BIN)/python -m pytest -m browser tests/test_report_browser.py
+	$(BIN)/python -m pytest -m browser tests/test_report_browser.py tests/test_site_browser.py
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
@@ -32,6 +33,7 @@ lint: $(VENV)/.lint
 # The pages, in doc/_build/html. A warning is an error; no network is used.
 doc: $(VENV)/.doc
 	$(BIN)/sphinx-build -W --keep-going -q doc doc/_build/html
+	$(BIN)/python doc/check_links.py doc/_build/html
 
 # Speed beside the peers, one run, ratios.
 bench: $(VENV)/.peers

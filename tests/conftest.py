@@ -1,9 +1,10 @@
-"""Recordings that several test files share, small enough to be fast."""
+"""Recordings that several test files share, small enough to be fast; a browser."""
 
 # License: BSD-3-Clause
 
 import numpy as np
 import pytest
+from browser import start_browser
 
 from skbss import STFT
 from skbss.datasets import make_convolutive_mixture
@@ -39,3 +40,10 @@ def record():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    browser = start_browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.quit()

@@ -3,13 +3,10 @@
 # License: BSD-3-Clause
 
 import base64
-import shutil
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from browser import serve, show, wait
 from run_folder import make_candidates, make_run
 
 from skbss.benchmark.report import write_report
@@ -17,18 +14,6 @@ from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 
 pytestmark = pytest.mark.browser
 
-SWITCHES = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
 OVERFLOW = """
 const width = document.documentElement.clientWidth;
 return [...document.querySelectorAll("body *")].filter((element) =>
@@ -90,36 +75,6 @@ def page(folder):
     return write_report(folder)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    driver = shutil.which("chromedriver")
-    assert driver, "chromedriver is missing: apt-get install chromium chromium-driver"
-    options = webdriver.ChromeOptions()
-    for switch in SWITCHES:
-        options.add_argument(switch)
-    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(driver))
-    browser.set_script_timeout(20)
-    yield browser
-    browser.quit()
-
-
-def show(browser, page, *, width=1280, scheme="light"):
-    """Open a page in a window of this width; return what the console says."""
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    browser.get("about:blank")
-    browser.get_log("browser")
-    browser.get(page if isinstance(page, str) else page.as_uri())
-    return browser.get_log("browser")
-
-
 def column(browser, kind, number):
     """Return the text of a column of a table."""
     return browser.execute_script(
@@ -140,23 +95,11 @@ def header(browser, kind, name):
 
 def test_page_asks_for_nothing(page, browser):
     """Served by a server that counts: a single request, and a silent console."""
-    requests = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *args):
-            requests.append(self.path)
-
-    handler = partial(Handler, directory=page.parent)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        address = f"http://127.0.0.1:{server.server_port}/index.html"
-        assert show(browser, address) == []
+    with serve(page.parent) as (address, requests):
+        assert show(browser, f"{address}/index.html") == []
         names = browser.execute_script(
             "return performance.getEntriesByType('resource').map((e) => e.name)"
         )
-        server.shutdown()
-        thread.join()
     assert requests == ["/index.html"]
     assert [name for name in names if not name.startswith("data:")] == []
 
@@ -237,12 +180,6 @@ def player(browser, number):
         "return [a.paused, a.currentTime, a.duration, a.error && a.error.message]",
         number,
     )
-
-
-def wait(condition):
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    WebDriverWait(None, 10, poll_frequency=0.05).until(lambda _: condition())
 
 
 def open_voices(browser, page):

@@ -1,0 +1,140 @@
+"""The built pages in a real browser: sizes, equations, sound, nothing from elsewhere."""
+
+# License: BSD-3-Clause
+
+import re
+from pathlib import Path
+
+import pytest
+from browser import serve, show, wait
+
+pytestmark = pytest.mark.browser
+
+SITE = Path(__file__).parents[1] / "doc" / "_build" / "html"
+GALLERY = "auto_examples"
+PAGES = [
+    *("index.html", "install.html", "start.html", "choosing.html", "models.html"),
+    *("online.html", "benchmarking.html", "coming_from.html", "api.html"),
+    *("glossary.html", "architecture.html", "contributing.html", "search.html"),
+    *("generated/skbss.ILRMA.html", "generated/skbss.metrics.si_sdr.html"),
+    *("generated/skbss.benchmark.register_method.html", f"{GALLERY}/index.html"),
+    *(f"{GALLERY}/{name}.html" for name in ("01_separate_a_recording",)),
+    *(f"{GALLERY}/{name}.html" for name in ("05_stream_blocks",)),
+    "_modules/skbss/compose.html",
+]
+# What sticks out of the window, unless something that scrolls or hides holds it.
+OVERFLOW = """
+const width = document.documentElement.clientWidth;
+function held(element) {
+  for (let e = element.parentElement; e; e = e.parentElement)
+    if (getComputedStyle(e).overflowX !== "visible" &&
+        e.getBoundingClientRect().right <= width + 1) return true;
+  return false;
+}
+return [...document.querySelectorAll("main *, footer *")].filter((element) =>
+    element.checkVisibility() && element.getBoundingClientRect().width > 0 &&
+    element.getBoundingClientRect().right > width + 1 && !held(element)
+).map((element) => element.outerHTML.slice(0, 80));
+"""
+EQUATIONS = """
+const all = [...document.querySelectorAll(".math mjx-container")];
+return [document.querySelectorAll(".math").length,
+        all.filter((e) => e.getBoundingClientRect().width > 3).length,
+        document.querySelectorAll("mjx-merror").length];
+"""
+LOADED = "return performance.getEntriesByType('resource').map((e) => e.name)"
+PLAYER = """
+const audio = document.querySelectorAll("audio")[arguments[0]];
+return [audio.currentTime, audio.duration, audio.error && audio.error.message];
+"""
+
+
+@pytest.fixture(scope="module")
+def site():
+    """Address of the served pages, and what was asked for."""
+    assert (SITE / "index.html").is_file(), f"There is no {SITE}: run `make doc` first."
+    with serve(SITE) as served:
+        yield served
+
+
+def with_players():
+    """Pages of the gallery that have players."""
+    pages = sorted(SITE.glob(f"{GALLERY}/*.html"))
+    return [f"{GALLERY}/{p.name}" for p in pages if "<audio" in p.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_fit_and_work(site, browser, page, width):
+    """Nothing sticks out, no script fails, nothing comes from another place."""
+    address, _ = site
+    said = show(browser, f"{address}/{page}", width=width)
+    assert [line for line in said if line["level"] == "SEVERE"] == []
+    wait(lambda: browser.execute_script("return document.readyState") == "complete")
+    assert browser.execute_script(OVERFLOW) == []
+    wide = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(wide) <= width
+    loaded = browser.execute_script(LOADED)
+    assert any(name.endswith("skbss.css") or "skbss.css?" in name for name in loaded)
+    assert [n for n in loaded if not n.startswith((address, "data:"))] == []
+
+
+@pytest.mark.parametrize("page", ["models.html", "generated/skbss.ILRMA.html"])
+def test_equations_are_set(site, browser, page):
+    """By scripts and fonts that are among the pages."""
+    address, requests = site
+    n_before = len(requests)
+    show(browser, f"{address}/{page}")
+    n_equations = len(re.findall('class="math ', (SITE / page).read_text("utf-8")))
+    assert n_equations > 1
+    expected = [n_equations, n_equations, 0]
+    wait(lambda: browser.execute_script(EQUATIONS) == expected)
+    fonts = "return [...document.fonts].filter((f) => f.status === 'loaded')"
+    families = browser.execute_script(f"{fonts}.map((f) => f.family)")
+    assert any(family.startswith("MJX") for family in families)
+    assert any("MathJax_Math-Italic.woff" in path for path in requests[n_before:])
+
+
+def test_players(site, browser):
+    """All of the gallery play."""
+    address, _ = site
+    pages = with_players()
+    assert len(pages) >= 2
+    for page in pages:
+        show(browser, f"{address}/{page}")
+        n_players = len(browser.find_elements("css selector", "audio"))
+        assert n_players >= 2
+        for k in range(n_players):
+            browser.execute_script(
+                "document.querySelectorAll('audio')[arguments[0]].play()", k
+            )
+            wait(lambda k=k: browser.execute_script(PLAYER, k)[0] > 0.3)
+            _, duration, error = browser.execute_script(PLAYER, k)
+            assert duration == pytest.approx(7.9)  # s, of the bundled recording
+            assert error is None
+            browser.execute_script(
+                "document.querySelectorAll('audio')[arguments[0]].pause()", k
+            )
+
+
+def test_every_example_has_its_picture(site, browser):
+    address, _ = site
+    show(browser, f"{address}/{GALLERY}/index.html")
+    pictures = browser.execute_script(
+        "return [...document.querySelectorAll('.sphx-glr-thumbcontainer img')]"
+        ".map((image) => [image.src, image.naturalWidth])"
+    )
+    names = {Path(source).name for source, _ in pictures}
+    assert len(names) == len(list((SITE.parents[2] / "examples").glob("*.py")))
+    assert all(width > 100 for _, width in pictures)
+    contents = {(SITE / "_images" / name).read_bytes() for name in names}
+    assert len(contents) == len(names)  # the same one stands for a missing picture
+
+
+def test_search(site, browser):
+    address, _ = site
+    show(browser, f"{address}/search.html?q=projection+back")
+    results = "return [...document.querySelectorAll('#search-results li a')].map("
+    results += "(a) => a.textContent)"
+    wait(lambda: len(browser.execute_script(results)) > 3)
+    assert "ProjectionBack" in " ".join(browser.execute_script(results))
