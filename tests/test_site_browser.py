@@ -1,4 +1,4 @@
-"""The built pages in a real browser: sizes, equations, sound, nothing from elsewhere."""
+"""The built pages in a browser: sizes, equations, sound, nothing from elsewhere."""
 
 # License: BSD-3-Clause
 
