@@ -101,7 +101,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
         progress = Progress(todo, len(results.done))
         on_result = on_result or (lambda progress, row: None)
         on_result(progress, None)
-        tasks = _tasks(experiment, dataset, folder, frozenset(results.done))
+        tasks = _tasks(experiment, dataset, folder, results.done)
         for row in execute(tasks, crashes):
             results.append(row)
             progress.add(row)
