@@ -157,7 +157,7 @@ def weigh_bands(P, W, source):
     # The features are whitened and rows of W start with unit norm: the level is 1.
     np.maximum(power, max(FLOOR, 10 * np.finfo(P.dtype).eps), out=power)
     cost = size * source.cost(power)
-    precision = np.reciprocal(source.variance(power), dtype=P.dtype)
+    precision = np.divide(1, source.variance(power), out=power, casting="same_kind")
     precision = precision.transpose(1, 0, 2)
     S = np.empty((F, K, n_features), P.dtype)
     S_bands = precision[: F // size] @ P_bands.transpose(0, 2, 1)
