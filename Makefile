@@ -32,7 +32,7 @@ lint: $(VENV)/.lint
 
 # The pages, in doc/_build/html. A warning is an error; no network is used.
 doc: $(VENV)/.doc
-	$(BIN)/sphinx-build -W --keep-going -q doc doc/_build/html
+	$(BIN)/sphinx-build -W --keep-going -q -d doc/_build/doctrees doc doc/_build/html
 	$(BIN)/python doc/check_links.py doc/_build/html
 
 # Speed beside the peers, one run, ratios.
