@@ -340,17 +340,17 @@ def test_state_is_a_copy():
 def test_state_that_does_not_fit():
     state = separator().fit(make_frames(6)).get_state()
     with pytest.raises(
-        ValueError, match=r"'basis' has shape \(17, 6\), expected \(17, 5"
+        ValueError, match=r"basis has shape \(17, 6\), but .* needs \(17, 5"
     ):
         separator(n_components=5).set_state(state)
-    with pytest.raises(ValueError, match=r"shape \(17, 6\), expected \(9, 6\)"):
+    with pytest.raises(ValueError, match=r"shape \(17, 6\), but .* needs \(9, 6\)"):
         separator().fit(make_frames(6, 9)).set_state(state)
-    with pytest.raises(ValueError, match=r"'numerator' has shape \(3,\), expected"):
+    with pytest.raises(ValueError, match=r"numerator has shape \(3,\), but"):
         separator().set_state(state | {"numerator": np.ones(3)})
     with pytest.raises(ValueError, match="isn't finite"):
         separator().set_state(state | {"basis": state["basis"] * np.nan})
     del state["basis"]
-    with pytest.raises(ValueError, match=r"without \['basis'\]"):
+    with pytest.raises(ValueError, match="without 'basis'"):
         separator().set_state(state)
 
 

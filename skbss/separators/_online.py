@@ -6,12 +6,11 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import BaseSeparator, resolve
 from skbss.callbacks import FitTask
+from skbss.separators._frame_by_frame import FrameByFrameMixin
 from skbss.spectrogram import Spectrogram
 from skbss.updates.online import (
     frame_features,
@@ -53,7 +52,7 @@ LEAST_POWER = 2.0**-48
 INAUDIBLE = 2.0**-100
 
 
-class OnlineSeparator(BaseSeparator):
+class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
     """Base of the separators that learn frame by frame.
 
     The outputs are kept at a running mean power of one, by one factor per source that
@@ -67,124 +66,10 @@ class OnlineSeparator(BaseSeparator):
         "spatial": [StrOptions({"ip1", "iss1"}), HasMethods("update")],
     }
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Forget everything, then learn from a recording frame by frame.
+    def _get_state(self):
+        return self._state
 
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
-            Complex spectrogram of the recording.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : estimator instance
-            The fitted separator.
-
-        Raises
-        ------
-        ValueError
-            If `X` is no complex, finite, three-dimensional array, or a parameter is out
-            of its range.
-        """
-        self._run(X, y, reset=True, monitored=True)
-        return self
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
-        """Forget everything, then separate a recording as it comes in.
-
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
-            Complex spectrogram of the recording.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
-            As from `partial_fit_transform`.
-        """
-        return self._run(X, y, reset=True, monitored=True, separate=True)
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Go on learning from the next frames.
-
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
-            The next frames, one or more. How many at a time doesn't change the result.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : estimator instance
-            The separator.
-        """
-        self._run(X, reset=not self.__sklearn_is_fitted__())
-        return self
-
-    def partial_fit_transform(self, X, y=None):
-        """Go on learning from the next frames, and separate each as it arrives.
-
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, n_mics)
-            The next frames, one or more. How many at a time doesn't change the result.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
-            Each frame by the demixing matrices that were learned up to and including
-            it, of the type and precision of `X`. A record carries the mixing matrices
-            of each frame, of shape (n_frames, n_freqs, n_mics, n_sources).
-        """
-        reset = not self.__sklearn_is_fitted__()
-        if reset:  # once, as for partial_fit, and not with every frame
-            self._validate_params()
-        return self._run(X, reset=reset, separate=True)
-
-    def get_state(self):
-        """Return all that was learned, to go on from there later or elsewhere.
-
-        Returns
-        -------
-        state : dict of str to ndarray or number
-            A copy. ``np.savez(file, **state)`` saves it.
-        """
-        check_is_fitted(self)
-        return {name: np.copy(value)[()] for name, value in self._state.items()}
-
-    def set_state(self, state):
-        """Go on from a state that `get_state` returned.
-
-        Parameters
-        ----------
-        state : mapping of str to ndarray or number
-            Copied. What ``np.load`` returns for a saved state will do.
-
-        Returns
-        -------
-        self : estimator instance
-            The separator. It continues bit by bit like the one that the state is from,
-            if their parameters are the same.
-
-        Raises
-        ------
-        ValueError
-            If entries are missing, or an array's shape isn't the one that the
-            parameters and the rest of the state ask for.
-        """
-        name = type(self).__name__
-        if "demixing" not in state:
-            raise ValueError(f"Got a state without 'demixing': not one of {name}.")
+    def _state_shapes(self, state):
         W = np.asarray(state["demixing"])
         if W.ndim != 3 or W.shape[0] != W.shape[1]:
             raise ValueError(
@@ -195,23 +80,11 @@ class OnlineSeparator(BaseSeparator):
         if self.__sklearn_is_fitted__():
             n_mics, n_freqs = self.n_features_in_, self._n_freqs_in
         blank = self._blank_state(n_mics, n_freqs, W.real.dtype)
-        if set(blank) != set(state):
-            raise ValueError(
-                f"Got a state with {sorted(state)}, expected {sorted(blank)}."
-            )
-        values = {key: np.array(state[key], order="C") for key in blank}
-        for key, value in values.items():
-            if np.shape(value) != np.shape(blank[key]):
-                raise ValueError(
-                    f"Got a state whose {key} has shape {np.shape(value)}, but "
-                    f"{name} needs {np.shape(blank[key])}."
-                )
-            if not np.isfinite(value).all():
-                raise ValueError(f"Got a state whose {key} isn't finite.")
-        numbers = {k: type(v)(values[k]) for k, v in blank.items() if np.ndim(v) == 0}
-        self._state = values | numbers
-        self.n_features_in_, self._n_freqs_in = n_mics, n_freqs
-        return self
+        return {key: np.shape(value) for key, value in blank.items()}
+
+    def _set_state(self, state):
+        self._state = {k: v if v.ndim else v.item() for k, v in state.items()}
+        self.n_features_in_, self._n_freqs_in = state["demixing"].shape[1:]
 
     @property
     def demixing_(self):

@@ -2,18 +2,18 @@
 
 # License: BSD-3-Clause
 
-import sys
 from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import SpectrogramOutputMixin, check_spectrogram
 from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.separators._frame_by_frame import FrameByFrameMixin
 from skbss.spectrogram import Spectrogram
 from skbss.updates.online_nmf import (
     activate,
@@ -29,11 +29,15 @@ BLOCK_FRAMES = 32
 # Callbacks are called after so many frames.
 TASK_FRAMES = 10 * BLOCK_FRAMES
 
-STATE = ("basis", "numerator", "denominator", "activations")
-PENDING = ("pending_activations", "pending_weights")
+STATE = (
+    *("basis", "numerator", "denominator", "activations"),
+    *("pending_activations", "pending_weights"),
+)
 
 
-class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
+class OnlineISNMF(
+    FrameByFrameMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Separate one channel online by Itakura-Saito NMF and Wiener masks.
 
     The power spectrogram is modeled as a few spectra (`basis_`), each with a loudness
@@ -171,97 +175,6 @@ class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
         self.update = update
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
-        """Forget everything and learn the spectra of a recording in one pass.
-
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
-            Complex spectrogram.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : OnlineISNMF
-            The fitted separator.
-
-        Raises
-        ------
-        ValueError
-            If `X` is no complex, finite spectrogram of one channel, or a parameter is
-            out of its range.
-        """
-        data = self._check_X(X, reset=True)
-        return self._learn(data, self._begin(X, y))
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
-        """Learn from the next frames of a recording.
-
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
-            Complex spectrogram of any number of frames.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        self : OnlineISNMF
-            The separator.
-        """
-        return self._learn(self._check_X(X, reset=not hasattr(self, "basis_")))
-
-    def _begin(self, X, y):
-        return FitTask(self, X, y, -(-len(X) // TASK_FRAMES))
-
-    def _learn(self, data, task=None):
-        for _ in self._masks(data, True, task):
-            pass
-        return self
-
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
-        """Forget everything and separate a recording, every frame as it arrives.
-
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
-            Complex spectrogram.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
-            As from `transform`.
-        """
-        data = self._check_X(X, reset=True)
-        return self._separate(X, data, True, self._begin(X, y))
-
-    def partial_fit_transform(self, X, y=None):
-        """Separate the next frames of a recording, and learn from them.
-
-        Parameters
-        ----------
-        X : Spectrogram or array-like of shape (n_frames, n_freqs, 1)
-            Complex spectrogram of any number of frames.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
-            As from `transform`. Every frame is separated with the spectra learned from
-            the frames before.
-        """
-        first = not hasattr(self, "basis_")
-        if first:  # as _fit_context does for partial_fit: it takes longer than a frame
-            self._validate_params()
-        return self._separate(X, self._check_X(X, reset=first), learn=True)
-
     def transform(self, X):
         """Separate with the spectra as they are, and learn nothing.
 
@@ -278,7 +191,7 @@ class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
             the sources as they are.
         """
         check_is_fitted(self)
-        return self._separate(X, self._check_X(X, reset=False), learn=False)
+        return self._run(X, learn=False, separate=True)
 
     def masks(self, X):
         """Return the masks that `transform` multiplies the spectrogram by.
@@ -300,61 +213,21 @@ class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
             masks[frames] = block.transpose(0, 2, 1)
         return masks
 
-    def get_state(self):
-        """Return what was learned, to be continued from elsewhere.
-
-        Returns
-        -------
-        state : dict of str to ndarray
-            Copies, which ``np.savez(file, **state)`` can save.
-        """
-        check_is_fitted(self)
+    def _get_state(self):
         arrays = self.basis_, *self._statistics, self.activations_, *self._pending()
-        return {
-            key: np.array(a) for key, a in zip(STATE + PENDING, arrays, strict=True)
-        }
+        return dict(zip(STATE, arrays, strict=True))
 
-    def set_state(self, state):
-        """Continue from a state.
-
-        Parameters
-        ----------
-        state : mapping of str to ndarray
-            From `get_state` of a separator with the same parameters, also by way of
-            ``np.load``.
-
-        Returns
-        -------
-        self : OnlineISNMF
-            The separator.
-
-        Raises
-        ------
-        ValueError
-            If an array is missing, not finite, or of the wrong shape.
-        """
-        missing = set(STATE + PENDING) - set(state)
-        if missing:
-            raise ValueError(f"Got a state without {sorted(missing)}.")
-        state = {key: np.array(state[key], dtype=float) for key in STATE + PENDING}
-        L = self.n_components
-        F = getattr(self, "_n_freqs_in", len(np.atleast_1d(state["basis"])))
+    def _state_shapes(self, state):
+        F, L = getattr(self, "_n_freqs_in", len(state["basis"])), self.n_components
         n = len(np.atleast_1d(state["pending_activations"]))
-        shapes = (F, L), (L, F), (L, F), (L,), (n, L), (n, 2, F)
-        for (key, array), shape in zip(state.items(), shapes, strict=True):
-            if array.shape != shape:
-                raise ValueError(
-                    f"Got a state whose {key!r} has shape {array.shape}, expected "
-                    f"{shape} for n_components={L} and {F} frequency bins."
-                )
-            if not np.isfinite(array).all():
-                raise ValueError(f"Got a state whose {key!r} isn't finite.")
-        self.n_features_in_, self._n_freqs_in = 1, F
-        self.basis_ = state["basis"]
-        self._statistics = state["numerator"], state["denominator"]
-        self.activations_ = state["activations"]
-        self._frames, self._n_pending = [tuple(state[key] for key in PENDING)], n
-        return self
+        shapes = (F, L), (L, F), (L, F), (L,), (n, L), (2, n, F)
+        return dict(zip(STATE, shapes, strict=True))
+
+    def _set_state(self, state):
+        basis, *statistics, self.activations_, H, weights = state.values()
+        self.n_features_in_, self._n_freqs_in = 1, len(basis)
+        self.basis_, self._statistics = basis, tuple(statistics)
+        self._frames, self._n_pending = [(H, weights)], len(H)
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output channels.
@@ -371,6 +244,9 @@ class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return np.array([f"source{k}" for k in range(self.n_sources)], dtype=object)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "basis_")
 
     def _check_X(self, X, *, reset):
         """Check a spectrogram, and start anew where asked to."""
@@ -410,7 +286,7 @@ class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
                 raise ValueError("Got basis_init with components that are all zero.")
         B, _ = normalize_basis(basis.T / basis.max(axis=0)[:, None])
         self.n_features_in_, self._n_freqs_in = 1, n_freqs
-        self.basis_ = np.ascontiguousarray(B.T)
+        self.basis_ = B.T  # in memory row by row, as it is worked with
         self._statistics = start_statistics(B)
         self.activations_ = np.zeros(self.n_components)
         # Activations and weights of the frames since the basis was renewed.
@@ -433,11 +309,21 @@ class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
             )
         return members
 
-    def _separate(self, X, data, learn, task=None):
-        Y = np.empty((*data.shape[:2], self.n_sources), data.dtype)
+    def _run(
+        self, X, y=None, *, reset=False, monitored=False, learn=True, separate=False
+    ):
+        """Learn from the frames of X, and return them separated if asked for."""
+        data = self._check_X(X, reset=reset)
+        task = FitTask(self, X, y, -(-len(data) // TASK_FRAMES)) if monitored else None
+        Y = (
+            np.empty((*data.shape[:2], self.n_sources), data.dtype)
+            if separate
+            else None
+        )
         for frames, masks in self._masks(data, learn, task):
-            np.multiply(data[frames], masks.transpose(0, 2, 1), out=Y[frames])
-        if isinstance(X, Spectrogram):
+            if separate:
+                np.multiply(data[frames], masks.transpose(0, 2, 1), out=Y[frames])
+        if separate and isinstance(X, Spectrogram):
             mixing = np.ones((1, data.shape[1], 1, self.n_sources), data.dtype)
             return replace(X, data=Y, mixing=mixing)
         return Y
@@ -476,30 +362,31 @@ class OnlineISNMF(SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator):
     def _follow(self, H, levels, weights):
         """Keep what the basis is renewed from, and renew it where it is time."""
         heard = levels > 0
-        if self.update_basis and heard.any():
-            kept = (H, weights) if heard.all() else (H[heard], weights[heard])
+        n_heard = np.count_nonzero(heard)
+        if self.update_basis and n_heard:
+            every = n_heard == len(heard)
+            kept = (H, weights) if every else (H[heard], weights[:, heard])
             self._frames.append(kept)
-            self._n_pending += len(kept[0])
+            self._n_pending += n_heard
         h = H[-1].astype(float)
         if self._n_pending >= self.beta:
             h *= self._renew_basis()
-        with np.errstate(over="ignore"):
-            self.activations_ = np.minimum(h * levels[-1], sys.float_info.max)
+        self.activations_ = h * levels[-1]
 
     def _renew_basis(self):
         """Return the factors that activations take to the scale of the new basis."""
         decay = self.forget**self.beta
         P, Q = self._statistics
         B, P, Q, factors = refresh_basis(self.basis_.T, P, Q, *self._pending(), decay)
-        self.basis_, self._statistics = np.ascontiguousarray(B.T), (P, Q)
+        self.basis_, self._statistics = B.T, (P, Q)
         self._frames, self._n_pending = [], 0
         return factors
 
     def _pending(self):
         """Activations and weights of the frames since the basis was renewed."""
         H = np.empty((0, self.n_components)), *(H for H, _ in self._frames)
-        weights = np.empty((0, 2, self._n_freqs_in)), *(w for _, w in self._frames)
-        return np.concatenate(H), np.concatenate(weights)
+        weights = np.empty((2, 0, self._n_freqs_in)), *(w for _, w in self._frames)
+        return np.concatenate(H), np.concatenate(weights, axis=1)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -256,7 +256,7 @@ def _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin):
             u = np.add.reduce(C[k] * a[:, None], axis=0)
             form = _real_dot(a, u)
             inner = np.add.reduce(z_conj[k] * a, axis=0)
-            # By Cauchy and Schwarz it shrinks at most by so much, whatever the rounding.
+            # By Cauchy and Schwarz it shrinks by no more, whatever the rounding.
             least = form * shrink[k]
             form -= phi[k] * power_of(inner, True)
             np.maximum(form, least, out=form)

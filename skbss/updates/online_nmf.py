@@ -12,6 +12,9 @@ import numpy as np
 
 from skbss.updates.nmf import FLOOR
 
+# Amplitudes above can't be told apart: their squares times a few more overflow.
+LOUDEST = 1e140
+
 
 def frame_powers(x):
     """Powers of frames relative to their means, on top of a trace of noise.
@@ -26,20 +29,19 @@ def frame_powers(x):
     V : ndarray of shape (n_frames, n_freqs)
         Powers: means of one, plus the noise.
     levels : ndarray of shape (n_frames,)
-        The means, in float64. Zero for silent frames.
+        The means, in float64. Zero for silent frames; those above 10¹⁴⁰ are cut.
     """
     # Scaled before they are squared, powers neither overflow nor vanish.
     parts = np.ascontiguousarray(x).view(x.real.dtype)
     peaks = abs(parts).max(axis=1, keepdims=True)
-    parts = parts / np.where(peaks > 0, peaks, 1)
+    silent = peaks == 0
+    parts = parts / (peaks + silent)
     parts *= parts
     V = parts[:, ::2] + parts[:, 1::2]
-    means = V.mean(axis=1, keepdims=True)
-    V /= np.where(peaks > 0, means, 1)
+    means = np.add.reduce(V, axis=1, keepdims=True) / V.shape[1]
+    V /= means + silent
     V += FLOOR
-    with np.errstate(over="ignore"):
-        levels = peaks[:, 0].astype(float) ** 2 * means[:, 0]
-    return V, levels
+    return V, (np.minimum(peaks, LOUDEST, dtype=float) ** 2 * means)[:, 0]
 
 
 def activate(V, B, n_iter, exponent):
@@ -63,32 +65,28 @@ def activate(V, B, n_iter, exponent):
     -------
     H : ndarray of shape (n_frames, n_components)
         Activations.
-    weights : ndarray of shape (n_frames, 2, n_freqs)
+    weights : ndarray of shape (2, n_frames, n_freqs)
         1 / m and v / m², of which the statistics of the basis are made.
     """
-    H = np.full((len(V), 1, len(B)), 1 / len(B), V.dtype)
-    weights = np.empty((len(V), 2, V.shape[1]), V.dtype)
-    work = np.empty((2, *V.shape), V.dtype)
-    _weigh(V, H, B, work, weights)
+    H = np.full((len(V), len(B)), 1 / len(B), V.dtype)
+    weights = np.empty((2, *V.shape), V.dtype)
+    _weigh(V, H, B, weights)
     for _ in range(n_iter):
-        sums = weights @ B.T
-        ratio = sums[:, 1:] / sums[:, :1]
-        H *= np.sqrt(ratio) if exponent == 0.5 else ratio
+        denominators, numerators = np.matvec(B, weights)
+        numerators /= denominators
+        H *= np.sqrt(numerators) if exponent == 0.5 else numerators
         np.maximum(H, FLOOR, out=H)
-        _weigh(V, H, B, work, weights)
-    return H[:, 0], weights
+        _weigh(V, H, B, weights)
+    return H, weights
 
 
-def _weigh(V, H, B, work, weights):
-    # Not in `weights` itself, whose rows interleave: numpy takes twice as long.
-    u, v = work
-    np.matmul(H, B, out=u[:, None])
+def _weigh(V, H, B, weights):
+    u, v = weights
+    np.vecmat(H, B, out=u)
     u += FLOOR
     np.reciprocal(u, out=u)
-    weights[:, 0] = u
     np.multiply(V, u, out=v)
     v *= u
-    weights[:, 1] = v
 
 
 def wiener_masks(H, B, members):
@@ -109,7 +107,7 @@ def wiener_masks(H, B, members):
         They sum to one over the sources.
     """
     masks = (H[:, None] * members) @ B
-    masks /= masks.sum(axis=1, keepdims=True)
+    masks /= np.add.reduce(masks, axis=1, keepdims=True)
     return masks
 
 
@@ -149,7 +147,7 @@ def refresh_basis(B, P, Q, H, weights, decay):
     means : ndarray of shape (n_components,)
         What activations are to be multiplied by to fit the new basis.
     """
-    P = decay * P + B**2 * (H.T @ weights[:, 1])
-    Q = decay * Q + H.T @ weights[:, 0]
+    P = decay * P + B**2 * (H.T @ weights[1])
+    Q = decay * Q + H.T @ weights[0]
     B, means = normalize_basis(np.sqrt(P / Q))
     return B, P / means, Q * means, means[:, 0]
