@@ -29,7 +29,7 @@ from skbss import (
 MODULES = ["skbss"] + [
     f"skbss.{name}"
     for name in (
-        *("callbacks", "datasets", "inspection", "metrics", "separators"),
+        *("benchmark", "callbacks", "datasets", "inspection", "metrics", "separators"),
         *("transforms", "updates"),
     )
 ]

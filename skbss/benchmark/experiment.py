@@ -91,6 +91,15 @@ class Experiment:
         Every method with every combination of its grid.
     metrics : dict of str to callable
         The metrics by name.
+
+    Examples
+    --------
+    >>> from skbss.benchmark import make_experiment
+    >>> experiment = make_experiment(
+    ...     {"dataset": "cocktail_party", "methods": ["auxiva"]}
+    ... )
+    >>> list(experiment.candidates[0].make(16_000).named_steps)
+    ['stft', 'auxiva', 'projectionback', 'istft']
     """
 
     config: dict
@@ -164,6 +173,19 @@ def load_experiment(path, *, overrides=(), grids=()):
     See Also
     --------
     make_experiment : The same from a dict.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from skbss import save_yaml
+    >>> from skbss.benchmark import load_experiment
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "voices.yaml"
+    ...     save_yaml(path, {"dataset": "cocktail_party", "methods": ["auxiva"]})
+    ...     experiment = load_experiment(path, overrides=["stft.n_fft=4096"])
+    >>> experiment.config["name"], experiment.config["stft"]
+    ('voices', {'n_fft': 4096})
     """
     try:
         config = {"name": Path(path).stem} | load_yaml(path)
@@ -181,7 +203,9 @@ def make_experiment(config, *, overrides=(), grids=()):
     ----------
     config : dict
         The sections ``dataset``, ``stft``, ``methods``, ``metrics`` and ``runtime``.
-    overrides, grids : sequence of str, default=()
+    overrides : sequence of str, default=()
+        As for `load_experiment`.
+    grids : sequence of str, default=()
         As for `load_experiment`.
 
     Returns

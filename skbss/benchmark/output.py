@@ -9,7 +9,20 @@ from skbss.io import reason
 
 
 class OutputError(OSError):
-    """Results cannot be written; the message is one sentence."""
+    """Results cannot be written; the message is one sentence.
+
+    Examples
+    --------
+    >>> from skbss.benchmark import OutputError, make_experiment, run_experiment
+    >>> experiment = make_experiment(
+    ...     {"dataset": "cocktail_party", "methods": ["auxiva"]}
+    ... )
+    >>> try:
+    ...     run_experiment(experiment, "/dev/null/run")
+    ... except OutputError as error:
+    ...     print(error)
+    Cannot write /dev/null/run/results.jsonl: not a directory.
+    """
 
 
 @contextmanager

@@ -28,7 +28,16 @@ SYNC_SECONDS = 1.0
 
 
 class RunError(ValueError):
-    """A run folder cannot be used; the message is one sentence."""
+    """A run folder cannot be used; the message is one sentence.
+
+    Examples
+    --------
+    >>> from skbss.benchmark import read_results
+    >>> read_results("nowhere")
+    Traceback (most recent call last):
+    skbss.benchmark.results.RunError: Cannot read nowhere/results.jsonl: no such file or
+    directory.
+    """
 
 
 def read_results(folder):
@@ -49,6 +58,27 @@ def read_results(folder):
     ------
     RunError
         If there is no such file, or a line before the last is no JSON object.
+
+    See Also
+    --------
+    summarize : Means over the recordings.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skbss.benchmark import make_experiment, read_results, run_experiment
+    >>> experiment = make_experiment(
+    ...     {
+    ...         "dataset": {"name": "cocktail_party", "duration": 2.0},
+    ...         "stft": {"n_fft": 1024},
+    ...         "methods": ["auxiva"],
+    ...     }
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = run_experiment(experiment, folder)
+    ...     (row,) = read_results(folder)
+    >>> row["recording"], row["candidate"], row["status"], row["audio"][0]
+    ('cocktail_party', 'auxiva', 'ok', 'audio/cocktail_party/auxiva/source_00.wav')
     """
     return [row for row, _ in iterate_results(folder)]
 

@@ -79,7 +79,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
     ... )
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     summary = run_experiment(experiment, folder)
-    >>> [(row["candidate"], row["n_recordings"]) for row in summary]
+    >>> sorted((row["candidate"], row["n_recordings"]) for row in summary)
     [('auxiva,max_iter=2', 2), ('auxiva,max_iter=5', 2)]
     """
     folder = Path(folder)
@@ -118,7 +118,9 @@ def resume_experiment(folder, *, runtime=None, on_result=None, retry_failed=Fals
         The run folder.
     runtime : dict, default=None
         What to change of where it runs: ``n_jobs``, ``backend`` and ``scheduler``.
-    on_result, retry_failed
+    on_result : callable, default=None
+        As for `run_experiment`.
+    retry_failed : bool, default=False
         As for `run_experiment`.
 
     Returns
@@ -130,6 +132,32 @@ def resume_experiment(folder, *, runtime=None, on_result=None, retry_failed=Fals
     ------
     ConfigError, SceneError, RunError, OutputError
         As `run_experiment`.
+
+    See Also
+    --------
+    run_experiment : The same, knowing the experiment.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skbss.benchmark import make_experiment, resume_experiment, run_experiment
+    >>> experiment = make_experiment(
+    ...     {
+    ...         "dataset": {"name": "convolutive", "n_scenes": 2, "duration": 1.0},
+    ...         "stft": {"n_fft": 512},
+    ...         "methods": ["onlineauxiva"],
+    ...     }
+    ... )
+    >>> def interrupt(progress, row):
+    ...     if progress.n_done == 1:
+    ...         raise KeyboardInterrupt
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     try:
+    ...         summary = run_experiment(experiment, folder, on_result=interrupt)
+    ...     except KeyboardInterrupt:
+    ...         summary = resume_experiment(folder)
+    >>> summary[0]["n_recordings"]
+    2
     """
     config = read_config(folder)
     config["runtime"] = config.get("runtime", {}) | (runtime or {})

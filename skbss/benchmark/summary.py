@@ -49,6 +49,27 @@ def summarize(folder):
         If there are no results.
     OutputError
         If ``summary.csv`` cannot be written.
+
+    See Also
+    --------
+    cv_results : Means as `GridSearchCV` has them.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from skbss.benchmark import make_experiment, run_experiment, summarize
+    >>> experiment = make_experiment(
+    ...     {
+    ...         "dataset": {"name": "convolutive", "n_scenes": 3, "duration": 2.0},
+    ...         "stft": {"n_fft": 1024},
+    ...         "methods": ["auxiva", "onlineauxiva"],
+    ...     }
+    ... )
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = run_experiment(experiment, folder)
+    ...     best, other = summarize(folder)
+    >>> best["candidate"], best["n_recordings"], best["si_sdr"] > other["si_sdr"]
+    ('auxiva', 3, True)
     """
     candidates = _collect(folder)
     metrics = dict.fromkeys(m for c in candidates.values() for m in c["scores"])
