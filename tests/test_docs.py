@@ -1,0 +1,154 @@
+"""Commands and scripts in the guide and the README run as they stand there."""
+
+# License: BSD-3-Clause
+
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import tomllib
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import soundfile as sf
+
+import skbss
+from skbss import save_yaml
+from skbss.datasets import load_cocktail_party, save_scene
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "doc").glob("*.rst"))]
+# Setting up environments and the project's own make targets have tests of their own;
+# clusters of several machines too, on one: test_benchmark_cluster.py.
+NOT_RUN = re.compile(r"^(python -m venv|\. |pip |make |bash |dask )|tcp://")
+# A microphone for `arecord`, ears for `aplay`, and a place in an array of jobs.
+SURROUNDINGS = """
+arecord() { cat microphone.raw; }
+aplay() { cat > /dev/null; }
+k=0
+set -euo pipefail
+"""
+EXPERIMENT = {
+    "dataset": {"name": "scenes", "folder": "recordings"},
+    "stft": {"n_fft": 1024},
+    "methods": {
+        "ilrma": {"params": {"ilrma.max_iter": 2, "ilrma.init_iter": 2}},
+        "onlineauxiva": {"params": {"stft.n_fft": 1024}},
+    },
+}
+
+
+def blocks(path, language):
+    """Blocks of code of a language in a page, in order."""
+    text = path.read_text("utf-8")
+    if path.suffix == ".md":
+        return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+    pattern = rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)"
+    return [textwrap.dedent(block) for block in re.findall(pattern, text)]
+
+
+def commands(path):
+    """Lines of a page's shell blocks, those that set things up left out."""
+    text = "".join(blocks(path, "sh")).replace("\\\n", " ")
+    lines = (re.sub(r"(^|\s+)# .*", "", line) for line in text.splitlines())
+    return [line for line in lines if line.strip() and not NOT_RUN.search(line)]
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """A folder with recordings of a second, under the names that the pages use."""
+    recording = load_cocktail_party()
+    x, rate = recording.mixture[: recording.sample_rate], recording.sample_rate
+    for name in ("meeting.wav", "meeting.flac"):
+        sf.write(tmp_path / name, x, rate)
+    sf.write(tmp_path / "microphone.raw", x, rate, format="RAW", subtype="PCM_16")
+    scene = {"mixture": x, "references": recording.references[:rate]}
+    save_scene(tmp_path / "recordings" / "first", scene | {"sample_rate": rate})
+    save_yaml(tmp_path / "experiment.yaml", EXPERIMENT)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if commands(p)], ids=lambda path: path.name
+)
+def test_shell_blocks_run(path, workplace):
+    script = SURROUNDINGS + "\n".join(commands(path))
+    # Recordings stand where the pages have a disk of many machines, and no template of
+    # four long ones takes their place.
+    script = script.replace("/data/part_$k", "recordings")
+    script = script.replace("init > experiment.yaml", "init > template.yaml")
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", "-c", script],
+        cwd=workplace,
+        env=os.environ | {"PATH": search},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in PAGES if blocks(p, "python")], ids=lambda path: path.name
+)
+def test_python_blocks_run(path, workplace, monkeypatch, capsys):
+    monkeypatch.chdir(workplace)
+    namespace = {"__name__": path.stem}
+    for block in blocks(path, "python"):
+        exec(compile(block, str(path), "exec"), namespace)
+    assert namespace["voices"].shape == namespace["recording"].mixture.shape
+    if "search" in namespace:
+        assert str(namespace["search"].best_params_) in capsys.readouterr().out
+
+
+def test_every_block_is_run_or_shown_as_text():
+    for path in PAGES:
+        text = path.read_text("utf-8")
+        kinds = re.findall(r"(?:^```|code-block:: )(\w+)", text, flags=re.M)
+        assert set(kinds) <= {"sh", "python", "text", "yaml"}
+    assert commands(ROOT / "README.md")
+    assert blocks(ROOT / "doc" / "start.rst", "python")
+
+
+def test_every_public_name_is_in_the_reference():
+    """And nothing else is."""
+    text = (ROOT / "doc/api.rst").read_text("utf-8")
+    listed = re.findall(r"^   ([\w.]+)$", text, flags=re.M)
+    assert len(listed) == len(set(listed))
+    public = list(skbss.__all__)
+    for module in (
+        *("benchmark", "callbacks", "datasets", "inspection", "metrics"),
+        *("transforms", "updates"),
+    ):
+        names = import_module(f"skbss.{module}").__all__
+        public += [f"{module}.{name}" for name in names if name not in public]
+    others = {name for name in listed if name.startswith(("config.", "io."))}
+    assert set(listed) - others == set(public)
+
+
+def test_every_extra_is_in_the_table():
+    text = (ROOT / "doc/install.rst").read_text("utf-8")
+    rows = re.findall(r"^    \* - (``.*)\n      - (.*)$", text, flags=re.M)
+    listed = {
+        extra: brings for extras, brings in rows for extra in extras.split("``")[1::2]
+    }
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert set(listed) == set(project["optional-dependencies"])
+    for name, brings in listed.items():
+        requirements = project["optional-dependencies"][name]
+        packages = [re.split("[<>=]", r)[0] for r in requirements]
+        own = [p for p in packages if not p.startswith("skbss[")]
+        assert all(p.split(".")[-1] in brings for p in own) or "others" in brings
+
+
+def test_every_separator_is_in_what_is_new():
+    text = (ROOT / "doc/whats_new.rst").read_text("utf-8")
+    named = set(re.findall(r"`~?(?:skbss\.)?([\w.]+)`", text))
+    short = {name.rsplit(".", 1)[-1] for name in named}
+    missing = set(skbss.__all__) - short
+    for module in ("callbacks", "inspection"):
+        missing |= set(import_module(f"skbss.{module}").__all__) - short
+    assert not missing
