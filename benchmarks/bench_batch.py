@@ -180,7 +180,7 @@ def machine_limits(n_threads):
     limits = {"memory": 2 * a.nbytes / least}
     print(f"    reads {limits['memory'] / 1e9:.1f} GB/s (dot product of 256 MB)")
     c, out = np.ones((2, 100_000))
-    least = min(seconds(n_threads, np.reciprocal, c, out=out) for _ in range(99))
+    least = min(seconds(n_threads, np.divide, 1, c, out=out) for _ in range(99))
     limits["reciprocal"] = len(c) / least
     print(f"    float64 1 / x in cache {limits['reciprocal'] / 1e9:.1f} Gop/s")
     for dtype in ["float64", "float32"]:
