@@ -23,7 +23,7 @@ def update_activations(basis, power, h):
 
     Parameters
     ----------
-    basis : ndarray of shape (n_sources, n_freqs, n_basis)
+    basis : ndarray of shape (n_sources, n_basis, n_freqs)
         Spectra.
     power : ndarray of shape (n_sources, n_freqs)
         Powers of the outputs.
@@ -37,12 +37,29 @@ def update_activations(basis, power, h):
     variance : ndarray of shape (n_sources, n_freqs)
         What they make of the basis.
     """
+    variance = np.vecmat(h, basis)
     for _ in range(N_ACTIVATION_UPDATES):
-        u = 1 / np.maximum((basis @ h[:, :, None])[:, :, 0], BIN_FLOOR)
-        numerator = ((power * u * u)[:, None] @ basis)[:, 0]
-        h = h * np.sqrt(numerator / (u[:, None] @ basis)[:, 0])
-        np.maximum(h, FLOOR * BIN_FLOOR, out=h)
-    return h, (basis @ h[:, :, None])[:, :, 0]
+        u, v = inverse_variance(variance, power)
+        ratio = np.matvec(basis, v) / np.matvec(basis, u)
+        h = np.maximum(h * np.sqrt(ratio), FLOOR * BIN_FLOOR)
+        np.vecmat(h, basis, out=variance)
+    return h, variance
+
+
+def inverse_variance(variance, power):
+    """Return one over the variances, limited, and the powers over their squares."""
+    u = np.maximum(variance, BIN_FLOOR)
+    np.reciprocal(u, out=u)
+    v = power * u
+    v *= u
+    return u, v
+
+
+def inverse_power(x, exponent):
+    """Return x to the power of minus an exponent."""
+    if exponent == 0.25:  # the default; numpy's power takes five times as long
+        return np.reciprocal(np.sqrt(np.sqrt(x)))
+    return x**-exponent
 
 
 class OnlineILRMA(OnlineSeparator):
@@ -165,16 +182,19 @@ class OnlineILRMA(OnlineSeparator):
     @property
     def basis_(self):
         """Spectra of the outputs, each of mean one."""
-        return self._state["basis"].copy()
+        return np.ascontiguousarray(self._state["basis"].transpose(0, 2, 1))
 
     def _blank_state(self, n_mics, n_freqs, dtype):
         rng = check_random_state(self.random_state)
         basis = rng.uniform(0.5, 1.5, (n_mics, n_freqs, self.n_basis)).astype(dtype)
+        basis = np.ascontiguousarray(basis.transpose(0, 2, 1))
         return super()._blank_state(n_mics, n_freqs, dtype) | {
             "basis": basis,
             "numerator": basis.copy(),
             "denominator": 1 / basis,
-            "spectral_weights": np.ones((self.lookback, n_mics, n_freqs), dtype),
+            # Weights of past frames by the spectra, up to a factor per source.
+            "spectral_weights": np.ones((n_mics, self.lookback, n_freqs), dtype),
+            "spectral_factor": np.ones((n_mics, 1), dtype),
         }
 
     def _exponent(self):
@@ -186,39 +206,46 @@ class OnlineILRMA(OnlineSeparator):
         return np.maximum(mean, FLOOR) ** (self._exponent() - 1)
 
     def _past_weights(self, power, decay):
-        n = len(decay)
+        state = self._state
         loudness = self._loudness_weight(power / self._n_freqs_in) * decay
-        spectral = self._state["spectral_weights"][:n].transpose(1, 0, 2)
-        return loudness.astype(self._dtype)[:, :, None] * spectral
+        state["spectral_weights"] *= state["spectral_factor"][:, :, None]
+        state["spectral_factor"][:] = 1
+        return loudness[:, :, None] * state["spectral_weights"][:, : len(decay)]
 
     def _weigh(self, power):
-        mean = np.maximum(power.mean(1, keepdims=True), FLOOR)
+        mean = np.add.reduce(power, axis=1, keepdims=True) / self._n_freqs_in
+        np.maximum(mean, FLOOR, out=mean)
         if self._h is None:
             self._h = np.repeat(mean / self.n_basis, self.n_basis, axis=1)
         self._h, variance = update_activations(self._state["basis"], power, self._h)
-        variance = np.maximum(variance, BIN_FLOOR * mean)
-        self._spectral_weight = variance ** -self._exponent()
+        np.maximum(variance, BIN_FLOOR * mean, out=variance)
+        self._spectral_weight = inverse_power(variance, self._exponent())
         return self._loudness_weight(mean) * self._spectral_weight
 
     def _commit(self, power, slot):
-        state = self._state
-        mean = power.mean(1, keepdims=True)
+        state, forget = self._state, self._dtype.type(self.basis_forget)
+        mean = np.add.reduce(power, axis=1, keepdims=True) / self._n_freqs_in
         weights = self._loudness_weight(mean) * self._spectral_weight
-        state["spectral_weights"][slot] = self._spectral_weight
+        scaled = self._spectral_weight / state["spectral_factor"]
+        state["spectral_weights"][:, slot] = scaled
         basis = state["basis"]
         h, variance = update_activations(basis, power, self._h)
-        u = 1 / np.maximum(variance, BIN_FLOOR)
-        h = h[:, None]
-        numerator = state["numerator"] * self._dtype.type(self.basis_forget)
-        numerator += basis**2 * ((power * u * u)[:, :, None] * h)
-        denominator = state["denominator"] * self._dtype.type(self.basis_forget)
-        denominator += u[:, :, None] * h
-        basis = np.sqrt(numerator / denominator)
-        size = basis.mean(1, keepdims=True)
-        state["basis"] = np.maximum(basis / size, BASIS_FLOOR)
-        state["numerator"], state["denominator"] = numerator / size, denominator * size
+        u, v = inverse_variance(variance, power)
+        h = h[:, :, None]
+        numerator, denominator = state["numerator"], state["denominator"]
+        numerator *= forget
+        numerator += np.square(basis) * (v[:, None] * h)
+        denominator *= forget
+        denominator += u[:, None] * h
+        np.divide(numerator, denominator, out=basis)
+        np.sqrt(basis, out=basis)
+        size = np.add.reduce(basis, axis=2, keepdims=True) / self._n_freqs_in
+        basis /= size
+        np.maximum(basis, BASIS_FLOOR, out=basis)
+        numerator /= size
+        denominator *= size
         self._h = None
         return weights
 
     def _divide_powers(self, gain):
-        self._state["spectral_weights"] *= gain ** self._exponent()
+        self._state["spectral_factor"] *= gain ** self._exponent()

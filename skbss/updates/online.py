@@ -13,7 +13,7 @@ from math import isqrt
 
 import numpy as np
 
-from skbss.linalg import _orthogonal, power_features, unpack_hermitian
+from skbss.linalg import _orthogonal, unpack_hermitian
 from skbss.updates.spatial import IP1
 
 
@@ -42,19 +42,29 @@ def past_powers(rows, W):
     """Powers of the outputs, (n_sources, n_past), of frames whose features are rows."""
     rows = rows.reshape(len(rows), -1)
     # Row by row: OpenBLAS repacks a matrix for a product with a matrix.
-    return np.stack([rows @ q.ravel() for q in power_features(W)])
+    return np.stack([rows @ q.ravel() for q in row_features(W)])
 
 
 def frame_features(x):
-    """Hermitian features (n_mics ** 2, n_freqs) of a frame (n_mics, n_freqs)."""
-    M = len(x)
-    P = np.empty((M * M, x.shape[1]), x.real.dtype)
+    """Pack frames (..., n_mics, n_freqs) to features (..., n_mics ** 2, n_freqs)."""
+    M = x.shape[-2]
+    P = np.empty((*x.shape[:-2], M * M, x.shape[-1]), x.real.dtype)
     squares = np.square(x.view(P.dtype))
-    np.add(squares[:, ::2], squares[:, 1::2], out=P[:M])
+    np.add(squares[..., ::2], squares[..., 1::2], out=P[..., :M, :])
     for p, (i, j) in enumerate(combinations(range(M), 2), M):
-        cross = x[i] * x[j].conj()
-        P[p], P[p + M * (M - 1) // 2] = cross.real, cross.imag
+        cross = x[..., i, :] * x[..., j, :].conj()
+        P[..., p, :] = cross.real
+        P[..., p + M * (M - 1) // 2, :] = cross.imag
     return P
+
+
+def row_features(W):
+    """Power features of W, as from `skbss.linalg.power_features`, for few bins."""
+    M = W.shape[1]
+    Q = frame_features(W)
+    Q[:, M : M + M * (M - 1) // 2] *= 2
+    Q[:, M + M * (M - 1) // 2 :] *= -2
+    return Q
 
 
 def sweeps(W, B, x, P, weigh, n_sweeps, spatial, per_bin):
@@ -177,7 +187,7 @@ def _cross_pair(R):
 
 def _ip1_pair_features(W, B, P, weigh, n_sweeps, per_bin):
     """Power features of W after sweeps by w₁w₁ᴴ + w₂w₂ᴴ / (w₂ᴴ V₁ w₂) = V₁⁻¹."""
-    Q = power_features(W)
+    Q = row_features(W)
     V, inverse = np.empty_like(B), np.empty_like(B)
     # det(B + φ x xᴴ) is linear in φ.
     det_past = _determinant(B)
