@@ -11,7 +11,7 @@ import numpy as np
 
 from tests import reference
 
-SILENCE, PEAK, FLOOR, LOADING = 1e-5, 10.0, 1e-3, 1.0
+SILENCE, PEAK, FLOOR, LOADING = 1e-5, 3.0, 1e-3, 1.0
 VARIANCE = {"gauss": lambda p, F: p / F, "laplace": lambda p, F: 2 * np.sqrt(p)}
 
 
