@@ -1,26 +1,48 @@
-"""Time the online separators against oobss, frame by frame.
+"""Time the online separators against oobss, and the slowest block of a stream.
 
-Run ``python benchmarks/bench_online.py`` (two minutes). One thread; all models get the
-same frame in turn, so that noise of the machine reaches all alike. Given is the median
-CPU time per frame, the output included, once the memory is full, its ratio to oobss at
-the same number of inner iterations, and the real-time factor.
+Run ``python benchmarks/bench_online.py`` (three minutes). One thread. All models get
+the same frames in turns of 16, one frame at a time, so that noise of the machine
+reaches all alike. Given is the CPU time per frame, the output at a microphone included,
+once the memory is full (the median over the turns, of their means), how many times as
+long oobss takes with as many inner iterations, and the real-time factor.
+
+Then OnlineISNMF, in blocks and frame by frame, as in bench_isnmf.py, beside oobss and
+scikit-learn's MiniBatchNMF. At last 10,000 blocks of a hop go through a Stream: the
+slowest must take less than the hop lasts.
 """
 
 # License: BSD-3-Clause
 
 import argparse
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import oobss
 from sklearn.base import clone
+from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skbss import STFT, OnlineAuxIVA, OnlineILRMA, Spectrogram
+from skbss import (
+    ISTFT,
+    STFT,
+    OnlineAuxIVA,
+    OnlineILRMA,
+    ProjectionBack,
+    Spectrogram,
+    Stream,
+)
 from skbss.datasets import make_convolutive_mixture
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import bench_isnmf
 
 SAMPLE_RATE = 16000
 N_BASIS = 2
+TURN = 16  # frames; the weights of past frames are renewed every fourth
+WARM_UP = 6 * TURN
+FRAMES_AND_HOPS = [(2048, 512), (512, 128)]
 
 
 def contestants(n_mics, n_freqs, inner_iter):
@@ -51,23 +73,23 @@ def step(separator):
     return process
 
 
-def compare(n_mics, n_fft, hop_length, inner_iter, n_frames):
+def compare(n_mics, n_fft, hop_length, inner_iter, n_turns):
     """Print one table."""
-    seconds = (n_frames + 100) * hop_length / SAMPLE_RATE + 1
-    x, _ = make_convolutive_mixture(int(seconds * SAMPLE_RATE), n_mics, random_state=0)
-    X = np.asarray(STFT(n_fft, hop_length=hop_length).fit_transform(x))
+    n_samples = (WARM_UP + n_turns * TURN) * hop_length + 2 * n_fft
+    x, _ = make_convolutive_mixture(n_samples, n_mics, random_state=0)
+    X = np.asarray(STFT(n_fft, hop_length=hop_length).fit_transform(x))[4:]
     rows = list(contestants(n_mics, X.shape[1], inner_iter))
     times = [[] for _ in rows]
-    for t, frame in enumerate(X[5 : 105 + n_frames]):
-        for (_, name, process, dtype), spent in zip(rows, times, strict=True):
-            # oobss keeps no memory that has to fill up.
-            if name == "oobss" and t < 95:
-                continue
-            frame = frame.astype(dtype)
+    for turn in range(WARM_UP // TURN + n_turns):
+        frames = X[turn * TURN : (turn + 1) * TURN]
+        for (_, _, process, dtype), spent in zip(rows, times, strict=True):
+            typed = frames.astype(dtype)
             start = time.process_time()
-            process(frame)
-            spent.append(time.process_time() - start)
-    medians = [np.median(spent[-n_frames:]) for spent in times]
+            with np.errstate(all="ignore"):  # oobss divides by zero
+                for frame in typed:
+                    process(frame)
+            spent.append((time.process_time() - start) / TURN)
+    medians = [np.median(spent[-n_turns:]) for spent in times]
     reference = {
         row[0]: median
         for row, median in zip(rows, medians, strict=True)
@@ -83,18 +105,54 @@ def compare(n_mics, n_fft, hop_length, inner_iter, n_frames):
         )
 
 
+def slowest_block(separator, n_mics, n_fft, hop_length, n_blocks):
+    """Print how long blocks of a hop take in a stream."""
+    x, _ = make_convolutive_mixture(20 * SAMPLE_RATE, n_mics, random_state=0)
+    stream = Stream(
+        make_pipeline(
+            STFT(n_fft, hop_length=hop_length), separator, ProjectionBack(), ISTFT()
+        )
+    )
+    blocks = x[: len(x) // hop_length * hop_length].reshape(-1, hop_length, n_mics)
+    stream.process(blocks[0][:0])
+    spent = np.empty((n_blocks, 2))
+    for k in range(n_blocks):
+        block = blocks[k % len(blocks)]
+        start = time.perf_counter(), time.thread_time()
+        stream.process(block)
+        spent[k] = time.perf_counter() - start[0], time.thread_time() - start[1]
+    hop = hop_length / SAMPLE_RATE
+    slowest, slowest_cpu = 1e3 * spent.max(0)
+    print(
+        f"{n_blocks} blocks of {1e3 * hop:.0f} ms, {type(separator).__name__}, "
+        f"{n_mics} mics, {n_fft}/{hop_length}: real-time factor "
+        f"{spent[:, 1].mean() / hop:.3f}, slowest {slowest:.1f} ms "
+        f"({slowest_cpu:.1f} ms of CPU time)",
+        flush=True,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mics", type=int, nargs="+", default=[2, 3, 4])
-    parser.add_argument("--n-frames", type=int, default=50)
+    parser.add_argument("--inner-iter", type=int, nargs="+", default=[1, 2, 5])
+    parser.add_argument("--n-turns", type=int, default=9)
+    parser.add_argument("--n-blocks", type=int, default=10_000)
     args = parser.parse_args()
     with threadpool_limits(1):
         threads = {pool["num_threads"] for pool in threadpool_info()}
         print(f"threads {threads}, CPU time, lookback at its default")
-        for n_mics in args.mics:
-            for inner_iter in (1, 5):
-                compare(n_mics, 2048, 512, inner_iter, args.n_frames)
-        compare(2, 512, 128, 1, args.n_frames)
+        for n_fft, hop_length in FRAMES_AND_HOPS:
+            for n_mics in args.mics if n_fft > 512 else [2]:
+                for inner_iter in args.inner_iter:
+                    compare(n_mics, n_fft, hop_length, inner_iter, args.n_turns)
+        for n_fft, hop_length in FRAMES_AND_HOPS:
+            X = bench_isnmf.make_spectrogram(n_fft, hop_length)
+            options = argparse.Namespace(threads=1, rounds=5)
+            bench_isnmf.compare(X, 5, hop_length, options)
+        for n_fft, hop_length in FRAMES_AND_HOPS:
+            for separator in (OnlineAuxIVA(), OnlineILRMA(random_state=0)):
+                slowest_block(separator, 2, n_fft, hop_length, args.n_blocks)
 
 
 if __name__ == "__main__":
