@@ -46,11 +46,24 @@ def main():
     args = parse_arguments()
     with threadpool_limits(args.threads):
         limits = machine_limits(args.threads)
+        medians = {}
         for n_mics in args.mics:
             X = make_spectrogram(n_mics)
             for title, contestants, operations in cases(X):
-                compare(title, contestants, X, operations, limits, args)
+                row = f"{title}, {n_mics} microphones"
+                medians[row] = compare(title, contestants, X, operations, limits, args)
     print(TORCHIVA)
+    print_table(medians)
+
+
+def print_table(medians):
+    """Print what all packages have as the README's table."""
+    names = ["skbss float64", "skbss float32", "pyroomacoustics", "oobss", "ssspy"]
+    rows = [["ms/iteration", *names], ["---"] * 6]
+    for title, ms in medians.items():
+        if ms.keys() >= set(names):
+            rows.append([title, *(f"{ms[name]:.3g}" for name in names)])
+    print("\n" + "\n".join(f"| {' | '.join(row)} |" for row in rows))
 
 
 def parse_arguments():
@@ -141,7 +154,7 @@ def time_iterations(contestants, args):
 
 
 def compare(title, contestants, X, operations, limits, args):
-    """Time all contestants and print a table."""
+    """Time all contestants, print a table and return {name: median milliseconds}."""
     samples = time_iterations(contestants, args)
     own = np.median(samples["skbss float64"])
     print(f"{title}, {X.shape[2]} microphones, X {X.shape}")
@@ -166,6 +179,7 @@ def compare(title, contestants, X, operations, limits, args):
         end="",
     )
     print(f"skbss takes {own / slower:.1f} times the larger.\n", flush=True)
+    return {name: np.median(values) for name, values in samples.items()}
 
 
 def machine_limits(n_threads):
