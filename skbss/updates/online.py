@@ -327,16 +327,15 @@ def image_mixing(W, R):
     M = W.shape[1]
     W_conj = W.conj()
     A = W_conj * R[:M]
+    # An output that is nothing but rounding errors must not be blown up.
+    least = _real_dot(W_conj, A, axis=1)
+    least *= 10 * M**2 * np.finfo(R.dtype).eps
+    least += np.finfo(R.dtype).tiny
     for p, (i, j) in enumerate(combinations(range(M), 2), M):
         cross = R[p] + 1j * R[p + M * (M - 1) // 2]
         A[:, i] += cross * W_conj[:, j]
         A[:, j] += cross.conj() * W_conj[:, i]
     power = _real_dot(W_conj, A, axis=1)
-    # An output that is nothing but rounding errors must not be blown up.
-    least = np.add.reduce(power_of(W, True), axis=1)
-    least *= np.add.reduce(R[:M], axis=0)
-    least *= 10 * M * np.finfo(R.dtype).eps
-    least += np.finfo(R.dtype).tiny
     np.maximum(power, least, out=power)
     A *= np.reciprocal(power)[:, None]
     return A.swapaxes(0, 1)
