@@ -18,7 +18,9 @@ import argparse
 import os
 import time
 import warnings
+from concurrent.futures import ProcessPoolExecutor
 from itertools import cycle, islice
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -89,30 +91,55 @@ def improvements(references, estimate, mixture, rate, part):
     return np.array(values), tuple(order)
 
 
-def listen(stream, x):
-    """Send a minute through a stream.
+class Listener:
+    """A stream in a process of its own, where nothing else moves the memory."""
 
-    Returns
-    -------
-    y : ndarray of shape (n_samples - lag, n_sources)
-        The minute separated, but for its last samples, which come with the next one.
-    seconds : ndarray of shape (n_blocks,)
-        CPU time of each block.
-    """
-    hop, parts, seconds = stream.hop_length, [], []
-    for start in range(0, len(x), hop):
-        before = time.thread_time()
-        parts.append(stream.process(x[start : start + hop]))
-        seconds.append(time.thread_time() - before)
-    y = np.concatenate([part for part in parts if len(part)])
-    # From the second minute on, the first samples belong to the one before.
-    return y[-(len(x) - stream.latency - 1 + hop) :], np.array(seconds)
+    stream = None
 
+    def __init__(self, pipeline):
+        self.pool = ProcessPoolExecutor(1, get_context("spawn"))
+        self.lag = self.pool.submit(self._start, pipeline).result()
 
-def resident_memory():
-    """Memory of this process in MB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    @classmethod
+    def _start(cls, pipeline):
+        cls.stream = Stream(pipeline)
+        return cls.stream.latency + 1 - cls.stream.hop_length
+
+    @classmethod
+    def _process(cls, x):
+        """Separate a few blocks; note the CPU time of each, and the memory in MB."""
+        hop, parts, seconds = cls.stream.hop_length, [], []
+        for start in range(0, len(x), hop):
+            before = time.thread_time()
+            parts.append(cls.stream.process(x[start : start + hop]))
+            seconds.append(time.thread_time() - before)
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return parts, seconds, pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def hear(self, x, n_samples=16 * 512):
+        """Send a minute through the stream.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples - lag, n_sources)
+            The minute separated, but for its end, which comes with the next one.
+        seconds : ndarray of shape (n_blocks,)
+            CPU time of each block.
+        memory : float
+            Resident memory at the end, in MB.
+        """
+        y, seconds = [], []
+        for start in range(0, len(x), n_samples):
+            block = x[start : start + n_samples]
+            parts, spent, memory = self.pool.submit(self._process, block).result()
+            y += [part for part in parts if len(part)]
+            seconds += spent
+        # From the second minute on, the first samples belong to the one before.
+        return np.concatenate(y)[self.lag - len(x) :], np.array(seconds), memory
+
+    def close(self):
+        """End the process."""
+        self.pool.shutdown()
 
 
 def recovery(own, calm):
@@ -130,20 +157,21 @@ def soak(pipeline, minutes, n_minutes, random_state=0):
         Seconds to recovery by what had happened.
     """
     rng = np.random.default_rng(random_state)
-    stream = Stream(pipeline)
     calm = []
     for mixture, _, _ in minutes:
-        other = Stream(pipeline)
-        listen(other, mixture)
-        calm.append(listen(other, mixture)[0])
+        other = Listener(pipeline)
+        other.hear(mixture)
+        calm.append(other.hear(mixture)[0])
+        other.close()
+    listener = Listener(pipeline)
     times = {kind: [] for kind in ["jump", *KINDS]}
     sizes, medians, slowest, finite, kept = [], [], [], True, []
     kinds = cycle(KINDS)
     for n, k in enumerate(islice(cycle(range(len(minutes))), n_minutes)):
         mixture, references, rate = minutes[k]
         kind = next(kinds)
-        y, seconds = listen(stream, disturb(mixture, kind, rate, rng))
-        sizes.append(resident_memory())
+        y, seconds, memory = listener.hear(disturb(mixture, kind, rate, rng))
+        sizes.append(memory)
         medians.append(1e3 * np.median(seconds))
         slowest.append(1e3 * seconds.max())
         finite &= bool(np.isfinite(y).all())
@@ -164,6 +192,7 @@ def soak(pipeline, minutes, n_minutes, random_state=0):
             "" if kept[-1] else "swapped",
             flush=True,
         )
+    listener.close()
     print(f"finite: {finite}; outputs swapped in {n_minutes - sum(kept)} minutes")
     print(f"memory after the first minute: {min(sizes[1:]):.1f}", end=" ")
     print(f"to {max(sizes[1:]):.1f} MB")
@@ -171,7 +200,7 @@ def soak(pipeline, minutes, n_minutes, random_state=0):
     print(
         f"CPU per block: median {np.mean(medians[1 : 1 + tenth]):.2f} ms in the first "
         f"tenth, {np.mean(medians[-tenth:]):.2f} in the last; slowest "
-        f"{max(slowest):.1f} ms of {1e3 * stream.hop_length / rate:.0f}"
+        f"{max(slowest):.1f} ms of {60e3 / len(seconds):.0f}"
     )
     return times
 

@@ -174,6 +174,26 @@ class TestEveryOnlineSeparator:
             np.testing.assert_allclose(Y, fitted.transform(quiet), rtol=1e-10)
         assert fitted.n_frames_seen_ == len(X)
 
+    def test_a_dead_microphone_teaches_nothing(self, separator):
+        X = make_frames(2)
+        fitted = clone(separator).fit(X)
+        demixing = fitted.demixing_
+        fitted.partial_fit(X * [1, 0])
+        np.testing.assert_array_equal(fitted.demixing_, demixing)
+        assert fitted.n_frames_seen_ == len(X)
+        assert fitted.partial_fit(X).n_frames_seen_ == 2 * len(X)
+
+    def test_a_quieter_signal_is_followed_but_no_steady_noise(self, separator):
+        X = make_frames(2, n_frames=30)
+        half = round(0.5 / (1 - separator.forget))
+        # 80 dB down, for two thirds of a memory.
+        steady = 1e-4 * np.repeat(X[:1], 4 * half // 3, axis=0)
+        changing = 1e-4 * make_frames(2, n_frames=4 * half // 3, random_state=1)
+        assert clone(separator).fit(X).partial_fit(steady).n_frames_seen_ == 30
+        followed = clone(separator).fit(X).partial_fit(changing)
+        # From where half a memory had passed.
+        np.testing.assert_allclose(followed.n_frames_seen_, 30 + half // 3, atol=2)
+
     def test_silence_first(self, separator):
         X = make_frames(2)
         silence = np.zeros_like(X)
