@@ -81,7 +81,9 @@ class OnlineAuxIVA(OnlineSeparator):
     to nothing. So ``x = A y`` holds in the sense of least squares only.
 
     Frames more than 50 dB below the running power are silence: they are separated, and
-    nothing is learned from them.
+    nothing is learned from them, nor while a microphone is dead. When no frame has come
+    within 30 dB of the running power for half a time constant, though they vary, the
+    signal has become quieter, and the past is scaled down to its level.
 
     References
     ----------
