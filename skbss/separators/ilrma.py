@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skbss.base import BaseSeparator, learned_attributes, resolve, run
 from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features, sum_log
+from skbss.parallel import block_map, parts_of
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
 from skbss.updates.frames import few_rows_matmul
@@ -23,7 +24,7 @@ from skbss.updates.source import Gauss
 from skbss.updates.spatial import SPATIAL_UPDATES
 
 
-def weigh(P, n_sources, model):
+def weigh(P, n_sources, model, map_blocks=map):
     """Covariances weighted by the model's inverse variances, and the latter's log-sum.
 
     Parameters
@@ -34,6 +35,8 @@ def weigh(P, n_sources, model):
         Number of sources.
     model : LowRankVariances or GivenVariances
         The variances.
+    map_blocks : callable, default=map
+        From `block_map`.
 
     Returns
     -------
@@ -44,21 +47,26 @@ def weigh(P, n_sources, model):
     """
     F, n_features, T = P.shape
     S = np.empty((F, n_sources, n_features), P.dtype)
-    log_precision = 0.0
     blocks = bin_blocks(P, n_sources)
-    work = np.empty(n_sources * blocks[0].stop * T, P.dtype)
-    for bins in blocks:
-        shape = n_sources, bins.stop - bins.start, T
-        u = work[: math.prod(shape)].reshape(shape)
-        model.precision(bins, u)
-        log_precision += sum_log(u)
-        by_bin = u.transpose(1, 0, 2)
-        few_rows_matmul(by_bin, P[bins].transpose(0, 2, 1), out=S[bins])
+
+    def weigh_part(part):
+        work = np.empty(n_sources * blocks[0].stop * T, P.dtype)
+        log_precision = 0.0
+        for bins in part:
+            shape = n_sources, bins.stop - bins.start, T
+            u = work[: math.prod(shape)].reshape(shape)
+            model.precision(bins, u)
+            log_precision += sum_log(u)
+            by_bin = u.transpose(1, 0, 2)
+            few_rows_matmul(by_bin, P[bins].transpose(0, 2, 1), out=S[bins])
+        return log_precision
+
+    log_precision = sum(map_blocks(weigh_part, parts_of(blocks)))
     S /= T
     return np.ascontiguousarray(S.transpose(1, 2, 0)), log_precision
 
 
-def ilrma(P, W, model, spatial):
+def ilrma(P, W, model, spatial, map_blocks=map):
     """Iterate ILRMA for ever, from given demixing matrices and variances.
 
     Parameters
@@ -71,6 +79,8 @@ def ilrma(P, W, model, spatial):
         The variances, updated in place.
     spatial : object
         The spatial update.
+    map_blocks : callable, default=map
+        From `block_map`.
 
     Yields
     ------
@@ -84,8 +94,8 @@ def ilrma(P, W, model, spatial):
     W = normalize(W, mean, model)
     yield W, np.inf
     while True:
-        model.update(P, W)
-        S, log_precision = weigh(P, len(W), model)
+        model.update(P, W, map_blocks)
+        S, log_precision = weigh(P, len(W), model, map_blocks)
         W = spatial.update(W, loaded_covariance(S))
         # sum_t |y|² / r is a quadratic form of the covariance at hand.
         data = n_frames * (power_features(W) * S).sum(dtype=float)
@@ -101,6 +111,18 @@ def normalize(W, mean, model):
     power = np.maximum(power, FLOOR * (abs(W) ** 2).sum(1).mean(1))
     model.scale(1 / power)
     return W / np.sqrt(power)[:, None, None]
+
+
+def start_by_auxiva(X, W, spatial, n_iter, task):
+    """Return the demixing matrices of X after some iterations of AuxIVA."""
+    P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
+    learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))
+    with block_map() as map_blocks:
+        iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial, 25, map_blocks)
+        iterations = task.iterations(iterations, learned, "auxiva-iteration")
+        for W, _ in islice(iterations, n_iter + 1):  # noqa: B007
+            pass
+    return matmul(W, Z)
 
 
 class ILRMA(BaseSeparator):
@@ -267,17 +289,9 @@ class ILRMA(BaseSeparator):
         W = self._start(*X.shape[1:])
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         if init_iter:
-            P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
-            iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial, sort_iter=25)
-            learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))
-            iterations = task.iterations(iterations, learned, "auxiva-iteration")
-            for W, _ in islice(iterations, init_iter + 1):  # noqa: B007
-                pass
-            W = matmul(W, Z)
-            del P, iterations
+            W = start_by_auxiva(X, W, spatial, init_iter, task)
         P, Z, Z_inv, scale = whitened_features(X, frames_last=True)
         model = self._model(X, scale)
-        iterations = ilrma(P, matmul(W, Z_inv), model, spatial)
         # What another source model has left would be out of date.
         vars(self).pop("basis_", None)
         vars(self).pop("activations_", None)
@@ -291,8 +305,10 @@ class ILRMA(BaseSeparator):
                 attributes["activations_"] = model.activations.copy()
             return attributes
 
-        iterations = task.iterations(iterations, learned)
-        vars(self).update(learned(*run(self, iterations, X.size)))
+        with block_map() as map_blocks:
+            iterations = ilrma(P, matmul(W, Z_inv), model, spatial, map_blocks)
+            iterations = task.iterations(iterations, learned)
+            vars(self).update(learned(*run(self, iterations, X.size)))
         task.end()
         return self
 

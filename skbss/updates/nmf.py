@@ -7,9 +7,12 @@ work on blocks of bins that stay in the cache.
 
 # License: BSD-3-Clause
 
+from threading import local
+
 import numpy as np
 
 from skbss.linalg import power_features
+from skbss.parallel import parts_of
 from skbss.updates.features import CACHE_BYTES
 from skbss.updates.frames import few_rows_matmul
 
@@ -56,8 +59,9 @@ class LowRankVariances:
             dtype
         )
         self.exponent = exponent
+        self._work = local()  # arrays of each thread
 
-    def update(self, P, W):
+    def update(self, P, W, map_blocks=map):
         """Adapt the bases, then the activations, in one pass over the features.
 
         The activations' update sums over bins what the new bases of these bins give,
@@ -69,26 +73,39 @@ class LowRankVariances:
             Hermitian features of the recording.
         W : ndarray of shape (n_sources, n_mics, n_freqs)
             Demixing matrices.
+        map_blocks : callable, default=map
+            From `block_map`.
         """
         basis, activations = self.basis, self.activations
         K, _, T = activations.shape
         activations_t = np.ascontiguousarray(activations.transpose(0, 2, 1))
         Q = by_bin(W, P.dtype)
         blocks = bin_blocks(P, K)
-        y_all = np.empty((K, blocks[0].stop, T), P.dtype)
-        terms_all = np.empty((2, *y_all.shape), P.dtype)
-        sums = np.zeros((2, *activations.shape), P.dtype)
-        for bins in blocks:
-            n = bins.stop - bins.start
-            y, terms = y_all[:, :n], terms_all[:, :, :n]
-            few_rows_matmul(Q[bins], P[bins], out=y.transpose(1, 0, 2))
-            np.abs(y, out=y)  # a sum with cancellation: rounding goes below 0
-            b = basis[:, bins]
-            self._write_terms(b, y, terms)
-            self._multiply(b, terms @ activations_t)
-            self._write_terms(b, y, terms)
-            sums += b.transpose(0, 2, 1) @ terms
-        self._multiply(activations, sums)
+        shape = 3, K, blocks[0].stop, T
+
+        def update_part(part):
+            work = self._work_array(shape, P.dtype)
+            sums = np.zeros((2, *activations.shape), P.dtype)
+            for bins in part:
+                block = work[:, :, : bins.stop - bins.start]
+                y, terms = block[0], block[1:]
+                few_rows_matmul(Q[bins], P[bins], out=y.transpose(1, 0, 2))
+                np.abs(y, out=y)  # a sum with cancellation: rounding goes below 0
+                b = basis[:, bins]
+                self._write_terms(b, y, terms)
+                self._multiply(b, terms @ activations_t)
+                self._write_terms(b, y, terms)
+                sums += b.transpose(0, 2, 1) @ terms
+            return sums
+
+        self._multiply(activations, sum(map_blocks(update_part, parts_of(blocks))))
+
+    def _work_array(self, shape, dtype):
+        """Return this thread's array: memory anew from the system would be slow."""
+        array = getattr(self._work, "array", None)
+        if array is None or array.shape != shape:
+            array = self._work.array = np.empty(shape, dtype)
+        return array
 
     def _write_terms(self, b, y, terms):
         """Write y / r² and 1 / r for the variances r = b c."""
@@ -136,7 +153,7 @@ class GivenVariances:
     def __init__(self, source):
         self.source = source
 
-    def update(self, P, W):
+    def update(self, P, W, map_blocks=map):
         """Ask the source model for the variances; see `LowRankVariances.update`."""
         power = np.empty((len(W), len(P), P.shape[-1]), P.dtype)
         np.matmul(by_bin(W, P.dtype), P, out=power.transpose(1, 0, 2))

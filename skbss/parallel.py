@@ -1,0 +1,57 @@
+"""Threads for the hot loops: blocks of an array, as many at a time as BLAS may use."""
+
+# License: BSD-3-Clause
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from threading import Lock
+
+from sklearn.utils import gen_even_slices
+from threadpoolctl import ThreadpoolController
+
+# Work is divided into so many parts whatever the number of threads, so that sums over
+# parts don't depend on it. More threads than that would wait for memory.
+N_PARTS = 8
+
+_controller = cache(ThreadpoolController)
+_in_use = Lock()
+
+
+@contextmanager
+def block_map():
+    """Provide a `map` that works on several blocks at a time.
+
+    There are as many threads as BLAS would use, which ``OMP_NUM_THREADS``,
+    `threadpoolctl` and joblib's processes limit. BLAS itself gets one thread meanwhile:
+    its products are too small here to be divided. Where another thread of the process
+    is at it already, the processors have enough to do, and blocks come in turn.
+
+    Yields
+    ------
+    map_blocks : callable
+        Used like `map`; results come in the order of the blocks.
+    """
+    if not _in_use.acquire(blocking=False):
+        yield map
+        return
+    try:
+        libraries = _controller().info()
+        blas = [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
+        n_threads = min(max(blas, default=1), N_PARTS)
+        if n_threads == 1:
+            yield map
+            return
+        with (
+            _controller().limit(limits=1, user_api="blas"),
+            ThreadPoolExecutor(n_threads) as pool,
+        ):
+            yield pool.map
+    finally:
+        _in_use.release()
+
+
+def parts_of(blocks):
+    """Divide a list of blocks into at most `N_PARTS` runs of about the same number."""
+    n_parts = min(N_PARTS, len(blocks))
+    return [blocks[part] for part in gen_even_slices(len(blocks), n_parts)]
