@@ -4,9 +4,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# One thread: small matrices gain nothing from more, and results stay comparable.
-export OMP_NUM_THREADS ?= 1
-export OPENBLAS_NUM_THREADS ?= 1
+# Processes that work side by side, and timings, get one thread each.
+test peers doc browser bench: export OMP_NUM_THREADS ?= 1
+test peers doc browser bench: export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: demo test peers browser lint doc bench clean
 
