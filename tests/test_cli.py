@@ -387,11 +387,18 @@ def test_module_is_the_command():
     assert result.stdout.startswith("usage: skbss separate")
 
 
+def heed_interrupts():
+    """A shell lets the processes that it starts in the background ignore them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupt(tmp_path):
     write_recording(tmp_path / "a.wav", n=4)
     command = [sys.executable, "-m", "skbss", "separate", "a.wav", "-o", "out", "-v"]
     command += ["--set", "ilrma.max_iter=1000000"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    ) as process:
         assert process.stderr.readline() == "checking a.wav\n"
         assert process.stderr.readline().startswith("[1/1] separating")
         process.send_signal(signal.SIGINT)
