@@ -17,9 +17,14 @@ import tempfile
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 
-from skbss.benchmark import make_experiment, read_results, run_experiment
-from skbss.benchmark.report import write_report
+from skbss.benchmark import (
+    make_experiment,
+    read_results,
+    run_experiment,
+    write_report,
+)
 from skbss.datasets import load_dataset, save_scene
 
 folder = Path(tempfile.mkdtemp())
@@ -52,12 +57,14 @@ for row in summary:
 # Every task leaves a row of its own as soon as it is done. If the run is interrupted,
 # ``run_experiment`` with the same folder goes on from there.
 
-rows = read_results(folder / "run")
+gains = {}
+for row in read_results(folder / "run"):
+    own = gains.setdefault(row["candidate"], {})
+    own[row["recording"]] = np.mean(row["scores"]["si_sdr_improvement"])
 fig, ax = plt.subplots()
-for row in summary:
-    own = [r for r in rows if r["candidate"] == row["candidate"]]
-    gains = [sum(r["scores"]["si_sdr_improvement"]) / r["n_sources"] for r in own]
-    ax.plot([r["recording"] for r in own], gains, "o", label=row["candidate"])
+for k, (candidate, own) in enumerate(gains.items()):
+    ax.plot(np.arange(len(own)) + 0.1 * k, list(own.values()), "o", label=candidate)
+ax.set(xticks=np.arange(len(own)), xticklabels=list(own))
 ax.set(xlabel="recording", ylabel="SI-SDR improvement (dB)")
 ax.legend()
 fig.tight_layout()
