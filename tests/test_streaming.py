@@ -275,12 +275,18 @@ def test_state_is_a_copy():
     assert np.array_equal(stream.set_state(state).process(X[1000:]), expected)
 
 
+KILLABLE = {
+    "auxiva": OnlineAuxIVA(),
+    "ilrma": OnlineILRMA(random_state=0),
+    "isnmf": OnlineISNMF(4, n_sources=2, random_state=0),
+}
+
 KILLED = """
 import os, signal, sys
 import numpy as np
-from tests.test_streaming import X, Stream, cut, make_online
+from tests.test_streaming import KILLABLE, X, Stream, cut, make_online
 
-stream, outputs, start = Stream(make_online()), [], 0
+stream, outputs, start = Stream(make_online(KILLABLE[sys.argv[1]])), [], 0
 if os.path.exists("state.npz"):
     saved = np.load("state.npz")
     start = int(saved["start"])
@@ -296,14 +302,16 @@ with open("out.raw", "ab") as file:
 """
 
 
-def test_killed_process_continues_to_the_bit(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", KILLABLE)
+def test_killed_process_continues_to_the_bit(name, tmp_path, monkeypatch):
     root = str(__file__).rsplit("/tests/", 1)[0]
     monkeypatch.setenv("PYTHONPATH", root)
-    command = [sys.executable, "-c", KILLED]
+    command = [sys.executable, "-c", KILLED, name]
     assert subprocess.run(command, cwd=tmp_path).returncode == -9
     assert subprocess.run(command, cwd=tmp_path).returncode == 0
     y = np.fromfile(tmp_path / "out.raw").reshape(-1, 2)
-    assert np.array_equal(y, run(Stream(make_online()), cut(X, 97)))
+    expected = run(Stream(make_online(KILLABLE[name])), cut(X, 97))
+    assert np.array_equal(y, expected)
 
 
 def test_frozen_state():
