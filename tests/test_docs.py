@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import ast
 import os
 import re
 import subprocess
@@ -152,3 +153,24 @@ def test_every_separator_is_in_what_is_new():
     for module in ("callbacks", "inspection"):
         missing |= set(import_module(f"skbss.{module}").__all__) - short
     assert not missing
+
+
+def imported_parts(path):
+    """Parts of the package that a file imports from."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        module = getattr(node, "module", None) or ""
+        if isinstance(node, ast.ImportFrom) and module.startswith("skbss."):
+            yield module.split(".")[1]
+
+
+def test_imports_point_one_way():
+    """Towards the top of the list on the page about the architecture, which has all."""
+    text = (ROOT / "doc/architecture.rst").read_text("utf-8")
+    order = re.findall(r"^      (\w+)(?:\.py|/) ", text, flags=re.M)
+    here = {p.stem for p in (ROOT / "skbss").iterdir() if p.suffix in (".py", "")}
+    assert set(order) == {name for name in here if not name.startswith("__")}
+    for path in (ROOT / "skbss").rglob("*.py"):
+        part = path.relative_to(ROOT / "skbss").parts[0].removesuffix(".py")
+        if part in order and path.stem != "__main__":
+            upward = set(order[: order.index(part) + 1])
+            assert set(imported_parts(path)) <= upward, path
