@@ -4,10 +4,10 @@
 
 import numpy as np
 import pytest
-from browser import start_browser
 
 from skbss import STFT
 from skbss.datasets import make_convolutive_mixture
+from tests.browser import start_browser
 
 
 def make_recording(n_mics=2, n_samples=4000, random_state=0):
