@@ -6,11 +6,11 @@ import base64
 
 import numpy as np
 import pytest
-from browser import serve, show, wait
 from run_folder import make_candidates, make_run
 
 from skbss.benchmark.report import write_report
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
+from tests.browser import serve, show, wait
 
 pytestmark = pytest.mark.browser
 

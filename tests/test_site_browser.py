@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from browser import serve, show, wait
+
+from tests.browser import serve, show, wait
 
 pytestmark = pytest.mark.browser
 

@@ -275,23 +275,24 @@ def test_state_is_a_copy():
     assert np.array_equal(stream.set_state(state).process(X[1000:]), expected)
 
 
-KILLABLE = {
-    "auxiva": OnlineAuxIVA(),
-    "ilrma": OnlineILRMA(random_state=0),
-    "isnmf": OnlineISNMF(4, n_sources=2, random_state=0),
+KILLABLE = {  # with the signal
+    "auxiva": (OnlineAuxIVA(), X),
+    "ilrma": (OnlineILRMA(random_state=0), X),
+    "isnmf": (OnlineISNMF(4, n_sources=2, random_state=0), X[:, :1]),
 }
 
 KILLED = """
 import os, signal, sys
 import numpy as np
-from tests.test_streaming import KILLABLE, X, Stream, cut, make_online
+from tests.test_streaming import KILLABLE, Stream, cut, make_online
 
-stream, outputs, start = Stream(make_online(KILLABLE[sys.argv[1]])), [], 0
+separator, x = KILLABLE[sys.argv[1]]
+stream, start = Stream(make_online(separator)), 0
 if os.path.exists("state.npz"):
     saved = np.load("state.npz")
     start = int(saved["start"])
     stream.set_state({name: saved[name] for name in saved if name != "start"})
-for k, block in enumerate(cut(X, 97)[start:], start):
+for k, block in enumerate(cut(x, 97)[start:], start):
     with open("out.raw", "ab") as file:
         file.write(stream.process(block).tobytes())
     np.savez("state.npz", start=k + 1, **stream.get_state())
@@ -310,7 +311,8 @@ def test_killed_process_continues_to_the_bit(name, tmp_path, monkeypatch):
     assert subprocess.run(command, cwd=tmp_path).returncode == -9
     assert subprocess.run(command, cwd=tmp_path).returncode == 0
     y = np.fromfile(tmp_path / "out.raw").reshape(-1, 2)
-    expected = run(Stream(make_online(KILLABLE[name])), cut(X, 97))
+    separator, x = KILLABLE[name]
+    expected = run(Stream(make_online(separator)), cut(x, 97))
     assert np.array_equal(y, expected)
 
 
