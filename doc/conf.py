@@ -41,6 +41,7 @@ copybutton_prompt_is_regexp = True
 html_theme = "pydata_sphinx_theme"
 html_title = f"skbss {version}"
 html_static_path = ["_static"]
+html_favicon = "_static/favicon.svg"
 html_css_files = ["skbss.css"]
 html_show_sourcelink = False
 html_context = {"default_mode": "auto"}
