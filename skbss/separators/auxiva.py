@@ -13,7 +13,6 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skbss.base import BaseSeparator, learned_attributes, resolve, run
 from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features
-from skbss.parallel import block_map
 from skbss.updates.features import loaded_covariance, whitened_features
 from skbss.updates.frames import frame_products
 from skbss.updates.nmf import by_bin
@@ -32,7 +31,7 @@ def frame_powers(P, W):
     return P.reshape(len(P), -1) @ Q.astype(P.dtype).T
 
 
-def weigh(parts, W, floor, source, map_blocks=map):
+def weigh(products, W, floor, source):
     """One pass over the features: output powers, and covariances weighted by them.
 
     The power of a frame needs all frequencies, the covariance of a frequency all
@@ -41,7 +40,7 @@ def weigh(parts, W, floor, source, map_blocks=map):
 
     Parameters
     ----------
-    parts : list of MatrixProducts or VectorProducts
+    products : MatrixProducts or VectorProducts
         From `frame_products`.
     W : ndarray of shape (n_sources, n_mics, n_freqs)
         Demixing matrices.
@@ -49,8 +48,6 @@ def weigh(parts, W, floor, source, map_blocks=map):
         Least power of a frame.
     source : object
         The source model.
-    map_blocks : callable, default=map
-        From `block_map`.
 
     Returns
     -------
@@ -62,29 +59,19 @@ def weigh(parts, W, floor, source, map_blocks=map):
         Features averaged with weights 1 / variance. Overwritten by the next call.
     """
     K, _, F = W.shape
-    T = sum(len(products.rows) for products in parts)
+    T = len(products.rows)
     Q = power_features(W).reshape(K, -1)
-    Q = Q.astype(parts[0].rows.dtype, copy=False)
-
-    def weigh_part(products):
-        n_frames = len(products.rows)
-        products.start(Q)
-        power, variance = np.empty((K, n_frames), Q.dtype), np.empty((K, n_frames))
-        for start in range(0, n_frames, products.step):
-            block = slice(start, start + products.step)
-            power[:, block] = products.powers(block)
-            floored = np.maximum(power[:, block], floor, dtype=float)
-            variance[:, block] = source.variance(floored, F)
-            weights = 1 / (T * variance[:, block])
-            products.add(block, weights.astype(power.dtype))
-        return power, variance, products.total()
-
-    powers, variances, sums = zip(*map_blocks(weigh_part, parts), strict=True)
-    S, *others = sums
-    for other in others:
-        S += other
-    power, variance = np.concatenate(powers, axis=1), np.concatenate(variances, axis=1)
-    return power, variance, S.reshape(K, -1, F)
+    products.start(Q.astype(products.rows.dtype, copy=False))
+    power = np.empty((K, T), products.rows.dtype)
+    variance = np.empty((K, T))
+    for start in range(0, T, products.step):
+        block = slice(start, start + products.step)
+        power[:, block] = products.powers(block)
+        floored = np.maximum(power[:, block], floor, dtype=float)
+        variance[:, block] = source.variance(floored, F)
+        weights = 1 / (T * variance[:, block])
+        products.add(block, weights.astype(power.dtype))
+    return power, variance, products.total().reshape(K, -1, F)
 
 
 def objective(power, variance, W, floor, source):
@@ -96,7 +83,7 @@ def objective(power, variance, W, floor, source):
     return cost.sum() - 2 * n_frames * log_abs_det(W).sum()
 
 
-def auxiva(P, W, source, spatial, sort_iter=0, map_blocks=map):
+def auxiva(P, W, source, spatial, sort_iter=0):
     """Iterate AuxIVA for ever with a source model of whole frames.
 
     Parameters
@@ -109,8 +96,6 @@ def auxiva(P, W, source, spatial, sort_iter=0, map_blocks=map):
         The source model and the spatial update.
     sort_iter : int, default=0
         Sort frequency bands after every so many iterations; 0 for never.
-    map_blocks : callable, default=map
-        From `block_map`.
 
     Yields
     ------
@@ -122,9 +107,9 @@ def auxiva(P, W, source, spatial, sort_iter=0, map_blocks=map):
     # Powers are sums with cancellation: below rounding they mean nothing.
     floor = max(FLOOR, 10 * np.finfo(P.dtype).eps)
     floor *= float(frame_powers(P, W).mean(dtype=float)) or 1.0
-    parts = frame_products(P, len(W))
+    products = frame_products(P, len(W))
     for iteration in count(1):
-        power, variance, S = weigh(parts, W, floor, source, map_blocks)
+        power, variance, S = weigh(products, W, floor, source)
         yield W, objective(power, variance, W, floor, source)
         W = spatial.update(W, loaded_covariance(S))
         if sort_iter and iteration % sort_iter == 0:
@@ -348,15 +333,14 @@ class AuxIVA(BaseSeparator):
         tells_bands = hasattr(source, "n_bands")
         P, Z, Z_inv, _ = whitened_features(X, frames_last=tells_bands)
         W = matmul(W, Z_inv)
+        if tells_bands:
+            if not self._is_warm():
+                W = W / np.linalg.norm(W, axis=1, keepdims=True)
+            iterations = auxiva_bands(P, W, source, spatial)
+        else:
+            iterations = auxiva(P, W, source, spatial, self.sort_iter)
         learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))
-        with block_map() as map_blocks:
-            if tells_bands:
-                if not self._is_warm():
-                    W = W / np.linalg.norm(W, axis=1, keepdims=True)
-                iterations = auxiva_bands(P, W, source, spatial)
-            else:
-                iterations = auxiva(P, W, source, spatial, self.sort_iter, map_blocks)
-            iterations = task.iterations(iterations, learned)
-            vars(self).update(learned(*run(self, iterations, X.size)))
+        iterations = task.iterations(iterations, learned)
+        vars(self).update(learned(*run(self, iterations, X.size)))
         task.end()
         return self

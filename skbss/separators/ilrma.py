@@ -117,11 +117,10 @@ def start_by_auxiva(X, W, spatial, n_iter, task):
     """Return the demixing matrices of X after some iterations of AuxIVA."""
     P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
     learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))
-    with block_map() as map_blocks:
-        iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial, 25, map_blocks)
-        iterations = task.iterations(iterations, learned, "auxiva-iteration")
-        for W, _ in islice(iterations, n_iter + 1):  # noqa: B007
-            pass
+    iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial, sort_iter=25)
+    iterations = task.iterations(iterations, learned, "auxiva-iteration")
+    for W, _ in islice(iterations, n_iter + 1):  # noqa: B007
+        pass
     return matmul(W, Z)
 
 

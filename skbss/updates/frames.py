@@ -10,17 +10,12 @@ from functools import cache
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
-from sklearn.utils import gen_even_slices
 from threadpoolctl import threadpool_info
 
-from skbss.parallel import N_PARTS
 from skbss.updates.features import CACHE_BYTES
 
 # Up to this many sources, reading a tile once for each costs less than repacking it.
 MAX_VECTORS = 4
-
-# Least number of frames of a part.
-MIN_FRAMES = 64
 
 
 @cache
@@ -111,11 +106,11 @@ class VectorProducts:
         Number of sources.
     """
 
+    step = 64
     width = 512
 
     def __init__(self, P, n_sources):
         self.rows = P.reshape(len(P), -1)
-        self.step = -(-len(P) // max(1, round(len(P) / 64)))
         self._total = np.empty((n_sources, self.rows.shape[1]), P.dtype)
         tiles = self._tiles(self._total)
         self._sums = [np.empty((*t.shape[:2], 1, t.shape[2]), P.dtype) for t in tiles]
@@ -153,22 +148,6 @@ class VectorProducts:
 
 
 def frame_products(P, n_sources):
-    """Divide P into parts, and take the faster way to form products with each.
-
-    Parameters
-    ----------
-    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
-        Hermitian features of the recording.
-    n_sources : int
-        Number of sources.
-
-    Returns
-    -------
-    parts : list of MatrixProducts or VectorProducts
-        Of successive frames, for threads to work on. Each part has sums of its own, so
-        there are none of few frames.
-    """
+    """Take the faster way to form products with blocks of frames of P."""
     vectors = n_sources <= MAX_VECTORS and repacks()
-    products = VectorProducts if vectors else MatrixProducts
-    n_parts = min(max(1, len(P) // MIN_FRAMES), N_PARTS)
-    return [products(P[part], n_sources) for part in gen_even_slices(len(P), n_parts)]
+    return (VectorProducts if vectors else MatrixProducts)(P, n_sources)
