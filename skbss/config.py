@@ -47,6 +47,15 @@ _Dumper.add_multi_representer(
 )
 
 
+def _represent_str(dumper, value):
+    """Escape Unicode's line breaks, which a reader would fold to a space."""
+    style = '"' if set(value) & set("\x85\u2028\u2029") else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _represent_str)
+
+
 def load_yaml(path, overrides=()):
     """Read a YAML file that holds a mapping.
 
