@@ -5,8 +5,9 @@
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock
+from threading import Lock, local
 
+import numpy as np
 from sklearn.utils import gen_even_slices
 from threadpoolctl import ThreadpoolController
 
@@ -49,6 +50,20 @@ def block_map():
             yield pool.map
     finally:
         _in_use.release()
+
+
+class WorkArray:
+    """An array for each thread: memory anew from the system would be slow."""
+
+    def __init__(self):
+        self._local = local()
+
+    def get(self, shape, dtype):
+        """Return this thread's array, with whatever it holds."""
+        array = getattr(self._local, "array", None)
+        if array is None or array.shape != shape:
+            array = self._local.array = np.empty(shape, dtype)
+        return array
 
 
 def parts_of(blocks):

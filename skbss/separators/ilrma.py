@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skbss.base import BaseSeparator, learned_attributes, resolve, run
 from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features, sum_log
-from skbss.parallel import block_map, parts_of
+from skbss.parallel import WorkArray, block_map, parts_of
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
 from skbss.updates.frames import few_rows_matmul
@@ -48,9 +48,10 @@ def weigh(P, n_sources, model, map_blocks=map):
     F, n_features, T = P.shape
     S = np.empty((F, n_sources, n_features), P.dtype)
     blocks = bin_blocks(P, n_sources)
+    arrays = WorkArray()
 
     def weigh_part(part):
-        work = np.empty(n_sources * blocks[0].stop * T, P.dtype)
+        work = arrays.get((n_sources * blocks[0].stop * T,), P.dtype)
         log_precision = 0.0
         for bins in part:
             shape = n_sources, bins.stop - bins.start, T

@@ -7,12 +7,10 @@ work on blocks of bins that stay in the cache.
 
 # License: BSD-3-Clause
 
-from threading import local
-
 import numpy as np
 
 from skbss.linalg import power_features
-from skbss.parallel import parts_of
+from skbss.parallel import WorkArray, parts_of
 from skbss.updates.features import CACHE_BYTES
 from skbss.updates.frames import few_rows_matmul
 
@@ -59,7 +57,7 @@ class LowRankVariances:
             dtype
         )
         self.exponent = exponent
-        self._work = local()  # arrays of each thread
+        self._work = WorkArray()
 
     def update(self, P, W, map_blocks=map):
         """Adapt the bases, then the activations, in one pass over the features.
@@ -84,7 +82,7 @@ class LowRankVariances:
         shape = 3, K, blocks[0].stop, T
 
         def update_part(part):
-            work = self._work_array(shape, P.dtype)
+            work = self._work.get(shape, P.dtype)
             sums = np.zeros((2, *activations.shape), P.dtype)
             for bins in part:
                 block = work[:, :, : bins.stop - bins.start]
@@ -99,13 +97,6 @@ class LowRankVariances:
             return sums
 
         self._multiply(activations, sum(map_blocks(update_part, parts_of(blocks))))
-
-    def _work_array(self, shape, dtype):
-        """Return this thread's array: memory anew from the system would be slow."""
-        array = getattr(self._work, "array", None)
-        if array is None or array.shape != shape:
-            array = self._work.array = np.empty(shape, dtype)
-        return array
 
     def _write_terms(self, b, y, terms):
         """Write y / r² and 1 / r for the variances r = b c."""
