@@ -17,6 +17,19 @@ from skbss.linalg import inv, log_abs_det, matmul
 from skbss.spectrogram import Spectrogram
 
 
+def all_finite(X):
+    """Whether an array has no NaN or infinity.
+
+    For the small arrays of a stream scikit-learn's check takes as long as to work on
+    them.
+    """
+    if X.size < 10_000:
+        return np.isfinite(X).all()
+    # The sum is finite unless an entry isn't, or entries are huge.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.isfinite(X.sum()) or np.isfinite(X).all()
+
+
 def check_spectrogram(X, name):
     """Return the complex array (n_frames, n_freqs, n_channels) of a spectrogram.
 
@@ -57,12 +70,7 @@ def check_spectrogram(X, name):
         )
     single = X.dtype == np.complex64
     X = np.ascontiguousarray(X, dtype=np.complex64 if single else np.complex128)
-    if X.size < 10_000:  # frames of a stream
-        finite = np.isfinite(X).all()
-    else:  # the sum is finite unless an entry isn't, or entries are huge
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(X.sum()) or np.isfinite(X).all()
-    if not finite:
+    if not all_finite(X):
         frame, freq, mic = np.argwhere(~np.isfinite(X))[0]
         raise ValueError(
             f"Input X of {name} contains NaN or infinity, first at frame {frame}, "
