@@ -96,7 +96,7 @@ class MatrixProducts:
 
 
 class VectorProducts:
-    """The same products by one source at a time, in tiles that stay in the L1 cache.
+    """The same products by one source at a time, in tiles whose vectors stay in L1.
 
     Parameters
     ----------
@@ -107,10 +107,12 @@ class VectorProducts:
     """
 
     step = 64
-    width = 512
 
     def __init__(self, P, n_sources):
         self.rows = P.reshape(len(P), -1)
+        # Wider tiles need fewer calls of BLAS, but single precision rounds longer sums
+        # so much that the objective may rise in nearly singular bins.
+        self.width = 2048 if P.dtype == float else 512
         self._total = np.empty((n_sources, self.rows.shape[1]), P.dtype)
         tiles = self._tiles(self._total)
         self._sums = [np.empty((*t.shape[:2], 1, t.shape[2]), P.dtype) for t in tiles]
