@@ -12,7 +12,13 @@ import numpy as np
 from tests import reference
 
 SILENCE, PEAK, FLOOR, LOADING = 1e-5, 3.0, 1e-3, 1.0
+JUMP, RECENT, KEPT = 0.3, 32, 16  # of the coherence; frames
 VARIANCE = {"gauss": lambda p, F: p / F, "laplace": lambda p, F: 2 * np.sqrt(p)}
+
+
+def outer(x):
+    """Products (F, M, M) of the microphones of a frame."""
+    return x[:, :, None] * x[:, None].conj()
 
 
 class OnlineAuxIVA:
@@ -22,8 +28,10 @@ class OnlineAuxIVA:
         self.forget, self.inner_iter, self.lookback = forget, inner_iter, lookback
         self.variance, self.spatial = VARIANCE[source], spatial
         self.W = np.tile(np.eye(M, dtype=complex), (F, 1, 1))
-        self.frames, self.weights, self.R_weights = [], [], []
+        self.frames, self.weights = [], []
+        self.R = np.zeros((F, M, M), complex)  # running covariance of the microphones
         self.power = 0.0
+        self.first = 0  # frame that counts
 
     def weight(self, power):
         """Weights (K,) of a frame from the powers (K, F) of its outputs."""
@@ -53,53 +61,79 @@ class OnlineAuxIVA:
         level = np.mean(abs(x) ** 2)
         if level == 0:
             return
-        n = len(self.frames)
-        Z = sum(self.forget**age for age in range(n + 1))
+        Z = self.memory()
         self.power = self.power or level
         limited = min(level, PEAK * self.power)
         self.power += (limited - self.power) / Z
         if limited <= SILENCE * self.power:
             return
-        self.R_weights.append(limited / level)
-        self.learn(x, Z)
+        self.R += (limited / level * outer(x) - self.R) / Z
+        self.learn(x)
 
-    def covariance(self):
-        """Running covariance (F, M, M) of the microphones."""
+    def memory(self):
+        """Sum of the weights of all frames that count and one more."""
+        n = len(self.frames) - self.first
+        return sum(self.forget**age for age in range(n + 1))
+
+    def jumped(self):
+        """Whether the outputs of the newest frames, but loud ones, are coherent."""
         n = len(self.frames)
-        ages = self.forget ** np.arange(n)[::-1]
-        X = np.array(self.frames)
-        return np.einsum("t,tfm,tfn->fmn", ages * self.R_weights, X, X.conj()) / sum(
-            ages
-        )
+        if not n - self.first >= self.lookback >= 2 * RECENT:
+            return False
+        newest = [
+            i
+            for i in range(n - RECENT, n)
+            if np.mean(abs(self.frames[i]) ** 2) < PEAK * self.power
+        ]
+        if len(newest) < RECENT / 2:
+            return False
+        y = np.array([np.einsum("fkm,fm->kf", self.W, self.frames[i]) for i in newest])
+        coherences = []
+        for k in range(y.shape[1]):
+            weight = [self.forget ** (n - i) * self.weights[i][k] for i in newest]
+            weight = np.broadcast_to(np.array(weight), y[:, k].shape)
+            size = (weight[:, None] * abs(y) ** 2).sum(0)
+            for j in range(y.shape[1]):
+                if j != k:
+                    cross = abs((weight * y[:, j] * y[:, k].conj()).sum(0)) ** 2
+                    coherences.append(np.mean(cross / (size[j] * size[k])))
+        return len(coherences) > 0 and np.mean(coherences) > JUMP
 
-    def learn(self, x, Z):
+    def forget_place(self):
+        self.first = len(self.frames) - KEPT
+        self.R[:] = 0
+        for x in self.frames[self.first :]:
+            level = np.mean(abs(x) ** 2)
+            self.R += min(1, PEAK * self.power / level) * outer(x) / KEPT
+
+    def learn(self, x):
         n, (F, M) = len(self.frames), x.shape
         if n == 0:
             power = self.output_power(x).mean(1)
             self.W /= np.sqrt(np.maximum(power, FLOOR * power.max()))[:, None]
         every = min(4, self.lookback)
-        if n < self.lookback or (n - self.lookback) % every == 0:
+        filling = n < self.lookback or n - self.first <= self.lookback - every
+        if filling or (n - self.lookback) % every == 0:
             for i in range(max(0, n - self.lookback), n):
                 self.weights[i] = self.past_weight(i)
+            if self.jumped():
+                self.forget_place()
+        Z = self.memory()
         past = np.zeros((M, F, M, M), complex)
-        for i in range(n):
+        for i in range(self.first, n):
             weight = self.forget ** (n - i) * np.broadcast_to(self.weights[i], (M, F))
-            for f in range(F):
-                outer = np.outer(self.frames[i][f], self.frames[i][f].conj())
-                for k in range(M):
-                    past[k, f] += weight[k, f] * outer
+            past += weight[:, :, None, None] * outer(self.frames[i])
         self.frames.append(x)
-        white = np.einsum("fmm->f", self.covariance()).real / M
+        white = np.einsum("fmm->f", self.R).real / M
         white = white + 1e-10 * (self.power + np.mean(abs(x) ** 2))
         mean_weight = self.weight(np.ones((M, F)))
         for _ in range(self.inner_iter):
             weight = self.present_weight(x)
             weight = np.broadcast_to(weight, (M, F))
             for f in range(F):
-                outer = np.outer(x[f], x[f].conj())
                 V = [
                     past[k, f]
-                    + weight[k, f] * outer
+                    + weight[k, f] * np.outer(x[f], x[f].conj())
                     + LOADING * mean_weight[k] * white[f] * np.eye(M)
                     for k in range(M)
                 ]
@@ -113,8 +147,7 @@ class OnlineAuxIVA:
 
     def mixing(self):
         """Least-squares mixing matrices (F, M, K)."""
-        R = self.covariance()
-        A = R @ self.W.conj().transpose(0, 2, 1)
+        A = self.R @ self.W.conj().transpose(0, 2, 1)
         return A / np.einsum("fkm,fmk->fk", self.W, A).real[:, None]
 
 
@@ -131,11 +164,11 @@ class OnlineILRMA(OnlineAuxIVA):
         self.numerator, self.denominator = basis.copy(), 1 / basis
         self.spectral_weights = []
 
-    def learn(self, x, Z):
+    def learn(self, x):
         seen = (len(self.frames) + 1) * (1 - self.basis_forget)
         self.share = self.blend * min(1, 2 * seen)
         self.h = None
-        super().learn(x, Z)
+        super().learn(x)
 
     def past_weight(self, i):
         power = self.output_power(self.frames[i])

@@ -27,6 +27,7 @@ from skbss import (
 )
 from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import si_sdr_improvement, si_sdr_scorer
+from skbss.separators import _online
 from skbss.updates import IP1
 from tests import reference, reference_online
 from tests.test_common import Lift
@@ -88,6 +89,32 @@ def test_ilrma_agrees_with_the_slow_reference(n_mics, spatial, inner_iter):
     slow = reference_online.OnlineILRMA(separator.basis_, **params)
     assert_agree(separator, slow, X, ATOL[inner_iter])
     np.testing.assert_allclose(separator.basis_, slow.B, rtol=1e-6)
+
+
+def make_jump(n_mics, random_state=0):
+    """Frames of which the last 45 come from other places than the first 85."""
+    places = [make_frames(n_mics, 85, random_state=random_state + k) for k in (0, 1)]
+    return np.concatenate([places[0], places[1][:45]])
+
+
+@pytest.mark.parametrize("n_mics", [2, 3])
+@pytest.mark.parametrize("name", ["auxiva", "ilrma"])
+def test_a_jump_is_noticed_as_the_slow_reference_does(name, n_mics, monkeypatch):
+    # Random frames aren't speech: their outputs are less coherent after a jump.
+    monkeypatch.setattr(_online, "JUMP", 0.1)
+    monkeypatch.setattr(reference_online, "JUMP", 0.1)
+    X = make_jump(n_mics)
+    if name == "auxiva":
+        separator = OnlineAuxIVA(0.99)
+        slow = reference_online.OnlineAuxIVA(9, n_mics, 0.99, 1, "gauss", "ip1", 64)
+    else:
+        separator = OnlineILRMA(random_state=0, forget=0.99).fit(0 * X)
+        slow = reference_online.OnlineILRMA(
+            separator.basis_, 0.99, 1, "ip1", 64, separator.blend, 0.999
+        )
+    assert_agree(separator, slow, X, 1e-10)
+    assert slow.first > 64
+    assert separator.get_state()["n_kept"] == len(X) - slow.first
 
 
 def test_a_users_spatial_update_is_called_and_gives_the_same():

@@ -83,7 +83,10 @@ class OnlineAuxIVA(OnlineSeparator):
     Frames more than 50 dB below the running power are silence: they are separated, and
     nothing is learned from them, nor while a microphone is dead. When no frame has come
     within 30 dB of the running power for half a time constant, though they vary, the
-    signal has become quieter, and the past is scaled down to its level.
+    signal has become quieter, and the past is scaled down to its level. When the
+    outputs of the newest second are coherent, above 0.3 in the mean over frequency, the
+    sources have jumped to other places: all but the newest half second is forgotten.
+    That needs a `lookback` of 64 frames or more.
 
     References
     ----------

@@ -134,6 +134,34 @@ def outputs(W, x):
     return np.add.reduce(W * x, axis=1)
 
 
+def coherence(W, S):
+    """Mean coherence of the outputs, between 0 and 1.
+
+    Parameters
+    ----------
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices.
+    S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
+        Weighted covariances, as features.
+
+    Returns
+    -------
+    mean : float
+        Over bins and all ordered pairs of outputs, with the weights of the first.
+    """
+    K = len(W)
+    if K == 1:
+        return 0.0
+    images = np.add.reduce(unpack_hermitian(S) * W.conj()[:, None], axis=2)
+    cross = abs(np.add.reduce(W * images[:, None], axis=2))
+    power = np.einsum("kpf,jpf->kjf", S, row_features(W))
+    size = np.sqrt(np.maximum(power, np.finfo(power.dtype).tiny))
+    with np.errstate(over="ignore"):  # where nothing is heard
+        cross /= size
+        cross /= np.einsum("kkf->kf", size)[:, None]
+    return float(np.square(np.minimum(cross[~np.eye(K, dtype=bool)], 1)).mean())
+
+
 def power_of(y, per_bin):
     """Powers in each bin, or their sums along the last axis, which is kept."""
     squares = np.square(y.view(y.real.dtype))
