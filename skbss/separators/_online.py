@@ -48,8 +48,8 @@ LOADING = 1.0
 # full. With 8 separation was 0.2 dB worse; with 1 it was no better.
 REVISION = 4
 # Mean coherence of the outputs, in so many newest frames, above which the sources are
-# taken to have jumped. It stayed below in 58 of 59 still scenes and while one of two
-# speakers paused, and rose above 0.33 within 2.5 s after 26 jumps. Kept are fewer.
+# taken to have jumped. Most still scenes stay below 0.2, one came above 0.25; after 26
+# jumps it rose above 0.33 within 2.5 s. Kept are fewer.
 JUMP = 0.3
 RECENT = 32
 KEPT = 16
