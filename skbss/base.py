@@ -30,6 +30,17 @@ def all_finite(X):
         return np.isfinite(X.sum()) or np.isfinite(X).all()
 
 
+def is_finite_matrix(X):
+    """Whether `check_array`, slow on short signals, would change nothing."""
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.dtype in (np.float64, np.float32)
+        and X.size > 0
+        and all_finite(X)
+    )
+
+
 def check_spectrogram(X, name):
     """Return the complex array (n_frames, n_freqs, n_channels) of a spectrogram.
 

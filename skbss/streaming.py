@@ -13,7 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
-from skbss.base import all_finite
+from skbss.base import is_finite_matrix
 from skbss.spectrogram import Spectrogram
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 from skbss.transforms.stft import blocks, n_frames_of, short_time_fft
@@ -71,28 +71,9 @@ def separate(pipeline, record):
     return record
 
 
-def check_block(block):
-    """Return samples as an array (n_samples, n_mics) of finite floats."""
-    # Most are just that. check_array takes as long as to separate a short one.
-    if (
-        type(block) is np.ndarray
-        and block.dtype in (np.float64, np.float32)
-        and block.ndim == 2
-        and block.shape[1]
-        and all_finite(block)
-    ):
-        return block
-    return check_array(
-        block,
-        dtype=[np.float64, np.float32],
-        ensure_min_samples=0,
-        input_name="block",
-    )
-
-
 def analyze_frames(x, sft):
     """Transform the frames that are complete in x (n_samples, n_channels)."""
-    if len(x) == sft.m_num:
+    if len(x) == sft.m_num:  # a block of a hop; views of windows take a while
         frames = x[None]
     else:
         frames = sliding_window_view(x, sft.m_num, axis=0)[:: sft.hop].swapaxes(1, 2)
@@ -237,7 +218,13 @@ class Stream:
             microphones than those before. The stream then goes on as if it hadn't been
             given.
         """
-        block = check_block(block)
+        if not is_finite_matrix(block):
+            block = check_array(
+                block,
+                dtype=[np.float64, np.float32],
+                ensure_min_samples=0,
+                input_name="block",
+            )
         if self._input is None:
             self._start(block.shape[1], block.dtype)
         n_mics = self._input.shape[1]

@@ -10,6 +10,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval
 
+from skbss.base import is_finite_matrix
 from skbss.transforms.projection_back import check_ref_mic
 
 SIGNAL_CONSTRAINTS = {
@@ -31,21 +32,9 @@ def peak(signals):
     return max(np.float64(signals.max()), -np.float64(signals.min())) or np.float64(1)
 
 
-def _is_finite_matrix(signals):
-    """Return whether check_array, slow on windows of a second, would change nothing."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return (
-            type(signals) is np.ndarray
-            and signals.ndim == 2
-            and signals.dtype in (np.float64, np.float32)
-            and signals.size > 0
-            and np.isfinite(signals.sum())
-        )
-
-
 def _check_signals(signals, name):
     """Return real, finite signals of shape (n_samples, n_channels)."""
-    if not _is_finite_matrix(signals):
+    if not is_finite_matrix(signals):
         signals = check_array(signals, input_name=name)
     if signals.shape[1] > signals.shape[0]:
         raise ValueError(
