@@ -17,6 +17,7 @@ from skbss.updates.online import (
     frame_features,
     image_mixing,
     load,
+    mean_powers,
     outputs,
     past_powers,
     phase_to,
@@ -368,9 +369,8 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
         bins = slice(None, None, max(1, ring.shape[2] // 256))  # so many tell
         W = np.ascontiguousarray(self._state["demixing"][..., bins])
         P = ring[newest, :, bins]
-        power = np.add.reduce(P[:, : len(W)], axis=(1, 2)) / P[0, : len(W)].size
         # Clicks are coherent, too.
-        usual = power < PEAK * self._state["power"]
+        usual = mean_powers(P) < PEAK * self._state["power"]
         if 2 * np.count_nonzero(usual) < RECENT:
             return False
         weights = weights[:, newest[usual]]
@@ -380,14 +380,13 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
 
     def _forget_place(self, ages, ring):
         """Forget all but the newest frames. The demixing matrices are kept."""
-        state, M = self._state, len(self._state["demixing"])
+        state = self._state
         state["n_kept"] = KEPT + 1
         state["past"][:] = 0
         state["fade"][:] = 1
         P = ring[ages < KEPT]
-        power = np.add.reduce(P[:, :M], axis=(1, 2)) / (M * P.shape[2])
         most = self._dtype.type(PEAK * state["power"])
-        share = np.minimum(1, most / np.maximum(power, most)) / KEPT
+        share = most / np.maximum(mean_powers(P), most) / KEPT
         state["covariance"] = weighted_sum(P, share[None])[0]
 
     def _prepare(self):

@@ -58,6 +58,12 @@ def frame_features(x):
     return P
 
 
+def mean_powers(P):
+    """Mean powers of frames whose features are P (..., n_mics ** 2, n_freqs)."""
+    M = isqrt(P.shape[-2])
+    return np.add.reduce(P[..., :M, :], axis=(-2, -1)) / (M * P.shape[-1])
+
+
 def row_features(W):
     """Power features of W, as from `skbss.linalg.power_features`, for few bins."""
     M = W.shape[1]
