@@ -20,7 +20,6 @@ from skbss.updates.online import (
     mean_powers,
     outputs,
     past_powers,
-    phase_to,
     power_of,
     sweeps,
     weighted_sum,
@@ -105,8 +104,9 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
     def mixing_(self):
         """Mixing matrices after the last frame, by least squares."""
         state = self._state
-        A = image_mixing(state["demixing"], state["covariance"]) * state["scale"]
-        return np.ascontiguousarray(A.transpose(2, 0, 1))
+        W = state["demixing"]
+        A = np.empty(W.shape[::-1], W.dtype)
+        return image_mixing(W, state["covariance"], state["scale"], A)
 
     @property
     def n_frames_seen_(self):
@@ -168,8 +168,8 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
                 Y[t] = out.T
                 if is_record:
                     state = self._state
-                    A = image_mixing(state["demixing"], state["covariance"])
-                    np.multiply(A.transpose(2, 0, 1), state["scale"], out=mixing[t])
+                    W, R = state["demixing"], state["covariance"]
+                    image_mixing(W, R, state["scale"], mixing[t])
         if monitored:
             task.end()
         if separate:
@@ -285,7 +285,7 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
         """
         state, dtype, M = self._state, self._dtype.type, len(x)
         n, N = state["n_frames"] - 1, self.lookback
-        W = old = state["demixing"]
+        W = state["demixing"]
         if n == 0:
             size = power_of(outputs(W, x), False) / x.shape[1]
             W = W / np.sqrt(np.maximum(size, FLOOR * size.max()))[:, None]
@@ -303,9 +303,9 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
         def weigh(power):
             return self._weigh(power) * dtype(scale)
 
-        W = sweeps(W, B, x, P, weigh, self.inner_iter, self._spatial, self._per_bin)
-        y = outputs(W, x)
-        power = power_of(y, self._per_bin)
+        n_sweeps, per_bin = self.inner_iter, self._per_bin
+        W, y = sweeps(W, B, x, P, weigh, n_sweeps, self._spatial, per_bin)
+        power = power_of(y, per_bin)
         weights = self._commit(power, n % N)
         # One real factor per source, the same in all bins, changes nothing but the size
         # of numbers.
@@ -313,10 +313,9 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
         gain = 1 + (np.minimum(np.maximum(mean, FLOOR), PEAK) - 1) / (
             memory + 2 * LOADING
         )
-        turn = phase_to(W, old)
-        turn /= np.sqrt(gain)
-        W *= turn[:, None]
-        y *= turn
+        shrink = 1 / np.sqrt(gain)
+        W *= shrink[:, None]
+        y *= shrink
         state["demixing"] = W
         state["ring"][n % N] = P
         # Weights of outputs that are smaller now.

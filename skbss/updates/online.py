@@ -13,8 +13,12 @@ from math import isqrt
 
 import numpy as np
 
+from skbss.compiled import kernels
 from skbss.linalg import _orthogonal, unpack_hermitian
 from skbss.updates.spatial import IP1
+
+# Numbers of microphones for which there are kernels.
+COMPILED = 2, 3, 4
 
 
 def weighted_sum(rows, weights):
@@ -94,18 +98,41 @@ def sweeps(W, B, x, P, weigh, n_sweeps, spatial, per_bin):
     Returns
     -------
     W : ndarray of shape (n_sources, n_mics, n_freqs)
-        The new demixing matrices, with rows of any phase.
+        The new demixing matrices, with rows in the phase of the old ones.
+    y : ndarray of shape (n_sources, n_freqs)
+        The outputs.
     """
     M = len(x)
-    if type(spatial) is IP1 and M == 2:
-        return _ip1_pair(W, B, x, P, weigh, n_sweeps, per_bin)
-    if type(spatial) is IP1 and M in (3, 4):
-        return _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin)
+    is_ip1 = type(spatial) is IP1
+    if is_ip1 and M in COMPILED and (compiled := kernels("online")):
+        return _ip1_compiled(compiled, W, B, x, weigh, n_sweeps, per_bin)
+    old = W
+    if is_ip1 and M == 2:
+        W = _ip1_pair(W, B, x, P, weigh, n_sweeps, per_bin)
+    elif is_ip1 and M in COMPILED:
+        W = _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin)
+    else:
+        for _ in range(n_sweeps):
+            V = B + weigh(power_of(outputs(W, x), per_bin))[:, None] * P
+            load(V, 0)  # a loud frame leaves B less than rounding errors
+            W = spatial.update(W, unpack_hermitian(V)).astype(W.dtype, copy=False)
+    W = W * phase_to(W, old)[:, None]
+    return W, outputs(W, x)
+
+
+def _ip1_compiled(compiled, W, B, x, weigh, n_sweeps, per_bin):
+    rows, mics = compiled.start(W, B, x)
+    one = B.dtype.type(1)
+    shape = len(W), W.shape[2] if per_bin else 1
+    power = np.zeros(shape, B.dtype)
+    compiled.powers(rows, power, mics)
     for _ in range(n_sweeps):
-        V = B + weigh(power_of(outputs(W, x), per_bin))[:, None] * P
-        load(V, 0)  # a loud frame leaves B less than rounding errors
-        W = spatial.update(W, unpack_hermitian(V)).astype(W.dtype, copy=False)
-    return W
+        weights = np.ascontiguousarray(weigh(power), B.dtype)
+        power = np.zeros(shape, B.dtype)
+        compiled.sweep(rows, weights, power, one, mics)
+    old, W, y = W, np.empty_like(W), np.empty_like(x)
+    compiled.finish(rows, old, W, y, mics)
+    return W, y
 
 
 def phase_to(W, old):
@@ -342,7 +369,7 @@ def inverse_hpd(B):
     return C
 
 
-def image_mixing(W, R):
+def image_mixing(W, R, scale, out):
     """Mixing matrices by least squares, E[x yᴴ] diag(1 / E[|y|²]).
 
     Parameters
@@ -351,20 +378,30 @@ def image_mixing(W, R):
         Demixing matrices.
     R : ndarray of shape (n_mics ** 2, n_freqs)
         Covariances of the microphones, as features.
+    scale : float
+        Factor of all of them.
+    out : ndarray of shape (n_freqs, n_mics, n_sources)
+        Where to write them. Column k times output k is nearest to the microphones. Zero
+        in a bin in which nothing was ever heard.
 
     Returns
     -------
-    A : ndarray of shape (n_mics, n_sources, n_freqs)
-        Column k times output k is nearest to the microphones. Zero in a bin in which
-        nothing was ever heard.
+    out : ndarray of shape (n_freqs, n_mics, n_sources)
+        The same array.
     """
     M = W.shape[1]
+    least_share = R.dtype.type(10 * M**2 * np.finfo(R.dtype).eps)
+    tiny = np.finfo(R.dtype).tiny
+    if M in COMPILED and (compiled := kernels("online")):
+        one, scale = R.dtype.type(1), R.dtype.type(scale)
+        compiled.image_mixing(W, R, least_share, tiny, one, scale, out, (0,) * M)
+        return out
     W_conj = W.conj()
     A = W_conj * R[:M]
     # An output that is nothing but rounding errors must not be blown up.
     least = _real_dot(W_conj, A, axis=1)
-    least *= 10 * M**2 * np.finfo(R.dtype).eps
-    least += np.finfo(R.dtype).tiny
+    least *= least_share
+    least += tiny
     for p, (i, j) in enumerate(combinations(range(M), 2), M):
         cross = R[p] + 1j * R[p + M * (M - 1) // 2]
         A[:, i] += cross * W_conj[:, j]
@@ -372,4 +409,4 @@ def image_mixing(W, R):
     power = _real_dot(W_conj, A, axis=1)
     np.maximum(power, least, out=power)
     A *= np.reciprocal(power)[:, None]
-    return A.swapaxes(0, 1)
+    return np.multiply(A.transpose(2, 1, 0), scale, out=out)
