@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skbss import OnlineAuxIVA, compiled
-from skbss.updates import IP1, online
+from skbss.updates import IP1, online, online_nmf
 from tests import reference
 
 pytestmark = pytest.mark.skipif(
@@ -85,6 +85,32 @@ def test_image_mixing(dtype, n_mics, monkeypatch):
     atol = 1e4 * np.finfo(dtype).eps * abs(expected).max()
     np.testing.assert_allclose(out, expected, rtol=0, atol=atol)
     assert not out[5].any()
+
+
+@pytest.mark.parametrize("n_freqs", [1, 128, 300])
+@pytest.mark.parametrize("exponent", [0.5, 1.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_online_nmf(dtype, exponent, n_freqs, monkeypatch, rng):
+    x = rng.normal(size=(7, n_freqs)) + 1j * rng.normal(size=(7, n_freqs))
+    x *= 10.0 ** rng.uniform(-20, 18, (7, 1))
+    x[2] = 0
+    x = x.astype(np.result_type(dtype, 1j))
+    B = online_nmf.normalize_basis(rng.gamma(0.5, size=(5, n_freqs)).astype(dtype))[0]
+    members = (np.arange(2)[:, None] == [0, 0, 1, 1, 1]).astype(dtype)
+
+    def run():
+        V, levels = online_nmf.frame_powers(x)
+        H, weights = online_nmf.activate(V, B, 5, exponent)
+        return V, levels, H, weights, online_nmf.wiener_masks(H, B, members)
+
+    results = run()
+    monkeypatch.setattr(online_nmf, "kernels", lambda name: None)
+    # Sums and quotients of positive numbers: each of five updates rounds n_freqs times
+    # at most, and factors of frames of one bin are raised to the fifth power.
+    rtol = 1e3 * np.finfo(dtype).eps
+    for result, expected in zip(results, run(), strict=True):
+        assert result.dtype == expected.dtype
+        np.testing.assert_allclose(result, expected, rtol=rtol)
 
 
 def test_separators_work_without_numba(tmp_path):

@@ -300,6 +300,8 @@ class OnlineISNMF(
         else:
             owner = np.asarray(self.component_to_source)
         members = np.arange(K)[:, None] == owner
+        if self.component_to_source is None and K <= L:
+            return members
         if members.shape != (K, L) or not (
             members.any(1).all() and members.any(0).all()
         ):
