@@ -16,6 +16,10 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n 2 $(IN_NUMPY)
+
+# Tests of what runs in numpy where numba isn't installed.
+IN_NUMPY = $(patsubst %,tests/test_%.py,online online_isnmf reference separators updates)
 
 # Compare with independent packages, run live.
 peers: $(VENV)/.peers
