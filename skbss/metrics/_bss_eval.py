@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 
 from skbss.metrics._decibels import BSS_EVAL_MAX_DB, decibels, improvement
 from skbss.metrics._signals import (
@@ -15,6 +15,7 @@ from skbss.metrics._signals import (
     SIGNAL_CONSTRAINTS,
     check_pair,
     peak,
+    validate_params,
     warn_if_undefined,
 )
 
@@ -85,7 +86,6 @@ def pairwise_scores(reference, estimate, filter_length=512):
     {k: v for k, v in SIGNAL_CONSTRAINTS.items() if k != "check_delay"}
     | MIXTURE_CONSTRAINTS
     | {"filter_length": [Interval(Integral, 1, None, closed="left")]},
-    prefer_skip_nested_validation=True,
 )
 def bss_eval(
     reference,

@@ -22,7 +22,7 @@ def decibels(target, other, max_db=MAX_DB):
     """Return the level of a part over another; the lowest if there is no target."""
     limit = 10.0 ** (max_db / 10)
     other = np.maximum(other, np.maximum(target / limit, np.finfo(float).tiny))
-    return 10 * np.log10(np.clip(target / other, 1 / limit, limit))
+    return 10 * np.log10(np.maximum(target / other, 1 / limit))
 
 
 def improvement(scores, before, name):

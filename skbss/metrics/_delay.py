@@ -9,7 +9,7 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval, validate_params
+from sklearn.utils._param_validation import Interval
 
 from skbss.metrics._decibels import decibels
 from skbss.metrics._projections import Projections
@@ -18,6 +18,7 @@ from skbss.metrics._signals import (
     check_numbers,
     check_signals,
     peak,
+    validate_params,
 )
 
 _MAX_DELAY = 8192
@@ -107,7 +108,6 @@ def warn_if_delayed(reference, estimate, permute, stacklevel=4):
 @validate_params(
     {name: SIGNAL_CONSTRAINTS[name] for name in ("reference", "estimate", "permute")}
     | {"max_delay": [Interval(Integral, 0, None, closed="left")]},
-    prefer_skip_nested_validation=True,
 )
 def estimate_delay(reference, estimate, *, max_delay=_MAX_DELAY, permute=True):
     """Find by how many samples estimates lag behind their references.

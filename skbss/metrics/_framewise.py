@@ -6,15 +6,16 @@ from numbers import Real
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, Options, validate_params
+from sklearn.utils._param_validation import Interval, Options
 
 from skbss.metrics._decibels import MAX_DB
 from skbss.metrics._delay import warn_if_delayed
-from skbss.metrics._projections import Projections
+from skbss.metrics._projections import project_windows
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
     check_pair,
+    validate_params,
     warn_if_undefined,
 )
 
@@ -35,9 +36,9 @@ def _make_windows(n_samples, sample_rate, window, hop):
 
 def _permute_window(projections, silent, last):
     """Return the best permutation, or the last one if none is better."""
-    projections.silent = projections.silent | silent
+    projections.pairs[silent] = 0
     permutation = projections.permutation()
-    scores = np.nan_to_num(projections.pairwise_si_sdr())
+    scores = projections.pairs
     rows = np.arange(len(permutation))
     # A millionth of a decibel is rounding, and no reason to swap.
     better = scores[rows, permutation].sum() > scores[rows, last].sum() + 1e-6
@@ -66,7 +67,6 @@ def _swap_rate(permutations, silent):
         "silence": [Interval(Real, 0, None, closed="right")],
         "permute": ["boolean", Options(str, {"window"})],
     },
-    prefer_skip_nested_validation=True,
 )
 def framewise_si_sdr(
     reference,
@@ -203,11 +203,13 @@ def framewise_si_sdr(
     if check_delay:
         warn_if_delayed(reference, estimate, bool(permute))
     windows = _make_windows(len(reference), sample_rate, window, hop)
-    projections = [Projections(reference[w], estimate[w]) for w in windows]
+    *projections, whole = project_windows(
+        reference, estimate, [*windows, slice(0, len(reference))]
+    )
     levels = np.array([p.levels for p in projections])
     silent = levels <= levels.max(axis=0) - silence
     warn_if_undefined(silent.all(axis=0), "A reference is silent in all windows")
-    permutation = Projections(reference, estimate).permutation(bool(permute))
+    permutation = whole.permutation(bool(permute))
     scores = Bunch(
         time=np.array([(w.start + w.stop) / 2 / sample_rate for w in windows]),
         si_sdr=np.empty(silent.shape),
@@ -217,18 +219,18 @@ def framewise_si_sdr(
         scores.permutation = np.empty(silent.shape, dtype=permutation.dtype)
     if mixture is not None:
         scores.si_sdr_improvement = np.empty(silent.shape)
+        before = project_windows(reference, mixture, windows)
     for t, w in enumerate(windows):
         if permute == "window":
             permutation = _permute_window(projections[t], silent[t], permutation)
             scores.permutation[t] = permutation
         scores.si_sdr[t] = projections[t].si_sdr(permutation)
         if mixture is not None:
-            before = Projections(reference[w], mixture[w])
-            before = before.si_sdr(np.zeros_like(permutation))
+            mixed = before[t].si_sdr(np.zeros_like(permutation))
             if not mixture[w].any():
-                before[:] = np.nan
-            before[before >= MAX_DB] = np.nan
-            scores.si_sdr_improvement[t] = scores.si_sdr[t] - before
+                mixed[:] = np.nan
+            mixed[mixed >= MAX_DB] = np.nan
+            scores.si_sdr_improvement[t] = scores.si_sdr[t] - mixed
     for name in {"si_sdr", "si_sdr_improvement"} & scores.keys():
         scores[name][silent] = np.nan
     if permute == "window":

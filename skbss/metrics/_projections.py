@@ -2,14 +2,18 @@
 
 # License: BSD-3-Clause
 
+from itertools import pairwise
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from skbss.metrics._decibels import decibels
 from skbss.metrics._signals import peak
 
-# Inner products leave energies an absolute error of some 1e-15: 1e-8 dB here.
-_MIN_OF_INNER_PRODUCTS = 1e-6
+# Inner products in single precision leave energies an absolute error of some 1e-8,
+# which is 1e-5 dB here; in double precision, of 1e-15, which is 1e-8 dB.
+_MAX_DB_OF_SINGLES = 25
+_MAX_DB_OF_DOUBLES = 60
 
 # References count as different down to 120 dB below themselves, where rounding of
 # their inner products begins to decide in what they differ.
@@ -17,9 +21,64 @@ _MIN_EIGENVALUE = 1e-12
 
 # Sums of squares in this range have lost nothing to overflow or underflow; other
 # signals, as silent ones, are brought to unit peak.
-_SAFE_ENERGIES = 1e-200, 1e200
+_SAFE_ENERGIES = {np.float32: (1e-20, 1e30), np.float64: (1e-200, 1e200)}
 
-_BATCH_SIZE = 8192  # samples: a batch of some channels stays in the cache
+_BATCH_SIZE = 16384  # samples: a batch of some channels stays in the cache
+
+
+def _precision(signals):
+    """Return the type in which to multiply samples."""
+    return np.float32 if np.result_type(*signals) == np.float32 else np.float64
+
+
+def _batches(signals, dtype, peaks=None):
+    """Yield rows of all channels of all signals, some samples at a time."""
+    ends = np.cumsum([signal.shape[1] for signal in signals])
+    rows = [slice(*ends) for ends in pairwise([0, *ends])]
+    buffer = np.empty((ends[-1], min(len(signals[0]), _BATCH_SIZE)), dtype)
+    for start in range(0, len(signals[0]), _BATCH_SIZE):
+        batch = buffer[:, : len(signals[0]) - start]
+        for i, signal in enumerate(signals):
+            batch[rows[i]] = signal[start : start + _BATCH_SIZE].T
+            if peaks is not None:
+                batch[rows[i]] /= peaks[i]
+        yield batch
+
+
+def _measure(signals, among, *how):
+    """Return inner products of references and all signals, and all energies."""
+    n_references = signals[0].shape[1]
+    first = 0 if among else n_references
+    products = np.zeros((n_references + 1, n_references + signals[1].shape[1]))
+    # What overflows is measured again.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for batch in _batches(signals, *how):
+            # For so few rows, dot products are faster than a matrix product.
+            products[:-1, first:] += np.vecdot(
+                batch[:n_references, None], batch[first:]
+            )
+            products[-1] += np.vecdot(batch, batch)
+    return products
+
+
+def project_windows(reference, estimate, windows):
+    """Return Projections in slices of the signals, reading common samples once."""
+    signals = reference, estimate
+    bounds = np.unique([(window.start, window.stop) for window in windows])
+    pieces = np.array(
+        [
+            _measure([s[start:stop] for s in signals], False, _precision(signals))
+            for start, stop in pairwise(bounds)
+        ]
+    )
+    projections = []
+    for window in windows:
+        start, stop = np.searchsorted(bounds, (window.start, window.stop))
+        products = pieces[start:stop].sum(axis=0)
+        projections.append(
+            Projections(reference[window], estimate[window], products=products)
+        )
+    return projections
 
 
 class Projections:
@@ -29,65 +88,64 @@ class Projections:
     ----------
     reference, estimate : ndarray of shape (n_samples, n_channels)
         Finite. They are read a batch of samples at a time, and not copied.
+    among : bool, default=False
+        Whether to find the cosines among the references.
+    products : ndarray, default=None
+        What `_measure` finds of the signals, if known.
 
     Attributes
     ----------
     silent : ndarray of shape (n_references,)
         Where references are.
-    levels : ndarray of shape (n_references,)
-        Energies of the references in dB; -inf for a silent one.
     among : ndarray of shape (n_references, n_references)
-        Cosines among the references; zero for a silent one.
+        Cosines among the references, if asked for; zero for a silent one.
     cosines : ndarray of shape (n_references, n_estimates)
         Cosines of every reference and estimate; zero if one of them is silent.
+    pairs : ndarray of shape (n_references, n_estimates)
+        The SI-SDR of all pairs but for some digits; zero for a silent reference.
     """
 
-    def __init__(self, reference, estimate):
+    def __init__(self, reference, estimate, *, among=False, products=None):
         self._signals = reference, estimate
+        self._among = among
+        self._dtype = _precision(self._signals)
         self._peaks = None
-        with np.errstate(over="ignore", invalid="ignore"):
-            gram, energies = self._inner_products()
-        if not _SAFE_ENERGIES[0] < energies.min() <= energies.max() < _SAFE_ENERGIES[1]:
-            self._peaks = peak(reference), peak(estimate)
-            gram, energies = self._inner_products()
-        silent = energies == 0
-        norms = np.sqrt(np.where(silent, 1, energies))
-        n_references = len(gram)
+        if products is None:
+            products = _measure(self._signals, among, self._dtype)
+        low, high = _SAFE_ENERGIES[self._dtype]
+        if not low < products[-1].min() <= products[-1].max() < high:
+            self._peaks = [peak(signal) for signal in self._signals]
+            self._use_doubles()
+            return
+        self._set(products)
+        best = np.abs(self.pairs.max(axis=1))
+        if self._dtype is np.float32 and best.max() > _MAX_DB_OF_SINGLES:
+            self._use_doubles()
+
+    def _use_doubles(self):
+        self._dtype = np.float64
+        self._set(_measure(self._signals, self._among, self._dtype, self._peaks))
+
+    def _set(self, products):
+        n_references = len(products) - 1
+        norms = np.sqrt(products[-1])
+        self.silent = norms[:n_references] == 0
+        norms[norms == 0] = 1
         self._norms = norms[:n_references], norms[n_references:]
-        self.levels = 20 * np.log10(self._norms[0])
-        if self._peaks is not None:
-            self.levels += 20 * np.log10(self._peaks[0])
-        self.levels[silent[:n_references]] = -np.inf
-        cosines = gram / self._norms[0][:, None] / norms
-        self.silent = silent[:n_references]
+        cosines = products[:-1] / self._norms[0][:, None] / norms
         self.among = cosines[:, :n_references]
         self.cosines = cosines[:, n_references:]
+        target = self.cosines**2
+        self.pairs = decibels(target, 1 - target)
+        self.pairs[self.silent] = 0
 
-    def _inner_products(self):
-        """Return those of references and all signals, and all signals' energies."""
-        gram, energies = 0, 0
-        n_references = self._signals[0].shape[1]
-        for batch in self._batches(slice(None)):
-            # For so few rows, dot products are faster than a matrix product.
-            gram = gram + np.vecdot(batch[:n_references, None], batch)
-            energies = energies + np.vecdot(batch[n_references:], batch[n_references:])
-        return gram, np.concatenate([np.diag(gram), energies])
-
-    def _batches(self, estimates):
-        """Yield rows of all references and some estimates, some samples at a time."""
-        reference, estimate = self._signals
-        estimate = estimate[:, estimates]
-        n_references = reference.shape[1]
-        buffer = np.empty((n_references + estimate.shape[1], _BATCH_SIZE))
-        for start in range(0, len(reference), _BATCH_SIZE):
-            rows = slice(start, start + _BATCH_SIZE)
-            batch = buffer[:, : len(reference[rows])]
-            batch[:n_references] = reference[rows].T
-            batch[n_references:] = estimate[rows].T
-            if self._peaks is not None:
-                batch[:n_references] /= self._peaks[0]
-                batch[n_references:] /= self._peaks[1]
-            yield batch
+    @property
+    def levels(self):
+        """Energies of the references in dB; -inf for a silent one."""
+        levels = 20 * np.log10(self._norms[0])
+        if self._peaks is not None:
+            levels += 20 * np.log10(self._peaks[0])
+        return np.where(self.silent, -np.inf, levels)
 
     def _residual_energy(self, k, gains, inverse):
         """Return what share of estimate k's energy is off some of the references.
@@ -95,11 +153,11 @@ class Projections:
         It is found from the residual itself, given the gains on the references at unit
         norm, and the inverse of the matrix `among` of those that count.
         """
-        references, estimates = self._norms
-        norm = estimates[k]
+        references, norm = self._norms[0], self._norms[1][k]
+        signals = self._signals[0], self._signals[1][:, k : k + 1]
         energy = 0
         products = np.zeros(len(gains))
-        for batch in self._batches(slice(k, k + 1)):
+        for batch in _batches(signals, np.float64, self._peaks):
             residual = batch[-1] - (gains * norm / references) @ batch[:-1]
             energy += residual @ residual
             products += batch[:-1] @ residual
@@ -107,36 +165,28 @@ class Projections:
         products /= references * norm
         return energy / norm**2 - products @ inverse @ products
 
-    def pairwise_si_sdr(self):
-        """Return the SI-SDR of all pairs but for some digits; nan for silence."""
-        target = self.cosines**2
-        scores = decibels(target, 1 - target)
-        scores[self.silent] = np.nan
-        return scores
-
     def permutation(self, permute=True):
         """Return the estimate of each reference such that the mean SI-SDR is highest.
 
         A silent reference prefers none, so it takes what the others leave.
         """
         if not permute:
-            return np.arange(len(self.among))
-        pairs = self.pairwise_si_sdr()
-        pairs[self.silent] = 0
-        return linear_sum_assignment(pairs, maximize=True)[1]
+            return np.arange(len(self.silent))
+        return linear_sum_assignment(self.pairs, maximize=True)[1]
 
     def si_sdr(self, permutation):
         """Return the SI-SDR of each reference's estimate; nan for silence."""
-        cosines = self.cosines[np.arange(len(permutation)), permutation]
-        target = cosines**2
-        residual = 1 - target
-        for k in np.flatnonzero(residual < _MIN_OF_INNER_PRODUCTS):
-            only = np.zeros(len(permutation))
-            only[k] = 1
-            residual[k] = self._residual_energy(
+        rows = np.arange(len(permutation))
+        scores = self.pairs[rows, permutation]
+        cosines = self.cosines[rows, permutation]
+        for k in np.flatnonzero(scores > _MAX_DB_OF_DOUBLES):
+            only = rows == k
+            residual = self._residual_energy(
                 permutation[k], only * cosines[k], np.diag(only)
             )
-        return np.where(self.silent, np.nan, decibels(target, residual))
+            scores[k] = decibels(cosines[k] ** 2, residual)
+        scores[self.silent] = np.nan
+        return scores
 
     def scores(self, permutation):
         """Return si_sdr, si_sir and si_sar of each reference's estimate by name."""
@@ -151,7 +201,13 @@ class Projections:
         np.fill_diagonal(residual, 0)
         interference = np.square(whitening @ residual).sum(axis=0)
         artifacts = 1 - np.square(whitening @ cosines).sum(axis=0)
-        for k in np.flatnonzero(artifacts < _MIN_OF_INNER_PRODUCTS):
+        if self._dtype is np.float32:
+            # The error of interference is one of its amplitude.
+            least = min(eigenvalues[0], artifacts.min(), 30 * interference.min() ** 0.5)
+            if least < 10 ** (-_MAX_DB_OF_SINGLES / 10):
+                self._use_doubles()
+                return self.scores(permutation)
+        for k in np.flatnonzero(artifacts < 10 ** (-_MAX_DB_OF_DOUBLES / 10)):
             artifacts[k] = self._residual_energy(
                 permutation[k], inverse @ cosines[:, k], inverse
             )

@@ -4,7 +4,6 @@
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import validate_params
 
 from skbss.config import did_you_mean
 from skbss.metrics._bss_eval import pairwise_scores
@@ -15,6 +14,7 @@ from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
     check_pair,
+    validate_params,
     warn_if_undefined,
 )
 
@@ -36,7 +36,6 @@ def check_metrics(metrics):
 
 @validate_params(
     SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS | {"metrics": [tuple, list]},
-    prefer_skip_nested_validation=True,
 )
 def score_separation(
     reference,
@@ -127,11 +126,13 @@ def score_separation(
     )
     if check_delay:
         warn_if_delayed(reference, estimate, permute)
-    projections = Projections(reference, estimate)
+    projections = Projections(reference, estimate, among=True)
     permutation = projections.permutation(permute)
     scores, before = projections.scores(permutation), {}
     if gains:
-        before = Projections(reference, mixture).scores(np.zeros_like(permutation))
+        before = Projections(reference, mixture, among=True).scores(
+            np.zeros_like(permutation)
+        )
     if not all(name.startswith("si_") for name in metrics):
         signals = estimate[:, permutation]
         if gains:

@@ -4,7 +4,6 @@
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import validate_params
 
 from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
@@ -13,13 +12,12 @@ from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
     check_pair,
+    validate_params,
     warn_if_undefined,
 )
 
 
-@validate_params(
-    SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS, prefer_skip_nested_validation=True
-)
+@validate_params(SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS)
 def si_bss_eval(
     reference,
     estimate,
@@ -142,12 +140,14 @@ def si_bss_eval(
     )
     if check_delay:
         warn_if_delayed(reference, estimate, permute)
-    projections = Projections(reference, estimate)
+    projections = Projections(reference, estimate, among=True)
     permutation = projections.permutation(permute)
     scores = Bunch(permutation=permutation, **projections.scores(permutation))
     warn_if_undefined(projections.silent, "A reference is silent")
     if mixture is not None:
-        before = Projections(reference, mixture).scores(np.zeros_like(permutation))
+        before = Projections(reference, mixture, among=True).scores(
+            np.zeros_like(permutation)
+        )
         for name in ("si_sdr", "si_sir"):
             scores[f"{name}_improvement"] = improvement(scores, before, name)
     return scores

@@ -3,7 +3,6 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from sklearn.utils._param_validation import validate_params
 
 from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
@@ -12,13 +11,13 @@ from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
     check_pair,
+    validate_params,
     warn_if_undefined,
 )
 
 
 @validate_params(
     SIGNAL_CONSTRAINTS | {"return_permutation": ["boolean"]},
-    prefer_skip_nested_validation=True,
 )
 def si_sdr(
     reference,
@@ -120,7 +119,6 @@ def si_sdr(
 
 @validate_params(
     SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS | {"mixture": ["array-like"]},
-    prefer_skip_nested_validation=True,
 )
 def si_sdr_improvement(
     reference,

@@ -3,12 +3,14 @@
 # License: BSD-3-Clause
 
 import warnings
+from functools import wraps
+from inspect import signature
 from numbers import Integral
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval
+from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from skbss.base import is_finite_matrix
 from skbss.transforms.projection_back import check_ref_mic
@@ -25,6 +27,34 @@ MIXTURE_CONSTRAINTS = {
     "mixture": ["array-like", None],
     "ref_mic": [Interval(Integral, 0, None, closed="left")],
 }
+
+
+def validate_params(constraints):
+    """Return a decorator that checks a metric's parameters as scikit-learn does.
+
+    That takes as long as to score a second of signals, so arrays with switches alone,
+    which are the most frequent call, don't go through it.
+    """
+    switches = {name for name, allowed in constraints.items() if "boolean" in allowed}
+
+    def decorate(metric):
+        parameters = signature(metric)
+
+        @wraps(metric)
+        def validated(*args, **kwargs):
+            plain = (
+                kwargs.keys() <= switches
+                and all(type(value) is bool for value in kwargs.values())
+                and all(type(value) is np.ndarray for value in args)
+            )
+            if not plain:
+                values = parameters.bind(*args, **kwargs).arguments
+                validate_parameter_constraints(constraints, values, metric.__name__)
+            return metric(*args, **kwargs)
+
+        return validated
+
+    return decorate
 
 
 def peak(signals):
@@ -109,5 +139,5 @@ def warn_if_undefined(undefined, what, stacklevel=4):
             f"{what}; the score of reference {np.flatnonzero(undefined).tolist()} is "
             "undefined and set to nan.",
             UndefinedMetricWarning,
-            stacklevel=stacklevel,  # past the metric and the wrapper of validate_params
+            stacklevel=stacklevel,  # past the metric and validate_params
         )
