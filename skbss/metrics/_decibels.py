@@ -12,6 +12,8 @@ MAX_DB = 300
 # BSS Eval finds energies from inner products, whose rounding is 1e-15 itself.
 BSS_EVAL_MAX_DB = 150
 
+_TINY = np.finfo(float).tiny
+
 _NOTHING_TO_IMPROVE = {
     "sdr": "The mixture equals a reference",
     "sir": "The mixture has no interference",
@@ -21,7 +23,7 @@ _NOTHING_TO_IMPROVE = {
 def decibels(target, other, max_db=MAX_DB):
     """Return the level of a part over another; the lowest if there is no target."""
     limit = 10.0 ** (max_db / 10)
-    other = np.maximum(other, np.maximum(target / limit, np.finfo(float).tiny))
+    other = np.maximum(other, np.maximum(target / limit, _TINY))
     return 10 * np.log10(np.maximum(target / other, 1 / limit))
 
 

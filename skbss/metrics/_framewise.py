@@ -10,7 +10,7 @@ from sklearn.utils._param_validation import Interval, Options
 
 from skbss.metrics._decibels import MAX_DB
 from skbss.metrics._delay import warn_if_delayed
-from skbss.metrics._projections import project_windows
+from skbss.metrics._projections import DEFERRED, project_windows
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -199,6 +199,7 @@ def framewise_si_sdr(
         permute=permute,
         zero_mean=zero_mean,
         truncate=truncate,
+        defer=() if check_delay else DEFERRED,
     )
     if check_delay:
         warn_if_delayed(reference, estimate, bool(permute))

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from sklearn.utils import assert_all_finite
 
 from skbss.metrics._decibels import decibels
 from skbss.metrics._signals import peak
@@ -23,36 +24,41 @@ _MIN_EIGENVALUE = 1e-12
 # signals, as silent ones, are brought to unit peak.
 _SAFE_ENERGIES = {np.float32: (1e-20, 1e30), np.float64: (1e-200, 1e200)}
 
+# Signals whose metric need not search them for NaN: it is found here on the way.
+DEFERRED = "reference", "estimate"
+
 _BATCH_SIZE = 16384  # samples: a batch of some channels stays in the cache
 
 
-def _precision(signals):
+def _precision(*signals):
     """Return the type in which to multiply samples."""
     return np.float32 if np.result_type(*signals) == np.float32 else np.float64
 
 
-def _batches(signals, dtype, peaks=None):
-    """Yield rows of all channels of all signals, some samples at a time."""
-    ends = np.cumsum([signal.shape[1] for signal in signals])
-    rows = [slice(*ends) for ends in pairwise([0, *ends])]
-    buffer = np.empty((ends[-1], min(len(signals[0]), _BATCH_SIZE)), dtype)
-    for start in range(0, len(signals[0]), _BATCH_SIZE):
-        batch = buffer[:, : len(signals[0]) - start]
-        for i, signal in enumerate(signals):
-            batch[rows[i]] = signal[start : start + _BATCH_SIZE].T
-            if peaks is not None:
-                batch[rows[i]] /= peaks[i]
+def _batches(reference, estimate, dtype, peaks=None):
+    """Yield rows of all references and estimates, some samples at a time."""
+    n_references = reference.shape[1]
+    n_rows = n_references + estimate.shape[1]
+    buffer = np.empty((n_rows, min(len(reference), _BATCH_SIZE)), dtype)
+    for start in range(0, len(reference), _BATCH_SIZE):
+        samples = slice(start, start + _BATCH_SIZE)
+        batch = buffer[:, : len(reference) - start]
+        batch[:n_references] = reference[samples].T
+        batch[n_references:] = estimate[samples].T
+        if peaks is not None:
+            batch[:n_references] /= peaks[0]
+            batch[n_references:] /= peaks[1]
         yield batch
 
 
-def _measure(signals, among, *how):
+def _measure(reference, estimate, among, *how):
     """Return inner products of references and all signals, and all energies."""
-    n_references = signals[0].shape[1]
+    n_references = reference.shape[1]
     first = 0 if among else n_references
-    products = np.zeros((n_references + 1, n_references + signals[1].shape[1]))
+    products = np.zeros((n_references + 1, n_references + estimate.shape[1]))
     # What overflows is measured again.
     with np.errstate(over="ignore", invalid="ignore"):
-        for batch in _batches(signals, *how):
+        for batch in _batches(reference, estimate, *how):
             # For so few rows, dot products are faster than a matrix product.
             products[:-1, first:] += np.vecdot(
                 batch[:n_references, None], batch[first:]
@@ -63,11 +69,11 @@ def _measure(signals, among, *how):
 
 def project_windows(reference, estimate, windows):
     """Return Projections in slices of the signals, reading common samples once."""
-    signals = reference, estimate
+    dtype = _precision(reference, estimate)
     bounds = np.unique([(window.start, window.stop) for window in windows])
     pieces = np.array(
         [
-            _measure([s[start:stop] for s in signals], False, _precision(signals))
+            _measure(reference[start:stop], estimate[start:stop], False, dtype)
             for start, stop in pairwise(bounds)
         ]
     )
@@ -87,7 +93,8 @@ class Projections:
     Parameters
     ----------
     reference, estimate : ndarray of shape (n_samples, n_channels)
-        Finite. They are read a batch of samples at a time, and not copied.
+        They are read a batch of samples at a time, and not copied. NaN and infinite
+        samples, which show in the energies, are refused.
     among : bool, default=False
         Whether to find the cosines among the references.
     products : ndarray, default=None
@@ -108,12 +115,15 @@ class Projections:
     def __init__(self, reference, estimate, *, among=False, products=None):
         self._signals = reference, estimate
         self._among = among
-        self._dtype = _precision(self._signals)
+        self._dtype = _precision(reference, estimate)
         self._peaks = None
         if products is None:
-            products = _measure(self._signals, among, self._dtype)
+            products = _measure(reference, estimate, among, self._dtype)
         low, high = _SAFE_ENERGIES[self._dtype]
-        if not low < products[-1].min() <= products[-1].max() < high:
+        energies = products[-1].tolist()
+        if not (low < min(energies) and sum(energies) < high):
+            for signal, name in zip(self._signals, DEFERRED, strict=True):
+                assert_all_finite(signal, input_name=name)
             self._peaks = [peak(signal) for signal in self._signals]
             self._use_doubles()
             return
@@ -124,13 +134,14 @@ class Projections:
 
     def _use_doubles(self):
         self._dtype = np.float64
-        self._set(_measure(self._signals, self._among, self._dtype, self._peaks))
+        self._set(_measure(*self._signals, self._among, self._dtype, self._peaks))
 
     def _set(self, products):
         n_references = len(products) - 1
         norms = np.sqrt(products[-1])
-        self.silent = norms[:n_references] == 0
-        norms[norms == 0] = 1
+        silent = norms == 0
+        norms[silent] = 1
+        self.silent = silent[:n_references]
         self._norms = norms[:n_references], norms[n_references:]
         cosines = products[:-1] / self._norms[0][:, None] / norms
         self.among = cosines[:, :n_references]
@@ -154,10 +165,11 @@ class Projections:
         norm, and the inverse of the matrix `among` of those that count.
         """
         references, norm = self._norms[0], self._norms[1][k]
-        signals = self._signals[0], self._signals[1][:, k : k + 1]
+        reference, estimate = self._signals
+        estimate = estimate[:, k : k + 1]
         energy = 0
         products = np.zeros(len(gains))
-        for batch in _batches(signals, np.float64, self._peaks):
+        for batch in _batches(reference, estimate, np.float64, self._peaks):
             residual = batch[-1] - (gains * norm / references) @ batch[:-1]
             energy += residual @ residual
             products += batch[:-1] @ residual
@@ -178,13 +190,13 @@ class Projections:
         """Return the SI-SDR of each reference's estimate; nan for silence."""
         rows = np.arange(len(permutation))
         scores = self.pairs[rows, permutation]
-        cosines = self.cosines[rows, permutation]
         for k in np.flatnonzero(scores > _MAX_DB_OF_DOUBLES):
+            cosine = self.cosines[k, permutation[k]]
             only = rows == k
             residual = self._residual_energy(
-                permutation[k], only * cosines[k], np.diag(only)
+                permutation[k], only * cosine, np.diag(only)
             )
-            scores[k] = decibels(cosines[k] ** 2, residual)
+            scores[k] = decibels(cosine**2, residual)
         scores[self.silent] = np.nan
         return scores
 

@@ -7,7 +7,7 @@ from sklearn.utils import Bunch
 
 from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
-from skbss.metrics._projections import Projections
+from skbss.metrics._projections import DEFERRED, Projections
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -137,6 +137,7 @@ def si_bss_eval(
         permute=permute,
         zero_mean=zero_mean,
         truncate=truncate,
+        defer=() if check_delay else DEFERRED,
     )
     if check_delay:
         warn_if_delayed(reference, estimate, permute)

@@ -6,7 +6,7 @@ import numpy as np
 
 from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
-from skbss.metrics._projections import Projections
+from skbss.metrics._projections import DEFERRED, Projections
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -106,7 +106,12 @@ def si_sdr(
     (array([40., 20.]), array([1, 0]))
     """
     reference, estimate, _ = check_pair(
-        reference, estimate, permute=permute, zero_mean=zero_mean, truncate=truncate
+        reference,
+        estimate,
+        permute=permute,
+        zero_mean=zero_mean,
+        truncate=truncate,
+        defer=() if check_delay else DEFERRED,
     )
     if check_delay:
         warn_if_delayed(reference, estimate, permute)
@@ -192,6 +197,7 @@ def si_sdr_improvement(
         permute=permute,
         zero_mean=zero_mean,
         truncate=truncate,
+        defer=() if check_delay else DEFERRED,
     )
     if check_delay:
         warn_if_delayed(reference, estimate, permute)

@@ -12,7 +12,7 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from skbss.base import is_finite_matrix
+from skbss.base import all_finite, is_float_matrix
 from skbss.transforms.projection_back import check_ref_mic
 
 SIGNAL_CONSTRAINTS = {
@@ -62,9 +62,9 @@ def peak(signals):
     return max(np.float64(signals.max()), -np.float64(signals.min())) or np.float64(1)
 
 
-def _check_signals(signals, name):
+def _check_signals(signals, name, defer):
     """Return real, finite signals of shape (n_samples, n_channels)."""
-    if not is_finite_matrix(signals):
+    if not (is_float_matrix(signals) and (defer or all_finite(signals))):
         signals = check_array(signals, input_name=name)
     if signals.shape[1] > signals.shape[0]:
         raise ValueError(
@@ -82,11 +82,19 @@ def _subtract_mean(signals):
     return signals
 
 
-def check_signals(*, zero_mean, truncate, **signals):
-    """Return the signals by name, checked, equally long and of zero mean if asked."""
-    checked = {name: _check_signals(signal, name) for name, signal in signals.items()}
-    n_samples = min(map(len, checked.values()))
+def check_signals(*, zero_mean, truncate, defer=(), **signals):
+    """Return the signals by name, checked, equally long and of zero mean if asked.
+
+    Those named in `defer` may still have NaN or infinite samples.
+    """
+    if zero_mean or truncate:
+        defer = ()
+    checked = {
+        name: _check_signals(signal, name, name in defer)
+        for name, signal in signals.items()
+    }
     if truncate:
+        n_samples = min(map(len, checked.values()))
         checked = {name: signal[:n_samples] for name, signal in checked.items()}
     for name, signal in checked.items():
         if len(signal) != len(checked["reference"]):
