@@ -314,3 +314,17 @@ def test_agrees_with_fast_bss_eval(n_samples, n_sources, zero_mean):
     # its artifacts are compared with all that is in the span, as in BSS Eval
     in_span = scores.si_sar + 10 * np.log10(1 + 10 ** (-scores.si_sir / 10))
     np.testing.assert_allclose(in_span, sar, atol=1e-6)
+
+
+@pytest.mark.parametrize("interference", [0.3, 0.1, 0.01, 1e-4, 0])
+@pytest.mark.parametrize("artifacts", [0.3, 0.1, 0.01, 1e-4])
+def test_single_precision_is_exact_enough(interference, artifacts):
+    rng = np.random.default_rng(0)
+    reference, noise = rng.laplace(size=(2, 50_000, 2)).astype(np.float32)
+    reference[:, 1] += reference[:, 0]  # references are correlated
+    estimate = reference + np.float32(interference) * reference[:, ::-1]
+    estimate += np.float32(artifacts) * noise
+    scores = si_bss_eval(reference, estimate)
+    exact = si_bss_eval(reference.astype(np.float64), estimate.astype(np.float64))
+    for name in ("si_sdr", "si_sir", "si_sar"):
+        np.testing.assert_allclose(scores[name], exact[name], atol=1e-4)

@@ -86,9 +86,10 @@ def si_sdr(
     is finite, so that means over sources or recordings, and the ranking of a grid
     search, stay defined.
 
-    Whatever the input's dtype, sums are in double precision. Scores come from the
-    inner products of all signals, in one pass; above 60 dB, where those lose digits,
-    from the residual itself.
+    Scores come from the inner products of all signals, in one pass; above 60 dB, where
+    those lose digits, from the residual itself. Sums are in double precision, except
+    that those of float32 are in single precision, in a third of the time, for scores
+    within ±15 dB, which are then exact to 1e-4 dB.
 
     References
     ----------

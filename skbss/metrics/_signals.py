@@ -42,12 +42,10 @@ def validate_params(constraints):
 
         @wraps(metric)
         def validated(*args, **kwargs):
-            plain = (
-                kwargs.keys() <= switches
-                and all(type(value) is bool for value in kwargs.values())
-                and all(type(value) is np.ndarray for value in args)
-            )
-            if not plain:
+            plain = kwargs.keys() <= switches and {*map(type, kwargs.values())} <= {
+                bool
+            }
+            if not plain or {*map(type, args)} != {np.ndarray}:
                 values = parameters.bind(*args, **kwargs).arguments
                 validate_parameter_constraints(constraints, values, metric.__name__)
             return metric(*args, **kwargs)
