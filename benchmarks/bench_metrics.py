@@ -86,7 +86,6 @@ def compare_windows():
     )
 
 
-@np.errstate(divide="ignore")  # in single precision, the peer finds infinite SIR
 def main():
     print(
         f"numpy {np.__version__}\n\n"

@@ -32,7 +32,12 @@ def all_finite(X):
 
 def is_float_matrix(X):
     """Whether `check_array`, slow on short signals, would change nothing if finite."""
-    return type(X) is np.ndarray and X.ndim == 2 and X.dtype.char in "df" and X.size > 0
+    return (
+        type(X) is np.ndarray
+        and X.ndim == 2
+        and X.dtype in (np.float64, np.float32)
+        and X.size > 0
+    )
 
 
 def is_finite_matrix(X):

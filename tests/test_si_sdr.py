@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skbss.metrics import si_sdr, si_sdr_improvement
 
@@ -146,6 +147,20 @@ def test_single_precision_is_exact_enough(db, kind):
         si_sdr(reference.astype(np.float64), estimate.astype(np.float64)),
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize("name", ["permute", "zero_mean", "check_delay"])
+def test_switches_are_booleans(name):
+    signals = make_sources()
+    np.testing.assert_array_equal(
+        si_sdr(*signals, **{name: np.True_}), si_sdr(*signals, **{name: True})
+    )
+    with pytest.raises(InvalidParameterError, match=f"'{name}' .* of si_sdr must be"):
+        si_sdr(*signals, **{name: 1})
+    with pytest.raises(TypeError, match="missing"):
+        si_sdr(signals[0], **{name: True})
+    with pytest.raises(TypeError, match="unknown"):
+        si_sdr(*signals, unknown=True)
 
 
 @pytest.mark.parametrize("gain", [1e-25, 1e25])

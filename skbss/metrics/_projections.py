@@ -109,7 +109,7 @@ class Projections:
     cosines : ndarray of shape (n_references, n_estimates)
         Cosines of every reference and estimate; zero if one of them is silent.
     pairs : ndarray of shape (n_references, n_estimates)
-        The SI-SDR of all pairs but for some digits; zero for a silent reference.
+        The SI-SDR of all pairs but for some digits; the lowest for silence.
     """
 
     def __init__(self, reference, estimate, *, among=False, products=None):
@@ -149,7 +149,6 @@ class Projections:
         self.cosines = cosines[:, n_references:]
         target = self.cosines**2
         self.pairs = decibels(target, 1 - target)
-        self.pairs[self.silent] = 0
 
     @property
     def levels(self):

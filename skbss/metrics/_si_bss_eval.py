@@ -100,10 +100,10 @@ def si_bss_eval(
     A mixture is the sum of its sources' images, so it has no artifacts, and the SI-SAR
     no improvement.
 
-    Scores keep within ±300 dB, as in :func:`si_sdr`. An estimate without any of its
-    target has −300 dB in all three; without interference, as always if only one
-    reference sounds, the SI-SIR is 300 dB. References that are equal, or combinations
-    of others, count once in the span: what is in it is interference.
+    Scores keep within ±300 dB, and are as exact, as in :func:`si_sdr`. An estimate
+    without any of its target has −300 dB in all three; without interference, as always
+    if only one reference sounds, the SI-SIR is 300 dB. References that are equal, or
+    combinations of others, count once in the span: what is in it is interference.
 
     Memory doesn't grow with the recording.
 

@@ -88,8 +88,8 @@ def si_sdr(
 
     Scores come from the inner products of all signals, in one pass; above 60 dB, where
     those lose digits, from the residual itself. Sums are in double precision, except
-    that those of float32 are in single precision, in a third of the time, for scores
-    within ±15 dB, which are then exact to 1e-4 dB.
+    that those of float32 are in single precision, in half the time, as long as scores
+    within ±15 dB keep them exact to 1e-4 dB.
 
     References
     ----------
