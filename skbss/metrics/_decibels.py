@@ -21,10 +21,10 @@ _NOTHING_TO_IMPROVE = {
 
 
 def decibels(target, other, max_db=MAX_DB):
-    """Return the level of a part over another; the lowest if there is no target."""
+    """Return the level of one share over another; the lowest if there is no target."""
     limit = 10.0 ** (max_db / 10)
-    other = np.maximum(other, np.maximum(target / limit, _TINY))
-    return 10 * np.log10(np.maximum(target / other, 1 / limit))
+    ratio = target / np.maximum(other, _TINY)
+    return 10 * np.log10(np.minimum(np.maximum(ratio, 1 / limit), limit))
 
 
 def improvement(scores, before, name):
