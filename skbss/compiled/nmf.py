@@ -3,21 +3,13 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from numba import njit
+
+from skbss.compiled.jit import kernel
 
 BINS = 128  # at a time, whose rows stay in the L1 cache
 
-# Sums may be reordered, to be vectorized. Reciprocals of subnormal numbers would
-# overflow, hence no "arcp".
-_kernel = njit(
-    error_model="numpy",
-    fastmath={"reassoc", "contract", "nsz"},
-    nogil=True,
-    cache=True,
-)
 
-
-@_kernel
+@kernel
 def frame_powers(parts, peaks, V, means, floor, one):
     """Write powers of frames relative to their means, on top of a floor.
 
@@ -52,7 +44,7 @@ def frame_powers(parts, peaks, V, means, floor, one):
             powers[i] = powers[i] / level + floor
 
 
-@_kernel
+@kernel
 def activate(V, B, H, weights, n_iter, root, floor, one):
     """Update activations in place, and write 1 / m and v / m².
 
@@ -110,7 +102,7 @@ def activate(V, B, H, weights, n_iter, root, floor, one):
                     H[t, k] = max(H[t, k] * (np.sqrt(ratio) if root else ratio), floor)
 
 
-@_kernel
+@kernel
 def wiener_masks(H, B, members, masks):
     """Write the sources' shares (n_frames, n_sources, n_freqs) in the model's power.
 

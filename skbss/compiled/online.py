@@ -14,17 +14,10 @@ compiler: sums over microphones stay in registers.
 # License: BSD-3-Clause
 
 import numpy as np
-from numba import njit
+
+from skbss.compiled.jit import inlined, kernel, kernel_in_order
 
 LANES = 32
-
-OPTIONS = {"error_model": "numpy", "nogil": True}
-# Sums may be reordered, to be vectorized. NaN and infinities keep their meaning.
-FAST = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}}
-_kernel = njit(**OPTIONS, **FAST, cache=True)
-# A process that compiles and one that reads the cache would take different copies of
-# functions that aren't inlined, which may round differently.
-_inlined = njit(**OPTIONS, **FAST, forceinline=True)
 
 
 def start(W, B, x):
@@ -55,13 +48,13 @@ def start(W, B, x):
     return s, mics
 
 
-@_inlined
+@inlined
 def _size(M):
     """Rows of a block."""
     return M + M * (M + M * M + M + 1) + 1
 
 
-@_inlined
+@inlined
 def _rows(M, block):
     """First rows of a block's x, W, C, z and q, and the row of its gains."""
     X = block * _size(M)
@@ -72,14 +65,14 @@ def _rows(M, block):
     return X, W, C, Z, Q, Q + M
 
 
-@_inlined
+@inlined
 def _shared(s, M):
     """First rows of two vectors and of single results."""
     U = len(s) - 2 * M - 3
     return U, U + M, U + 2 * M
 
 
-@_inlined
+@inlined
 def _load(s, row, values, first):
     """Copy a row, zeros beyond its end."""
     size = min(LANES, len(values) - first)
@@ -90,7 +83,7 @@ def _load(s, row, values, first):
         s[row, i] = s[row, LANES + i] = 0
 
 
-@_kernel
+@kernel
 def _start(s, W, B, x, one, eps, mics):
     M = len(mics)
     n_freqs = x.shape[1]
@@ -114,10 +107,12 @@ def _start(s, W, B, x, one, eps, mics):
         for i in range(LANES):
             if first + i >= n_freqs:
                 s[G, i] = one
+        for i in range(LANES):
+            s[T, i] = one / s[G, i]
         for row in range(W0, C0):
             for i in range(LANES):
-                s[row, i] /= s[G, i]
-                s[row, LANES + i] /= s[G, i]
+                s[row, i] *= s[T, i]
+                s[row, LANES + i] *= s[T, i]
         for k in range(M):
             if first + LANES > n_freqs:
                 for i in range(n_freqs - first, LANES):
@@ -147,7 +142,7 @@ def _start(s, W, B, x, one, eps, mics):
                 s[X + m, LANES + i] *= s[G, i]
 
 
-@_inlined
+@inlined
 def _border(s, M, j, C, one, eps):
     """Extend the inverse of a leading block by a row and a column."""
     U, A, T = _shared(s, M)
@@ -180,14 +175,14 @@ def _border(s, M, j, C, one, eps):
         _copy_conj(s, C + j * M + m, C + m * M + j)
 
 
-@_inlined
+@inlined
 def _copy_conj(s, out, a):
     for i in range(LANES):
         s[out, i] = s[a, i]
         s[out, LANES + i] = -s[a, LANES + i]
 
 
-@_inlined
+@inlined
 def _add_product(s, out, a, b):
     for i in range(LANES):
         ar, ai, br, bi = s[a, i], s[a, LANES + i], s[b, i], s[b, LANES + i]
@@ -195,7 +190,7 @@ def _add_product(s, out, a, b):
         s[out, LANES + i] += ar * bi + ai * br
 
 
-@_inlined
+@inlined
 def _dot(s, out, a, b, mics):
     """Sum of the products of rows from a and from b on."""
     for i in range(LANES):
@@ -209,7 +204,7 @@ def _dot(s, out, a, b, mics):
         s[out, LANES + i] = im
 
 
-@_inlined
+@inlined
 def _inner(s, out, a, b, mics):
     """Sum of the products of conjugate rows from a and rows from b on."""
     for i in range(LANES):
@@ -223,7 +218,7 @@ def _inner(s, out, a, b, mics):
         s[out, LANES + i] = im
 
 
-@_inlined
+@inlined
 def _minor(s, out, a, b, p, q):
     """a[p] b[q] - a[q] b[p]."""
     for i in range(LANES):
@@ -235,7 +230,7 @@ def _minor(s, out, a, b, p, q):
         s[out, LANES + i] = ar * bi + ai * br - (cr * di + ci * dr)
 
 
-@_inlined
+@inlined
 def _orthogonal_to_others(s, M, W, k, out, T):
     """Write a vector to which all rows of W but the k-th are orthogonal."""
     b = W + (k + 1) % M * M
@@ -264,7 +259,7 @@ def _orthogonal_to_others(s, M, W, k, out, T):
             p, q, r = q, r, p
 
 
-@_kernel
+@kernel
 def powers(s, out, mics):
     """Write the powers of the outputs, (n_mics, n_freqs), or their sums, (n_mics, 1).
 
@@ -276,7 +271,7 @@ def powers(s, out, mics):
             _add_power(s, block, k, out, mics)
 
 
-@_inlined
+@inlined
 def _add_power(s, block, k, out, mics):
     M = len(mics)
     X, W, _, _, _, _ = _rows(M, block)
@@ -293,7 +288,7 @@ def _add_power(s, block, k, out, mics):
         out[k, 0] += total
 
 
-@_kernel
+@kernel
 def sweep(s, phi, out, one, mics):
     """Update all rows of W by weights like `out`; see `powers`."""
     M = len(mics)
@@ -334,8 +329,8 @@ def sweep(s, phi, out, one, mics):
             _add_power(s, block, k, out, mics)
 
 
-@_kernel
-def finish(s, old, W, y, mics):
+@kernel
+def finish(s, old, W, y, one, tiny, mics):
     """Write the demixing matrices, with rows in the phase of old ones, and outputs."""
     M = len(mics)
     n_freqs = W.shape[2]
@@ -353,8 +348,9 @@ def finish(s, old, W, y, mics):
             _dot(s, output, row, X, mics)
             for i in range(LANES):
                 length = np.sqrt(s[turn, i] ** 2 + s[turn, LANES + i] ** 2)
-                s[turn, i] = s[turn, i] / length if length > 0 else s[G, i] / s[G, i]
-                s[turn, LANES + i] = s[turn, LANES + i] / length if length > 0 else 0
+                inverse = one / max(length, tiny)
+                s[turn, i] = s[turn, i] * inverse if length > tiny else one
+                s[turn, LANES + i] *= inverse
             for i in range(size):
                 tr, ti = s[turn, i], s[turn, LANES + i]
                 ar, ai = s[output, i], s[output, LANES + i]
@@ -366,7 +362,7 @@ def finish(s, old, W, y, mics):
                     W[k, m, first + i] = complex(ar * tr - ai * ti, ar * ti + ai * tr)
 
 
-@njit(**OPTIONS, cache=True)
+@kernel_in_order
 def image_mixing(W, R, eps, tiny, one, scale, out, mics):
     """Write mixing matrices by least squares, (n_freqs, n_mics, n_sources).
 

@@ -131,7 +131,8 @@ def _ip1_compiled(compiled, W, B, x, weigh, n_sweeps, per_bin):
         power = np.zeros(shape, B.dtype)
         compiled.sweep(rows, weights, power, one, mics)
     old, W, y = W, np.empty_like(W), np.empty_like(x)
-    compiled.finish(rows, old, W, y, mics)
+    tiny = np.finfo(B.dtype).tiny
+    compiled.finish(rows, old, W, y, one, tiny, mics)
     return W, y
 
 
