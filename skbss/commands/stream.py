@@ -158,8 +158,15 @@ class Session:
         self.block_size = block_size or self.stream.hop_length
         # An empty block finds what is wrong, and how many sources there will be.
         self.n_sources = self._process(np.empty((0, reader.n_channels))).shape[1]
+        self._warm_up(pipeline)
         self.n_samples = self.n_clipped = 0
         self.seconds = self.slowest = 0.0
+
+    def _warm_up(self, pipeline):
+        """Load libraries and compile loops, which may take seconds the first time."""
+        size = 16 * self.stream.hop_length, self.reader.n_channels
+        noise = np.random.default_rng(0).standard_normal(size)
+        Stream(pipeline).process(noise)
 
     def run(self, writer, signals):
         """Separate until the input ends or a signal comes, and write all there is."""
