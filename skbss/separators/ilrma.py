@@ -12,9 +12,11 @@ from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skbss import linalg
 from skbss.base import BaseSeparator, learned_attributes, resolve, run
 from skbss.callbacks import FitTask
-from skbss.linalg import log_abs_det, matmul, power_features, sum_log
+from skbss.compiled import kernels
+from skbss.linalg import log_abs_det, matmul, power_features
 from skbss.parallel import WorkArray, block_map, parts_of
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
@@ -49,6 +51,7 @@ def weigh(P, n_sources, model, map_blocks=map):
     S = np.empty((F, n_sources, n_features), P.dtype)
     blocks = bin_blocks(P, n_sources)
     arrays = WorkArray()
+    fast = kernels("batch")
 
     def weigh_part(part):
         work = arrays.get((n_sources * blocks[0].stop * T,), P.dtype)
@@ -57,7 +60,10 @@ def weigh(P, n_sources, model, map_blocks=map):
             shape = n_sources, bins.stop - bins.start, T
             u = work[: math.prod(shape)].reshape(shape)
             model.precision(bins, u)
-            log_precision += sum_log(u)
+            log_precision += (fast or linalg).sum_log(u)
+            if fast:
+                fast.dot_rows(P[bins], u, S[bins])
+                continue
             by_bin = u.transpose(1, 0, 2)
             few_rows_matmul(by_bin, P[bins].transpose(0, 2, 1), out=S[bins])
         return log_precision

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 from threadpoolctl import threadpool_info
 
+from skbss.compiled import kernels
 from skbss.updates.features import CACHE_BYTES
 
 # Up to this many sources, reading a tile once for each costs less than repacking it.
@@ -149,7 +150,49 @@ class VectorProducts:
         return self._total
 
 
+class CompiledProducts:
+    """The same products by compiled loops.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
+        Hermitian features of the recording.
+    n_sources : int
+        Number of sources.
+    """
+
+    step = 64
+
+    def __init__(self, P, n_sources):
+        self._kernels = kernels("batch")
+        self.rows = P.reshape(len(P), -1)
+        self._sums = np.empty((n_sources, 1, self.rows.shape[1]), P.dtype)
+
+    def start(self, Q):
+        """See `MatrixProducts.start`."""
+        self._Q = np.ascontiguousarray(Q[:, None])
+        self._sums[:] = 0
+
+    def powers(self, block):
+        """See `MatrixProducts.powers`."""
+        p = self.rows[None, block]
+        out = np.empty((1, len(self._sums), p.shape[1]), p.dtype)
+        self._kernels.dot_rows(p, self._Q, out)
+        return out[0]
+
+    def add(self, block, weights):
+        """See `MatrixProducts.add`."""
+        weights = np.ascontiguousarray(weights[None])
+        self._kernels.add_rows(self.rows[None, block], weights, self._sums)
+
+    def total(self):
+        """See `MatrixProducts.total`."""
+        return self._sums[:, 0]
+
+
 def frame_products(P, n_sources):
-    """Take the faster way to form products with blocks of frames of P."""
+    """Take the fastest way to form products with blocks of frames of P."""
+    if kernels("batch"):
+        return CompiledProducts(P, n_sources)
     vectors = n_sources <= MAX_VECTORS and repacks()
     return (VectorProducts if vectors else MatrixProducts)(P, n_sources)

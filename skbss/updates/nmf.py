@@ -9,6 +9,7 @@ work on blocks of bins that stay in the cache.
 
 import numpy as np
 
+from skbss.compiled import kernels
 from skbss.linalg import power_features
 from skbss.parallel import WorkArray, parts_of
 from skbss.updates.features import CACHE_BYTES
@@ -80,11 +81,20 @@ class LowRankVariances:
         Q = by_bin(W, P.dtype)
         blocks = bin_blocks(P, K)
         shape = 3, K, blocks[0].stop, T
+        fast = kernels("batch")
 
         def update_part(part):
             work = self._work.get(shape, P.dtype)
             sums = np.zeros((2, *activations.shape), P.dtype)
             for bins in part:
+                if fast:
+                    y = work[0].reshape(-1)[: K * (bins.stop - bins.start) * T]
+                    y = y.reshape(K, -1, T)
+                    y[:] = 0
+                    fast.add_rows(P[bins], Q[bins], y)
+                    limits = np.array([self.floor, 1 / self.floor], P.dtype)
+                    fast.update_factors(y, basis, activations, bins.start, self.exponent == 0.5, limits, sums)
+                    continue
                 block = work[:, :, : bins.stop - bins.start]
                 y, terms = block[0], block[1:]
                 few_rows_matmul(Q[bins], P[bins], out=y.transpose(1, 0, 2))
@@ -123,6 +133,9 @@ class LowRankVariances:
         out : ndarray of shape (n_sources, n_bins, n_frames)
             Where to.
         """
+        fast = kernels("batch")
+        if fast:
+            return fast.precision(self.basis, self.activations, bins.start, out)
         np.matmul(self.basis[:, bins], self.activations, out=out)
         np.divide(1, out, out=out)
 

@@ -1,0 +1,276 @@
+"""Loops of the batch separators: products with features, and factorizations.
+
+All arrays are C-contiguous, of one real data type. A loop is vectorized only where
+LLVM sees that what it writes is not what it reads, with few comparisons of addresses.
+Hence the arrays of constant length that rows are summed in, and the functions that
+read several rows and return sums.
+"""
+
+# License: BSD-3-Clause
+
+import numpy as np
+from numba import njit
+
+# Columns at a time: two rows of this length stay in L1, and single precision rounds
+# longer sums too much.
+WIDTH = 2048
+
+compiled = njit(
+    error_model="numpy",
+    # Sums may be reordered; NaN and infinity keep their meaning.
+    fastmath={"reassoc", "contract", "arcp", "nsz"},
+    nogil=True,
+    cache=True,
+)
+
+
+@compiled
+def _dots(p0, p1, p2, p3, q0, q1):
+    """Dot products of four rows with each of two."""
+    a = b = c = d = e = f = g = h = p0.dtype.type(0)
+    for j in range(len(p0)):
+        x, y = q0[j], q1[j]
+        a += p0[j] * x
+        b += p1[j] * x
+        c += p2[j] * x
+        d += p3[j] * x
+        e += p0[j] * y
+        f += p1[j] * y
+        g += p2[j] * y
+        h += p3[j] * y
+    return (a, b, c, d), (e, f, g, h)
+
+
+@compiled
+def dot_rows(P, u, out):
+    """Write the dot products of the rows of P with those of u.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n, n_rows, size)
+        Features.
+    u : ndarray of shape (n_sources, n, size)
+        Weights.
+    out : ndarray of shape (n, n_sources, n_rows)
+        Where to write ``u.transpose(1, 0, 2) @ P.transpose(0, 2, 1)``.
+    """
+    n, n_rows, size = P.shape
+    K = len(u)
+    out[:] = 0
+    for i in range(n):
+        for start in range(0, size, WIDTH):
+            tile = slice(start, min(start + WIDTH, size))
+            for r in range(0, n_rows, 4):
+                p0 = P[i, r][tile]
+                p1 = P[i, min(r + 1, n_rows - 1)][tile]
+                p2 = P[i, min(r + 2, n_rows - 1)][tile]
+                p3 = P[i, min(r + 3, n_rows - 1)][tile]
+                for k in range(0, K, 2):
+                    two = u[k, i][tile], u[min(k + 1, K - 1), i][tile]
+                    first, second = _dots(p0, p1, p2, p3, two[0], two[1])
+                    for j in range(min(4, n_rows - r)):
+                        out[i, k, r + j] += first[j]
+                        if k + 1 < K:
+                            out[i, k + 1, r + j] += second[j]
+
+
+@compiled
+def _add_eight(p0, p1, p2, p3, p4, p5, p6, p7, v, w, sums):
+    """Add eight rows, weighted by v and by w, to two rows of sums."""
+    a, b, c, d, e, f, g, h = v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]
+    A, B, C, D, E, F, G, H = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
+    for j in range(len(p0)):
+        sums[j] += (
+            (p0[j] * a + p1[j] * b + p2[j] * c + p3[j] * d)
+            + (p4[j] * e + p5[j] * f + p6[j] * g + p7[j] * h)
+        )  # fmt: skip
+        sums[j + WIDTH] += (
+            (p0[j] * A + p1[j] * B + p2[j] * C + p3[j] * D)
+            + (p4[j] * E + p5[j] * F + p6[j] * G + p7[j] * H)
+        )  # fmt: skip
+
+
+@compiled
+def _add_four(p0, p1, p2, p3, v, w, sums):
+    """Add four rows, weighted by v and by w, to two rows of sums."""
+    a, b, c, d = v[0], v[1], v[2], v[3]
+    A, B, C, D = w[0], w[1], w[2], w[3]
+    for j in range(len(p0)):
+        sums[j] += p0[j] * a + p1[j] * b + p2[j] * c + p3[j] * d
+        sums[j + WIDTH] += p0[j] * A + p1[j] * B + p2[j] * C + p3[j] * D
+
+
+@compiled
+def add_rows(P, weights, out):
+    """Add weighted sums of the rows of P.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n, n_rows, size)
+        Features.
+    weights : ndarray of shape (n, n_sources, n_rows)
+        Weights.
+    out : ndarray of shape (n_sources, n, size)
+        To what ``(weights @ P).transpose(1, 0, 2)`` is added.
+    """
+    n, n_rows, size = P.shape
+    K = len(out)
+    sums = np.empty(2 * WIDTH, P.dtype)
+    w = np.zeros((K + 1, n_rows + 7), P.dtype)
+    last = n_rows - 1
+    for i in range(n):
+        w[:K, :n_rows] = weights[i]
+        for start in range(0, size, WIDTH):
+            tile = slice(start, min(start + WIDTH, size))
+            for k in range(0, K, 2):
+                width = tile.stop - start
+                sums[:width] = 0
+                sums[WIDTH : WIDTH + width] = 0
+                for r in range(0, n_rows, 8):
+                    p0 = P[i, r][tile]
+                    p1 = P[i, min(r + 1, last)][tile]
+                    p2 = P[i, min(r + 2, last)][tile]
+                    p3 = P[i, min(r + 3, last)][tile]
+                    if r + 4 > last:
+                        _add_four(p0, p1, p2, p3, w[k, r:], w[k + 1, r:], sums)
+                        continue
+                    p4 = P[i, r + 4][tile]
+                    p5 = P[i, min(r + 5, last)][tile]
+                    p6 = P[i, min(r + 6, last)][tile]
+                    p7 = P[i, min(r + 7, last)][tile]
+                    _add_eight(
+                        p0, p1, p2, p3, p4, p5, p6, p7, w[k, r:], w[k + 1, r:], sums
+                    )
+                for s in range(min(2, K - k)):
+                    to = out[k + s, i][tile]
+                    for j in range(width):
+                        to[j] += sums[s * WIDTH + j]
+
+
+@compiled
+def _add_factors(b, c, r):
+    """Add b @ c to a row r; b of shape (n_basis,), c of (n_basis, n_frames)."""
+    n_basis = len(b)
+    zero = c.dtype.type(0)
+    last = n_basis - 1
+    for m in range(0, n_basis, 4):
+        b0 = b[m]
+        b1 = b[m + 1] if m + 1 <= last else zero
+        b2 = b[m + 2] if m + 2 <= last else zero
+        b3 = b[m + 3] if m + 3 <= last else zero
+        c0, c1 = c[m], c[min(m + 1, last)]
+        c2, c3 = c[min(m + 2, last)], c[min(m + 3, last)]
+        for t in range(len(r)):
+            r[t] += c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
+
+
+@compiled
+def _write_terms(b, c, y, u, v):
+    """Write 1 / r and y / r² for the variances r = b @ c."""
+    one = c.dtype.type(1)
+    u[:] = 0
+    _add_factors(b, c, u)
+    for t in range(len(u)):
+        u[t] = one / u[t]
+        v[t] = u[t] * u[t] * abs(y[t])
+
+
+@compiled
+def precision(basis, activations, start, out):
+    """Write the inverse variances of some bins.
+
+    Parameters
+    ----------
+    basis : ndarray of shape (n_sources, n_freqs, n_basis)
+        Spectra.
+    activations : ndarray of shape (n_sources, n_basis, n_frames)
+        Their loudness.
+    start : int
+        The first bin.
+    out : ndarray of shape (n_sources, n_bins, n_frames)
+        Where to.
+    """
+    one = out.dtype.type(1)
+    out[:] = 0
+    for k in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            r = out[k, i]
+            _add_factors(basis[k, start + i], activations[k], r)
+            for t in range(len(r)):
+                r[t] = one / r[t]
+
+
+@compiled
+def update_factors(y, basis, activations, start, root, limits, sums):
+    """Update the bases of some bins, and add to what the activations' update needs.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n_sources, n_bins, n_frames)
+        Output powers, up to their sign.
+    basis : ndarray of shape (n_sources, n_freqs, n_basis)
+        Spectra, updated in place.
+    activations : ndarray of shape (n_sources, n_basis, n_frames)
+        Their loudness.
+    start : int
+        The first bin.
+    root : bool
+        Whether to take the square root of ratios.
+    limits : ndarray of shape (2,)
+        Least and greatest entry of the bases.
+    sums : ndarray of shape (2, n_sources, n_basis, n_frames)
+        Sums over bins, of basis * y / r² and of basis / r, to add to.
+    """
+    K, n_bins, T = y.shape
+    n_basis = basis.shape[2]
+    step = 16
+    u, v = np.empty((step, T), y.dtype), np.empty((step, T), y.dtype)
+    last = n_basis - 1
+    for first in range(0, n_bins, step):
+        n = min(step, n_bins - first)
+        for k in range(K):
+            c = activations[k]
+            for i in range(n):
+                b = basis[k, start + first + i]
+                _write_terms(b, c, y[k, first + i], u[i], v[i])
+                for m in range(0, n_basis, 4):
+                    c0, c1 = c[m], c[min(m + 1, last)]
+                    c2, c3 = c[min(m + 2, last)], c[min(m + 3, last)]
+                    below, above = _dots(c0, c1, c2, c3, u[i], v[i])
+                    for j in range(min(4, n_basis - m)):
+                        ratio = above[j] / below[j]
+                        ratio = np.sqrt(ratio) if root else ratio
+                        b[m + j] = min(max(b[m + j] * ratio, limits[0]), limits[1])
+                _write_terms(b, c, y[k, first + i], u[i], v[i])
+            bins = slice(start + first, start + first + n)
+            b = np.ascontiguousarray(basis[k, bins].T).reshape(1, n_basis, n)
+            to = sums[0, k].reshape(n_basis, 1, T)
+            add_rows(v[:n].reshape(1, n, T), b, to)
+            to = sums[1, k].reshape(n_basis, 1, T)
+            add_rows(u[:n].reshape(1, n, T), b, to)
+
+
+@compiled
+def _sum_log(x):
+    total = 0.0
+    for start in range(0, len(x), 32):
+        part = x[start : start + 32]
+        product = 1.0
+        for j in range(len(part)):
+            product *= part[j]
+        if 1e-300 < product < 1e300:
+            total += np.log(product)
+        else:
+            for j in range(len(part)):
+                total += np.log(np.float64(part[j]))
+    return total
+
+
+@compiled
+def sum_log(x):
+    """Sum of the logarithms of an array of shape (n_sources, n_bins, n_frames)."""
+    total = 0.0
+    for k in range(x.shape[0]):
+        for i in range(x.shape[1]):
+            total += _sum_log(x[k, i])
+    return total
