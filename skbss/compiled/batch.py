@@ -75,29 +75,17 @@ def dot_rows(P, u, out):
 
 
 @compiled
-def _add_eight(p0, p1, p2, p3, p4, p5, p6, p7, v, w, sums):
-    """Add eight rows, weighted by v and by w, to two rows of sums."""
-    a, b, c, d, e, f, g, h = v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]
-    A, B, C, D, E, F, G, H = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
-    for j in range(len(p0)):
-        sums[j] += (
-            (p0[j] * a + p1[j] * b + p2[j] * c + p3[j] * d)
-            + (p4[j] * e + p5[j] * f + p6[j] * g + p7[j] * h)
-        )  # fmt: skip
-        sums[j + WIDTH] += (
-            (p0[j] * A + p1[j] * B + p2[j] * C + p3[j] * D)
-            + (p4[j] * E + p5[j] * F + p6[j] * G + p7[j] * H)
-        )  # fmt: skip
-
-
-@compiled
 def _add_four(p0, p1, p2, p3, v, w, sums):
     """Add four rows, weighted by v and by w, to two rows of sums."""
     a, b, c, d = v[0], v[1], v[2], v[3]
     A, B, C, D = w[0], w[1], w[2], w[3]
     for j in range(len(p0)):
-        sums[j] += p0[j] * a + p1[j] * b + p2[j] * c + p3[j] * d
-        sums[j + WIDTH] += p0[j] * A + p1[j] * B + p2[j] * C + p3[j] * D
+        # Both are written last: after writing, all would have to be read again.
+        x, y, z, q = p0[j], p1[j], p2[j], p3[j]
+        first = sums[j] + x * a + y * b + z * c + q * d
+        second = sums[j + WIDTH] + x * A + y * B + z * C + q * D
+        sums[j] = first
+        sums[j + WIDTH] = second
 
 
 @compiled
@@ -116,7 +104,7 @@ def add_rows(P, weights, out):
     n, n_rows, size = P.shape
     K = len(out)
     sums = np.empty(2 * WIDTH, P.dtype)
-    w = np.zeros((K + 1, n_rows + 7), P.dtype)
+    w = np.zeros((K + 1, n_rows + 3), P.dtype)
     last = n_rows - 1
     for i in range(n):
         w[:K, :n_rows] = weights[i]
@@ -126,21 +114,10 @@ def add_rows(P, weights, out):
                 width = tile.stop - start
                 sums[:width] = 0
                 sums[WIDTH : WIDTH + width] = 0
-                for r in range(0, n_rows, 8):
-                    p0 = P[i, r][tile]
-                    p1 = P[i, min(r + 1, last)][tile]
-                    p2 = P[i, min(r + 2, last)][tile]
-                    p3 = P[i, min(r + 3, last)][tile]
-                    if r + 4 > last:
-                        _add_four(p0, p1, p2, p3, w[k, r:], w[k + 1, r:], sums)
-                        continue
-                    p4 = P[i, r + 4][tile]
-                    p5 = P[i, min(r + 5, last)][tile]
-                    p6 = P[i, min(r + 6, last)][tile]
-                    p7 = P[i, min(r + 7, last)][tile]
-                    _add_eight(
-                        p0, p1, p2, p3, p4, p5, p6, p7, w[k, r:], w[k + 1, r:], sums
-                    )
+                for r in range(0, n_rows, 4):
+                    p0, p1 = P[i, r][tile], P[i, min(r + 1, last)][tile]
+                    p2, p3 = P[i, min(r + 2, last)][tile], P[i, min(r + 3, last)][tile]
+                    _add_four(p0, p1, p2, p3, w[k, r:], w[k + 1, r:], sums)
                 for s in range(min(2, K - k)):
                     to = out[k + s, i][tile]
                     for j in range(width):
@@ -148,30 +125,32 @@ def add_rows(P, weights, out):
 
 
 @compiled
-def _add_factors(b, c, r):
-    """Add b @ c to a row r; b of shape (n_basis,), c of (n_basis, n_frames)."""
-    n_basis = len(b)
-    zero = c.dtype.type(0)
-    last = n_basis - 1
-    for m in range(0, n_basis, 4):
+def _write_precision(b, c, u):
+    """Write 1 / (b @ c) to a row u; b of shape (n_basis,), c of (n_basis, n_frames)."""
+    zero, one = u.dtype.type(0), u.dtype.type(1)
+    last = len(b) - 1
+    u[:] = 0
+    for m in range(0, len(b), 4):
         b0 = b[m]
         b1 = b[m + 1] if m + 1 <= last else zero
         b2 = b[m + 2] if m + 2 <= last else zero
         b3 = b[m + 3] if m + 3 <= last else zero
         c0, c1 = c[m], c[min(m + 1, last)]
         c2, c3 = c[min(m + 2, last)], c[min(m + 3, last)]
-        for t in range(len(r)):
-            r[t] += c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
+        if m + 4 <= last:
+            for t in range(len(u)):
+                u[t] += c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
+        else:
+            for t in range(len(u)):
+                r = u[t] + c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
+                u[t] = one / r
 
 
 @compiled
 def _write_terms(b, c, y, u, v):
     """Write 1 / r and y / r² for the variances r = b @ c."""
-    one = c.dtype.type(1)
-    u[:] = 0
-    _add_factors(b, c, u)
+    _write_precision(b, c, u)
     for t in range(len(u)):
-        u[t] = one / u[t]
         v[t] = u[t] * u[t] * abs(y[t])
 
 
@@ -190,14 +169,9 @@ def precision(basis, activations, start, out):
     out : ndarray of shape (n_sources, n_bins, n_frames)
         Where to.
     """
-    one = out.dtype.type(1)
-    out[:] = 0
     for k in range(out.shape[0]):
         for i in range(out.shape[1]):
-            r = out[k, i]
-            _add_factors(basis[k, start + i], activations[k], r)
-            for t in range(len(r)):
-                r[t] = one / r[t]
+            _write_precision(basis[k, start + i], activations[k], out[k, i])
 
 
 @compiled
