@@ -192,36 +192,37 @@ def update_factors(y, basis, activations, start, root, limits, sums):
         Whether to take the square root of ratios.
     limits : ndarray of shape (2,)
         Least and greatest entry of the bases.
-    sums : ndarray of shape (2, n_sources, n_basis, n_frames)
+    sums : ndarray of shape (n_sources, n_basis, 2, n_frames)
         Sums over bins, of basis * y / r² and of basis / r, to add to.
     """
     K, n_bins, T = y.shape
     n_basis = basis.shape[2]
-    step = 16
-    u, v = np.empty((step, T), y.dtype), np.empty((step, T), y.dtype)
+    step = 16  # bins at a time, whose terms stay in L2
+    terms = np.empty((2, step, T), y.dtype)
+    weights = np.empty((2, n_basis, step), y.dtype)
     last = n_basis - 1
     for first in range(0, n_bins, step):
         n = min(step, n_bins - first)
+        if n < step:
+            terms, weights = np.empty((2, n, T), y.dtype), np.empty((2, n_basis, n), y.dtype)
         for k in range(K):
             c = activations[k]
             for i in range(n):
                 b = basis[k, start + first + i]
-                _write_terms(b, c, y[k, first + i], u[i], v[i])
+                v, u = terms[0, i], terms[1, i]
+                _write_terms(b, c, y[k, first + i], u, v)
                 for m in range(0, n_basis, 4):
                     c0, c1 = c[m], c[min(m + 1, last)]
                     c2, c3 = c[min(m + 2, last)], c[min(m + 3, last)]
-                    below, above = _dots(c0, c1, c2, c3, u[i], v[i])
+                    above, below = _dots(c0, c1, c2, c3, v, u)
                     for j in range(min(4, n_basis - m)):
                         ratio = above[j] / below[j]
                         ratio = np.sqrt(ratio) if root else ratio
                         b[m + j] = min(max(b[m + j] * ratio, limits[0]), limits[1])
-                _write_terms(b, c, y[k, first + i], u[i], v[i])
-            bins = slice(start + first, start + first + n)
-            b = np.ascontiguousarray(basis[k, bins].T).reshape(1, n_basis, n)
-            to = sums[0, k].reshape(n_basis, 1, T)
-            add_rows(v[:n].reshape(1, n, T), b, to)
-            to = sums[1, k].reshape(n_basis, 1, T)
-            add_rows(u[:n].reshape(1, n, T), b, to)
+                _write_terms(b, c, y[k, first + i], u, v)
+                weights[0, :, i] = b
+                weights[1, :, i] = b
+            add_rows(terms, weights, sums[k])
 
 
 @compiled

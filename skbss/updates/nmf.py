@@ -85,7 +85,7 @@ class LowRankVariances:
 
         def update_part(part):
             work = self._work.get(shape, P.dtype)
-            sums = np.zeros((2, *activations.shape), P.dtype)
+            sums = np.zeros((*activations.shape[:2], 2, T), P.dtype) if fast else np.zeros((2, *activations.shape), P.dtype)
             for bins in part:
                 if fast:
                     y = work[0].reshape(-1)[: K * (bins.stop - bins.start) * T]
@@ -104,7 +104,7 @@ class LowRankVariances:
                 self._multiply(b, terms @ activations_t)
                 self._write_terms(b, y, terms)
                 sums += b.transpose(0, 2, 1) @ terms
-            return sums
+            return sums.transpose(2,0,1,3) if fast else sums
 
         self._multiply(activations, sum(map_blocks(update_part, parts_of(blocks))))
 
