@@ -198,13 +198,11 @@ def update_factors(y, basis, activations, start, root, limits, sums):
     K, n_bins, T = y.shape
     n_basis = basis.shape[2]
     step = 16  # bins at a time, whose terms stay in L2
-    terms = np.empty((2, step, T), y.dtype)
-    weights = np.empty((2, n_basis, step), y.dtype)
     last = n_basis - 1
     for first in range(0, n_bins, step):
         n = min(step, n_bins - first)
-        if n < step:
-            terms, weights = np.empty((2, n, T), y.dtype), np.empty((2, n_basis, n), y.dtype)
+        terms = np.empty((2, n, T), y.dtype)
+        weights = np.empty((2, n_basis, n), y.dtype)
         for k in range(K):
             c = activations[k]
             for i in range(n):

@@ -12,11 +12,10 @@ from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skbss import linalg
 from skbss.base import BaseSeparator, learned_attributes, resolve, run
 from skbss.callbacks import FitTask
 from skbss.compiled import kernels
-from skbss.linalg import log_abs_det, matmul, power_features
+from skbss.linalg import log_abs_det, matmul, power_features, sum_log
 from skbss.parallel import WorkArray, block_map, parts_of
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
@@ -60,12 +59,13 @@ def weigh(P, n_sources, model, map_blocks=map):
             shape = n_sources, bins.stop - bins.start, T
             u = work[: math.prod(shape)].reshape(shape)
             model.precision(bins, u)
-            log_precision += (fast or linalg).sum_log(u)
             if fast:
+                log_precision += fast.sum_log(u)
                 fast.dot_rows(P[bins], u, S[bins])
-                continue
-            by_bin = u.transpose(1, 0, 2)
-            few_rows_matmul(by_bin, P[bins].transpose(0, 2, 1), out=S[bins])
+            else:
+                log_precision += sum_log(u)
+                by_bin = u.transpose(1, 0, 2)
+                few_rows_matmul(by_bin, P[bins].transpose(0, 2, 1), out=S[bins])
         return log_precision
 
     log_precision = sum(map_blocks(weigh_part, parts_of(blocks)))

@@ -7,6 +7,8 @@ work on blocks of bins that stay in the cache.
 
 # License: BSD-3-Clause
 
+import math
+
 import numpy as np
 
 from skbss.compiled import kernels
@@ -53,10 +55,9 @@ class LowRankVariances:
     def __init__(self, basis, activations, exponent, dtype):
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
-        self.basis = np.clip(basis, self.floor, 1 / self.floor).astype(dtype)
-        self.activations = np.clip(activations, self.floor, 1 / self.floor).astype(
-            dtype
-        )
+        limits = self.floor, 1 / self.floor
+        self.basis = np.clip(basis, *limits).astype(dtype, order="C")
+        self.activations = np.clip(activations, *limits).astype(dtype, order="C")
         self.exponent = exponent
         self._work = WorkArray()
 
@@ -75,38 +76,48 @@ class LowRankVariances:
         map_blocks : callable, default=map
             From `block_map`.
         """
-        basis, activations = self.basis, self.activations
+        activations = self.activations
         K, _, T = activations.shape
-        activations_t = np.ascontiguousarray(activations.transpose(0, 2, 1))
         Q = by_bin(W, P.dtype)
         blocks = bin_blocks(P, K)
-        shape = 3, K, blocks[0].stop, T
-        fast = kernels("batch")
+        size = 3 * K * blocks[0].stop * T
+        update_block = self._update_compiled if kernels("batch") else self._update_block
 
         def update_part(part):
-            work = self._work.get(shape, P.dtype)
-            sums = np.zeros((*activations.shape[:2], 2, T), P.dtype) if fast else np.zeros((2, *activations.shape), P.dtype)
+            work = self._work.get((size,), P.dtype)
+            sums = np.zeros((*activations.shape[:2], 2, T), P.dtype)
             for bins in part:
-                if fast:
-                    y = work[0].reshape(-1)[: K * (bins.stop - bins.start) * T]
-                    y = y.reshape(K, -1, T)
-                    y[:] = 0
-                    fast.add_rows(P[bins], Q[bins], y)
-                    limits = np.array([self.floor, 1 / self.floor], P.dtype)
-                    fast.update_factors(y, basis, activations, bins.start, self.exponent == 0.5, limits, sums)
-                    continue
-                block = work[:, :, : bins.stop - bins.start]
-                y, terms = block[0], block[1:]
-                few_rows_matmul(Q[bins], P[bins], out=y.transpose(1, 0, 2))
-                np.abs(y, out=y)  # a sum with cancellation: rounding goes below 0
-                b = basis[:, bins]
-                self._write_terms(b, y, terms)
-                self._multiply(b, terms @ activations_t)
-                self._write_terms(b, y, terms)
-                sums += b.transpose(0, 2, 1) @ terms
-            return sums.transpose(2,0,1,3) if fast else sums
+                shape = 3, K, bins.stop - bins.start, T
+                block = work[: math.prod(shape)].reshape(shape)
+                update_block(bins, Q[bins], P[bins], block, sums)
+            return sums.transpose(2, 0, 1, 3)
 
         self._multiply(activations, sum(map_blocks(update_part, parts_of(blocks))))
+
+    def _update_block(self, bins, Q, P, work, sums):
+        """Update the bases of some bins; add what they give to the activations' sums.
+
+        The sums have the shape (n_sources, n_basis, 2, n_frames).
+        """
+        y, terms = work[0], work[1:]
+        few_rows_matmul(Q, P, out=y.transpose(1, 0, 2))
+        np.abs(y, out=y)  # a sum with cancellation: rounding goes below 0
+        b = self.basis[:, bins]
+        self._write_terms(b, y, terms)
+        self._multiply(b, terms @ self.activations.transpose(0, 2, 1))
+        self._write_terms(b, y, terms)
+        sums += (b.transpose(0, 2, 1) @ terms).transpose(1, 2, 0, 3)
+
+    def _update_compiled(self, bins, Q, P, work, sums):
+        """See `_update_block`."""
+        fast, y = kernels("batch"), work[0]
+        y[:] = 0
+        fast.add_rows(P, Q, y)
+        limits = np.array([self.floor, 1 / self.floor], P.dtype)
+        root = self.exponent == 0.5
+        fast.update_factors(
+            y, self.basis, self.activations, bins.start, root, limits, sums
+        )
 
     def _write_terms(self, b, y, terms):
         """Write y / r² and 1 / r for the variances r = b c."""
@@ -133,11 +144,11 @@ class LowRankVariances:
         out : ndarray of shape (n_sources, n_bins, n_frames)
             Where to.
         """
-        fast = kernels("batch")
-        if fast:
-            return fast.precision(self.basis, self.activations, bins.start, out)
-        np.matmul(self.basis[:, bins], self.activations, out=out)
-        np.divide(1, out, out=out)
+        if fast := kernels("batch"):
+            fast.precision(self.basis, self.activations, bins.start, out)
+        else:
+            np.matmul(self.basis[:, bins], self.activations, out=out)
+            np.divide(1, out, out=out)
 
     def scale(self, factor):
         """Multiply the variances of each source by a factor."""
