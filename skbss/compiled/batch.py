@@ -107,7 +107,9 @@ def add_rows(P, weights, out):
     w = np.zeros((K + 1, n_rows + 3), P.dtype)
     last = n_rows - 1
     for i in range(n):
-        w[:K, :n_rows] = weights[i]
+        for k in range(K):
+            for r in range(n_rows):
+                w[k, r] = weights[i, k, r]
         for start in range(0, size, WIDTH):
             tile = slice(start, min(start + WIDTH, size))
             for k in range(0, K, 2):
