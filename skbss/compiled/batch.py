@@ -11,8 +11,7 @@ read several rows and return sums.
 import numpy as np
 from numba import njit
 
-# Columns at a time: two rows of this length stay in L1, and single precision rounds
-# longer sums too much.
+# Columns at a time, so that two rows of sums stay in L1.
 WIDTH = 2048
 
 compiled = njit(
@@ -56,10 +55,12 @@ def dot_rows(P, u, out):
     """
     n, n_rows, size = P.shape
     K = len(u)
+    # Single precision rounds longer sums too much.
+    width = WIDTH if P.itemsize == 8 else WIDTH // 4
     out[:] = 0
     for i in range(n):
-        for start in range(0, size, WIDTH):
-            tile = slice(start, min(start + WIDTH, size))
+        for start in range(0, size, width):
+            tile = slice(start, min(start + width, size))
             for r in range(0, n_rows, 4):
                 p0 = P[i, r][tile]
                 p1 = P[i, min(r + 1, n_rows - 1)][tile]
