@@ -17,6 +17,8 @@ from itertools import chain, combinations
 
 import numpy as np
 
+from skbss.compiled import kernels
+
 
 def hermitian_features(re, im, out):
     """Pack the outer products x xᴴ.
@@ -93,6 +95,10 @@ def power_features(W):
         Real features.
     """
     K, M, F = W.shape
+    if fast := kernels("batch"):
+        Q = np.empty((K, M * M, F), W.real.dtype)
+        fast.power_features(np.ascontiguousarray(W), Q)
+        return Q
     n_pairs = M * (M - 1) // 2
     re, im = (np.ascontiguousarray(part.swapaxes(0, 1)) for part in (W.real, W.imag))
     Q = np.empty((K, M * M, F), re.dtype)

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from skbss.compiled import kernels
 from skbss.linalg import hermitian_features, power_features
 from skbss.separators import ILRMA, AuxIVA
+from skbss.updates.features import loaded_covariance
 from skbss.updates.frames import CompiledProducts, MatrixProducts
 from skbss.updates.nmf import LowRankVariances
 from tests.conftest import make_record
@@ -77,6 +78,23 @@ def test_sum_log(scale, dtype, rng, batch):
     assert_allclose(batch.sum_log(x), expected, rtol=1e-11)
     x[0, 1, 50] = 0
     assert batch.sum_log(x) == -np.inf
+
+
+@every_dtype
+@pytest.mark.parametrize("n_bins", [1, 37])
+@pytest.mark.parametrize("M", [1, 2, 3, 4, 5])
+def test_packing(M, n_bins, dtype, rng, batch):
+    """Rows of matrices to features, features to matrices."""
+    W = rng.normal(size=(M, M, n_bins, 2)) @ [1, 1j]
+    W = W.astype(np.result_type(dtype, 1j))
+    S = rng.normal(size=(3, M * M, n_bins)).astype(dtype)
+    S[:, :M] = abs(S[:, :M]) + 1
+    Q, V = power_features(W), loaded_covariance(S)
+    assert Q.dtype == dtype
+    with without_numba():
+        expected = power_features(W)
+        assert_allclose(Q, expected, atol=TOLERANCE[dtype] * abs(expected).max())
+        assert_array_equal(V, loaded_covariance(S))
 
 
 @every_dtype

@@ -250,3 +250,47 @@ def sum_log(x):
         for i in range(x.shape[1]):
             total += _sum_log(x[k, i])
     return total
+
+
+@compiled
+def power_features(W, out):
+    """See `skbss.linalg.power_features`."""
+    K, M, n_bins = W.shape
+    n_pairs = M * (M - 1) // 2
+    for k in range(K):
+        p = M
+        for i in range(M):
+            a, power = W[k, i], out[k, i]
+            for f in range(n_bins):
+                power[f] = a[f].real * a[f].real + a[f].imag * a[f].imag
+            for j in range(i + 1, M):
+                b, re, im = W[k, j], out[k, p], out[k, p + n_pairs]
+                for f in range(n_bins):
+                    half = a[f].real * b[f].real + a[f].imag * b[f].imag
+                    re[f] = half + half
+                for f in range(n_bins):
+                    half = a[f].real * b[f].imag - a[f].imag * b[f].real
+                    im[f] = half + half
+                p += 1
+
+
+@compiled
+def unpack_hermitian(S, out):
+    """See `skbss.linalg.unpack_hermitian`; for stacks with one leading axis."""
+    K, _, n_bins = S.shape
+    M = out.shape[1]
+    n_pairs = M * (M - 1) // 2
+    for k in range(K):
+        p = M
+        for i in range(M):
+            power, diagonal = S[k, i], out[k, i, i]
+            for f in range(n_bins):
+                diagonal[f] = power[f]
+            for j in range(i + 1, M):
+                re, im = S[k, p], S[k, p + n_pairs]
+                upper, lower = out[k, i, j], out[k, j, i]
+                for f in range(n_bins):
+                    upper[f] = complex(re[f], im[f])
+                for f in range(n_bins):
+                    lower[f] = complex(re[f], -im[f])
+                p += 1

@@ -4,6 +4,7 @@
 
 import numpy as np
 
+from skbss.compiled import kernels
 from skbss.linalg import hermitian_features, unpack_hermitian, whitening
 
 # Work arrays of about this size stay in the second-level cache of one core.
@@ -129,6 +130,10 @@ def loaded_covariance(S):
     M = round(np.sqrt(S.shape[1]))
     d = np.arange(M)
     mean = S[:, :M].mean(1, dtype=float, keepdims=True)
-    V = unpack_hermitian(S).astype(complex, copy=False)
+    if fast := kernels("batch"):
+        V = np.empty((len(S), M, M, S.shape[-1]), complex)
+        fast.unpack_hermitian(np.ascontiguousarray(S), V)
+    else:
+        V = unpack_hermitian(S).astype(complex, copy=False)
     V[:, d, d] += np.where(mean > 0, 2 * M * np.finfo(S.dtype).eps * mean, 1)
     return V
