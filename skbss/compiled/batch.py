@@ -9,21 +9,14 @@ read several rows and return sums.
 # License: BSD-3-Clause
 
 import numpy as np
-from numba import njit
+
+from skbss.compiled.jit import inlined, kernel
 
 # Columns at a time, so that two rows of sums stay in L1.
 WIDTH = 2048
 
-compiled = njit(
-    error_model="numpy",
-    # Sums may be reordered; NaN and infinity keep their meaning.
-    fastmath={"reassoc", "contract", "arcp", "nsz"},
-    nogil=True,
-    cache=True,
-)
 
-
-@compiled
+@inlined
 def _dots(p0, p1, p2, p3, q0, q1):
     """Dot products of four rows with each of two."""
     a = b = c = d = e = f = g = h = p0.dtype.type(0)
@@ -40,7 +33,7 @@ def _dots(p0, p1, p2, p3, q0, q1):
     return (a, b, c, d), (e, f, g, h)
 
 
-@compiled
+@kernel
 def dot_rows(P, u, out):
     """Write the dot products of the rows of P with those of u.
 
@@ -75,7 +68,7 @@ def dot_rows(P, u, out):
                             out[i, k + 1, r + j] += second[j]
 
 
-@compiled
+@inlined
 def _add_four(p0, p1, p2, p3, v, w, sums):
     """Add four rows, weighted by v and by w, to two rows of sums."""
     a, b, c, d = v[0], v[1], v[2], v[3]
@@ -89,7 +82,7 @@ def _add_four(p0, p1, p2, p3, v, w, sums):
         sums[j + WIDTH] = second
 
 
-@compiled
+@kernel
 def add_rows(P, weights, out):
     """Add weighted sums of the rows of P.
 
@@ -102,6 +95,11 @@ def add_rows(P, weights, out):
     out : ndarray of shape (n_sources, n, size)
         To what ``(weights @ P).transpose(1, 0, 2)`` is added.
     """
+    _add_rows(P, weights, out)
+
+
+@inlined
+def _add_rows(P, weights, out):
     n, n_rows, size = P.shape
     K = len(out)
     sums = np.empty(2 * WIDTH, P.dtype)
@@ -127,7 +125,7 @@ def add_rows(P, weights, out):
                         to[j] += sums[s * WIDTH + j]
 
 
-@compiled
+@inlined
 def _write_precision(b, c, u):
     """Write 1 / (b @ c) to a row u; b of shape (n_basis,), c of (n_basis, n_frames)."""
     zero, one = u.dtype.type(0), u.dtype.type(1)
@@ -149,7 +147,7 @@ def _write_precision(b, c, u):
                 u[t] = one / r
 
 
-@compiled
+@inlined
 def _write_terms(b, c, y, u, v):
     """Write 1 / r and y / r² for the variances r = b @ c."""
     _write_precision(b, c, u)
@@ -157,7 +155,7 @@ def _write_terms(b, c, y, u, v):
         v[t] = u[t] * u[t] * abs(y[t])
 
 
-@compiled
+@kernel
 def precision(basis, activations, start, out):
     """Write the inverse variances of some bins.
 
@@ -177,7 +175,7 @@ def precision(basis, activations, start, out):
             _write_precision(basis[k, start + i], activations[k], out[k, i])
 
 
-@compiled
+@kernel
 def update_factors(y, basis, activations, start, root, limits, sums):
     """Update the bases of some bins, and add to what the activations' update needs.
 
@@ -223,10 +221,10 @@ def update_factors(y, basis, activations, start, root, limits, sums):
                 _write_terms(b, c, y[k, first + i], u, v)
                 weights[0, :, i] = b
                 weights[1, :, i] = b
-            add_rows(terms, weights, sums[k])
+            _add_rows(terms, weights, sums[k])
 
 
-@compiled
+@inlined
 def _sum_log(x):
     total = 0.0
     for start in range(0, len(x), 32):
@@ -242,7 +240,7 @@ def _sum_log(x):
     return total
 
 
-@compiled
+@kernel
 def sum_log(x):
     """Sum of the logarithms of an array of shape (n_sources, n_bins, n_frames)."""
     total = 0.0
@@ -252,7 +250,7 @@ def sum_log(x):
     return total
 
 
-@compiled
+@kernel
 def power_features(W, out):
     """See `skbss.linalg.power_features`."""
     K, M, n_bins = W.shape
@@ -274,7 +272,7 @@ def power_features(W, out):
                 p += 1
 
 
-@compiled
+@kernel
 def unpack_hermitian(S, out):
     """See `skbss.linalg.unpack_hermitian`; for stacks with one leading axis."""
     K, _, n_bins = S.shape
