@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from skbss import OnlineAuxIVA, compiled
-from skbss.updates import IP1, online, online_nmf
+from skbss.linalg import unpack_hermitian
+from skbss.updates import IP1, online, online_nmf, spatial
 from tests import reference
 
 pytestmark = pytest.mark.skipif(
@@ -45,13 +46,13 @@ class PlainIP1(IP1):
     """Takes neither the kernels nor the shortcuts."""
 
 
-def run_sweeps(state, per_bin, spatial):
+def run_sweeps(state, per_bin, update):
     size = abs(state[0]).max() * abs(state[2]).max()
 
     def weigh(power):
         return (size / (power + size)).astype(power.dtype)
 
-    return online.sweeps(*state, weigh, 3, spatial, per_bin)
+    return online.sweeps(*state, weigh, 3, update, per_bin)
 
 
 @pytest.mark.parametrize("n_freqs", [1, 32, 65])
@@ -69,6 +70,19 @@ def test_sweeps(dtype, n_mics, per_bin, n_freqs):
     for new, exact in ((W, exact_W), (y, exact_y)):
         size = abs(exact).max(axis=tuple(range(exact.ndim - 1)))
         np.testing.assert_array_less(abs(new - exact) / size, tolerance)
+
+
+@pytest.mark.parametrize("n_freqs", [1, 32, 65])
+@pytest.mark.parametrize("n_mics", [2, 3, 4])
+def test_batch_ip1(n_mics, n_freqs, monkeypatch):
+    W, B, _, _ = make_state(n_mics, n_freqs, np.float64, condition=10)
+    V = unpack_hermitian(B)
+    new = spatial.ip1(W, V)
+    monkeypatch.setattr(spatial, "kernels", lambda name: None)
+    expected = spatial.ip1(W, V)
+    size = abs(expected).max(axis=(0, 1))
+    # Rounding grows by the condition of the covariances, some 1e4 here.
+    np.testing.assert_array_less(abs(new - expected) / size, 1e5 * np.finfo(float).eps)
 
 
 @pytest.mark.parametrize("n_mics", [2, 3, 4])

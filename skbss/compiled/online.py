@@ -2,13 +2,9 @@
 
 The equations and their guards are those of `skbss.updates.online._ip1_rank_one`. All
 numbers of a frame are in an array whose rows hold LANES complex numbers, real parts
-first. A block of as many bins has one row for each element of the demixing matrices W,
-of the frame x, of the inverses C of the covariances of the past, of z = C x and of q =
-xᴴ z. After
-the last block come rows for results in between, which all blocks share.
-
-The number of microphones is a tuple of that length, which makes it known to the
-compiler: sums over microphones stay in registers.
+first. A block of as many bins has one row for each element of the frame x, of the
+demixing matrices W, of the inverses C of the covariances of the past, of z = C x and of
+q = xᴴ z. After the last block come rows for results in between, which all blocks share.
 """
 
 # License: BSD-3-Clause
@@ -16,8 +12,14 @@ compiler: sums over microphones stay in registers.
 import numpy as np
 
 from skbss.compiled.jit import inlined, kernel, kernel_in_order
-
-LANES = 32
+from skbss.compiled.rows import (
+    LANES,
+    add_product,
+    dot,
+    inner,
+    load,
+    orthogonal_to_others,
+)
 
 
 def start(W, B, x):
@@ -72,17 +74,6 @@ def _shared(s, M):
     return U, U + M, U + 2 * M
 
 
-@inlined
-def _load(s, row, values, first):
-    """Copy a row, zeros beyond its end."""
-    size = min(LANES, len(values) - first)
-    for i in range(size):
-        s[row, i] = values[first + i].real
-        s[row, LANES + i] = values[first + i].imag
-    for i in range(size, LANES):
-        s[row, i] = s[row, LANES + i] = 0
-
-
 @kernel
 def _start(s, W, B, x, one, eps, mics):
     M = len(mics)
@@ -93,10 +84,10 @@ def _start(s, W, B, x, one, eps, mics):
         X, W0, C0, Z, Q, G = _rows(M, block)
         first = block * LANES
         for m in range(M):
-            _load(s, X + m, x[m], first)
+            load(s, X + m, x[m], first)
         for k in range(M):
             for m in range(M):
-                _load(s, W0 + k * M + m, W[k, m], first)
+                load(s, W0 + k * M + m, W[k, m], first)
         # Products of rows in quiet bins would overflow in single precision.
         for i in range(LANES):
             s[G, i] = 0
@@ -134,8 +125,8 @@ def _start(s, W, B, x, one, eps, mics):
                     s[T, i] = one
                 _border(s, M, j, C, one, eps)
             for m in range(M):
-                _dot(s, Z + k * M + m, C + m * M, X, mics)
-            _inner(s, Q + k, X, Z + k * M, mics)
+                dot(s, Z + k * M + m, C + m * M, X, mics)
+            inner(s, Q + k, X, Z + k * M, mics)
         for m in range(M):
             for i in range(LANES):
                 s[X + m, i] *= s[G, i]
@@ -153,7 +144,7 @@ def _border(s, M, j, C, one, eps):
         for i in range(2 * LANES):
             s[A + m, i] = 0
         for n in range(j):
-            _add_product(s, A + m, C + m * M + n, U + n)
+            add_product(s, A + m, C + m * M + n, U + n)
         for i in range(LANES):
             s[pivot, i] -= s[U + m, i] * s[A + m, i]
             s[pivot, i] -= s[U + m, LANES + i] * s[A + m, LANES + i]
@@ -182,83 +173,6 @@ def _copy_conj(s, out, a):
         s[out, LANES + i] = -s[a, LANES + i]
 
 
-@inlined
-def _add_product(s, out, a, b):
-    for i in range(LANES):
-        ar, ai, br, bi = s[a, i], s[a, LANES + i], s[b, i], s[b, LANES + i]
-        s[out, i] += ar * br - ai * bi
-        s[out, LANES + i] += ar * bi + ai * br
-
-
-@inlined
-def _dot(s, out, a, b, mics):
-    """Sum of the products of rows from a and from b on."""
-    for i in range(LANES):
-        re = im = s[a, i] * 0
-        for n in range(len(mics)):
-            ar, ai = s[a + n, i], s[a + n, LANES + i]
-            br, bi = s[b + n, i], s[b + n, LANES + i]
-            re += ar * br - ai * bi
-            im += ar * bi + ai * br
-        s[out, i] = re
-        s[out, LANES + i] = im
-
-
-@inlined
-def _inner(s, out, a, b, mics):
-    """Sum of the products of conjugate rows from a and rows from b on."""
-    for i in range(LANES):
-        re = im = s[a, i] * 0
-        for n in range(len(mics)):
-            ar, ai = s[a + n, i], s[a + n, LANES + i]
-            br, bi = s[b + n, i], s[b + n, LANES + i]
-            re += ar * br + ai * bi
-            im += ar * bi - ai * br
-        s[out, i] = re
-        s[out, LANES + i] = im
-
-
-@inlined
-def _minor(s, out, a, b, p, q):
-    """a[p] b[q] - a[q] b[p]."""
-    for i in range(LANES):
-        ar, ai = s[a + p, i], s[a + p, LANES + i]
-        br, bi = s[b + q, i], s[b + q, LANES + i]
-        cr, ci = s[a + q, i], s[a + q, LANES + i]
-        dr, di = s[b + p, i], s[b + p, LANES + i]
-        s[out, i] = ar * br - ai * bi - (cr * dr - ci * di)
-        s[out, LANES + i] = ar * bi + ai * br - (cr * di + ci * dr)
-
-
-@inlined
-def _orthogonal_to_others(s, M, W, k, out, T):
-    """Write a vector to which all rows of W but the k-th are orthogonal."""
-    b = W + (k + 1) % M * M
-    if M == 2:
-        for i in range(2 * LANES):
-            s[out, i] = s[b + 1, i]
-        for i in range(2 * LANES):
-            s[out + 1, i] = -s[b, i]
-        return
-    c = W + (k + 2) % M * M
-    if M == 3:
-        for m in range(3):
-            _minor(s, out + m, b, c, (m + 1) % 3, (m + 2) % 3)
-        return
-    d = W + (k + 3) % M * M
-    for m in range(4):
-        p, q, r = (m + 1) % 4, (m + 2) % 4, (m + 3) % 4
-        for i in range(2 * LANES):
-            s[out + m, i] = 0
-        for _ in range(3):
-            if m % 2:
-                _minor(s, T, c, b, p, q)
-            else:
-                _minor(s, T, b, c, p, q)
-            _add_product(s, out + m, T, d + r)
-            p, q, r = q, r, p
-
-
 @kernel
 def powers(s, out, mics):
     """Write the powers of the outputs, (n_mics, n_freqs), or their sums, (n_mics, 1).
@@ -276,7 +190,7 @@ def _add_power(s, block, k, out, mics):
     M = len(mics)
     X, W, _, _, _, _ = _rows(M, block)
     _, _, T = _shared(s, M)
-    _dot(s, T, W + k * M, X, mics)
+    dot(s, T, W + k * M, X, mics)
     first = block * LANES
     if out.shape[1] > 1:
         for i in range(min(LANES, out.shape[1] - first)):
@@ -293,17 +207,17 @@ def sweep(s, phi, out, one, mics):
     """Update all rows of W by weights like `out`; see `powers`."""
     M = len(mics)
     U, A, T = _shared(s, M)
-    inner, form, weight = T, T + 1, T + 2
+    along, form, weight = T, T + 1, T + 2
     for block in range((len(s) - 2 * M - 3) // _size(M)):
         _, W, C, Z, Q, G = _rows(M, block)
         first = block * LANES
         for k in range(M):
             z = Z + k * M
-            _orthogonal_to_others(s, M, W, k, A, T)
+            orthogonal_to_others(s, M, W, k, A, T)
             for m in range(M):
-                _dot(s, U + m, C + (k * M + m) * M, A, mics)
-            _inner(s, form, A, U, mics)
-            _inner(s, inner, z, A, mics)
+                dot(s, U + m, C + (k * M + m) * M, A, mics)
+            inner(s, form, A, U, mics)
+            inner(s, along, z, A, mics)
             for i in range(LANES):
                 s[weight, i] = phi[k, 0]
             if phi.shape[1] > 1:
@@ -312,16 +226,16 @@ def sweep(s, phi, out, one, mics):
             for i in range(LANES):
                 shrink = one / (one + s[weight, i] * s[Q + k, i])
                 factor = s[weight, i] * shrink
-                square = s[inner, i] ** 2 + s[inner, LANES + i] ** 2
+                square = s[along, i] ** 2 + s[along, LANES + i] ** 2
                 # By Cauchy and Schwarz it shrinks by no more, whatever the rounding.
                 rest = max(s[form, i] - factor * square, shrink * s[form, i])
                 s[form, i] = one / (np.sqrt(rest) * s[G, i])
-                s[inner, i] *= factor
-                s[inner, LANES + i] *= factor
+                s[along, i] *= factor
+                s[along, LANES + i] *= factor
             for m in range(M):
                 for i in range(LANES):
                     zr, zi = s[z + m, i], s[z + m, LANES + i]
-                    ar, ai = s[inner, i], s[inner, LANES + i]
+                    ar, ai = s[along, i], s[along, LANES + i]
                     re = s[U + m, i] - (zr * ar - zi * ai)
                     im = s[U + m, LANES + i] - (zr * ai + zi * ar)
                     s[W + k * M + m, i] = re * s[form, i]
@@ -343,9 +257,9 @@ def finish(s, old, W, y, one, tiny, mics):
         for k in range(M):
             row = W0 + k * M
             for m in range(M):
-                _load(s, old_row + m, old[k, m], first)
-            _inner(s, turn, row, old_row, mics)
-            _dot(s, output, row, X, mics)
+                load(s, old_row + m, old[k, m], first)
+            inner(s, turn, row, old_row, mics)
+            dot(s, output, row, X, mics)
             for i in range(LANES):
                 length = np.sqrt(s[turn, i] ** 2 + s[turn, LANES + i] ** 2)
                 inverse = one / max(length, tiny)

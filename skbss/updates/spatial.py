@@ -14,6 +14,7 @@ from itertools import combinations
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skbss.compiled import kernels
 from skbss.linalg import (
     MAX_COFACTORS,
     eigh_pencil_2x2,
@@ -38,6 +39,10 @@ def _replace_rows(W, A, rows, new):
 def ip1(W, V):
     """One sweep of iterative projection, source by source; see `IP1`."""
     W = W.copy()
+    if 2 <= len(W) <= MAX_COFACTORS and (compiled := kernels("spatial")):
+        W, V = (np.ascontiguousarray(A, complex) for A in (W, V))
+        compiled.ip1(W, V, (0,) * len(W))
+        return W
     L, d_inv = ldl_hpd(V)
     # Columns of the inverse: by cofactors, or all columns kept up to date.
     A = None if 2 <= len(W) <= MAX_COFACTORS else inv(W)
