@@ -74,13 +74,18 @@ def _shared(s, M):
     return U, U + M, U + 2 * M
 
 
+@inlined
+def _n_blocks(s, M):
+    return _shared(s, M)[0] // _size(M)
+
+
 @kernel
 def _start(s, W, B, x, one, eps, mics):
     M = len(mics)
     n_freqs = x.shape[1]
     n_pairs = M * (M - 1) // 2
     U, _, T = _shared(s, M)
-    for block in range(-(-n_freqs // LANES)):
+    for block in range(_n_blocks(s, M)):
         X, W0, C0, Z, Q, G = _rows(M, block)
         first = block * LANES
         for m in range(M):
@@ -180,7 +185,7 @@ def powers(s, out, mics):
     Sums are added.
     """
     M = len(mics)
-    for block in range((len(s) - 2 * M - 3) // _size(M)):
+    for block in range(_n_blocks(s, M)):
         for k in range(M):
             _add_power(s, block, k, out, mics)
 
@@ -208,7 +213,7 @@ def sweep(s, phi, out, one, mics):
     M = len(mics)
     U, A, T = _shared(s, M)
     along, form, weight = T, T + 1, T + 2
-    for block in range((len(s) - 2 * M - 3) // _size(M)):
+    for block in range(_n_blocks(s, M)):
         _, W, C, Z, Q, G = _rows(M, block)
         first = block * LANES
         for k in range(M):
@@ -250,7 +255,7 @@ def finish(s, old, W, y, one, tiny, mics):
     n_freqs = W.shape[2]
     old_row, _, T = _shared(s, M)
     turn, output = T, T + 1
-    for block in range((len(s) - 2 * M - 3) // _size(M)):
+    for block in range(_n_blocks(s, M)):
         X, W0, _, _, _, G = _rows(M, block)
         first = block * LANES
         size = min(LANES, n_freqs - first)
