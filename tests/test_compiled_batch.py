@@ -69,14 +69,18 @@ def test_products(n_sources, shape, dtype, rng, batch):
     scale = np.einsum("ikr,irt->kit", abs(weights), abs(P)) + abs(u)
     assert (abs(sums - expected) <= TOLERANCE[dtype] * scale).all()
 
+    batch.sum_rows(P, weights, sums)  # whatever they hold
+    assert (abs(sums - (expected - u)) <= TOLERANCE[dtype] * scale).all()
+
 
 @every_dtype
 @pytest.mark.parametrize("scale", [1, 1e-14, 1e14])
-def test_sum_log(scale, dtype, rng, batch):
-    x = (scale * rng.gamma(0.3, size=(2, 3, 77)) + 1e-20).astype(dtype)
+@pytest.mark.parametrize("n_bins", [1, 3, 4, 37])
+def test_sum_log(n_bins, scale, dtype, rng, batch):
+    x = (scale * rng.gamma(0.3, size=(2, n_bins, 77)) + 1e-20).astype(dtype)
     expected = np.log(x, dtype=float).sum()
     assert_allclose(batch.sum_log(x), expected, rtol=1e-11)
-    x[0, 1, 50] = 0
+    x[0, n_bins // 2, 50] = 0
     assert batch.sum_log(x) == -np.inf
 
 

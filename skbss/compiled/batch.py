@@ -17,8 +17,21 @@ WIDTH = 2048
 
 
 @inlined
-def _dots(p0, p1, p2, p3, q0, q1):
+def _four_rows(P, first, tile):
+    """Columns of four rows from the first on, the last one over and over at the end."""
+    last = len(P) - 1
+    return (
+        P[min(first, last)][tile],
+        P[min(first + 1, last)][tile],
+        P[min(first + 2, last)][tile],
+        P[min(first + 3, last)][tile],
+    )
+
+
+@inlined
+def _dots(p, q0, q1):
     """Dot products of four rows with each of two."""
+    p0, p1, p2, p3 = p
     a = b = c = d = e = f = g = h = p0.dtype.type(0)
     for j in range(len(p0)):
         x, y = q0[j], q1[j]
@@ -55,13 +68,10 @@ def dot_rows(P, u, out):
         for start in range(0, size, width):
             tile = slice(start, min(start + width, size))
             for r in range(0, n_rows, 4):
-                p0 = P[i, r][tile]
-                p1 = P[i, min(r + 1, n_rows - 1)][tile]
-                p2 = P[i, min(r + 2, n_rows - 1)][tile]
-                p3 = P[i, min(r + 3, n_rows - 1)][tile]
+                p = _four_rows(P[i], r, tile)
                 for k in range(0, K, 2):
-                    two = u[k, i][tile], u[min(k + 1, K - 1), i][tile]
-                    first, second = _dots(p0, p1, p2, p3, two[0], two[1])
+                    q, s = u[k, i][tile], u[min(k + 1, K - 1), i][tile]
+                    first, second = _dots(p, q, s)
                     for j in range(min(4, n_rows - r)):
                         out[i, k, r + j] += first[j]
                         if k + 1 < K:
@@ -69,17 +79,36 @@ def dot_rows(P, u, out):
 
 
 @inlined
-def _add_four(p0, p1, p2, p3, v, w, sums):
+def _add_four(p, v, w, sums, more):
     """Add four rows, weighted by v and by w, to two rows of sums."""
+    p0, p1, p2, p3 = p
     a, b, c, d = v[0], v[1], v[2], v[3]
     A, B, C, D = w[0], w[1], w[2], w[3]
     for j in range(len(p0)):
         # Both are written last: after writing, all would have to be read again.
         x, y, z, q = p0[j], p1[j], p2[j], p3[j]
         first = sums[j] + x * a + y * b + z * c + q * d
-        second = sums[j + WIDTH] + x * A + y * B + z * C + q * D
+        second = more[j] + x * A + y * B + z * C + q * D
         sums[j] = first
-        sums[j + WIDTH] = second
+        more[j] = second
+
+
+@inlined
+def _add_eight(p, q, v, w, sums, more):
+    """Add eight rows; see `_add_four`."""
+    p0, p1, p2, p3 = p
+    p4, p5, p6, p7 = q
+    a, b, c, d, e, f, g, h = v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]
+    A, B, C, D, E, F, G, H = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
+    for j in range(len(p0)):
+        x, y, z, q = p0[j], p1[j], p2[j], p3[j]
+        first = sums[j] + x * a + y * b + z * c + q * d
+        second = more[j] + x * A + y * B + z * C + q * D
+        x, y, z, q = p4[j], p5[j], p6[j], p7[j]
+        first += x * e + y * f + z * g + q * h
+        second += x * E + y * F + z * G + q * H
+        sums[j] = first
+        more[j] = second
 
 
 @kernel
@@ -95,34 +124,48 @@ def add_rows(P, weights, out):
     out : ndarray of shape (n_sources, n, size)
         To what ``(weights @ P).transpose(1, 0, 2)`` is added.
     """
-    _add_rows(P, weights, out)
+    _sum_rows(P, weights, out, True)
+
+
+@kernel
+def sum_rows(P, weights, out):
+    """Write weighted sums of the rows of P; see `add_rows`."""
+    _sum_rows(P, weights, out, False)
 
 
 @inlined
-def _add_rows(P, weights, out):
+def _sum_rows(P, weights, out, adds):
     n, n_rows, size = P.shape
     K = len(out)
-    sums = np.empty(2 * WIDTH, P.dtype)
-    w = np.zeros((K + 1, n_rows + 3), P.dtype)
-    last = n_rows - 1
+    buffer = np.empty(2 * WIDTH, P.dtype)
+    w = np.zeros((K + 1, n_rows + 7), P.dtype)
     for i in range(n):
         for k in range(K):
             for r in range(n_rows):
                 w[k, r] = weights[i, k, r]
         for start in range(0, size, WIDTH):
             tile = slice(start, min(start + WIDTH, size))
+            width = tile.stop - start
+            sums, more = buffer[:width], buffer[WIDTH : WIDTH + width]
             for k in range(0, K, 2):
-                width = tile.stop - start
-                sums[:width] = 0
-                sums[WIDTH : WIDTH + width] = 0
-                for r in range(0, n_rows, 4):
-                    p0, p1 = P[i, r][tile], P[i, min(r + 1, last)][tile]
-                    p2, p3 = P[i, min(r + 2, last)][tile], P[i, min(r + 3, last)][tile]
-                    _add_four(p0, p1, p2, p3, w[k, r:], w[k + 1, r:], sums)
+                sums[:] = 0
+                more[:] = 0
+                r = 0
+                while n_rows - r > 4:
+                    p, q = _four_rows(P[i], r, tile), _four_rows(P[i], r + 4, tile)
+                    _add_eight(p, q, w[k, r:], w[k + 1, r:], sums, more)
+                    r += 8
+                if r < n_rows:
+                    p = _four_rows(P[i], r, tile)
+                    _add_four(p, w[k, r:], w[k + 1, r:], sums, more)
                 for s in range(min(2, K - k)):
-                    to = out[k + s, i][tile]
-                    for j in range(width):
-                        to[j] += sums[s * WIDTH + j]
+                    to, row = out[k + s, i][tile], buffer[s * WIDTH :]
+                    if adds:
+                        for j in range(width):
+                            to[j] += row[j]
+                    else:
+                        for j in range(width):
+                            to[j] = row[j]
 
 
 @inlined
@@ -199,7 +242,6 @@ def update_factors(y, basis, activations, start, root, limits, sums):
     K, n_bins, T = y.shape
     n_basis = basis.shape[2]
     step = 16  # bins at a time, whose terms stay in L2
-    last = n_basis - 1
     for first in range(0, n_bins, step):
         n = min(step, n_bins - first)
         terms = np.empty((2, n, T), y.dtype)
@@ -211,9 +253,7 @@ def update_factors(y, basis, activations, start, root, limits, sums):
                 v, u = terms[0, i], terms[1, i]
                 _write_terms(b, c, y[k, first + i], u, v)
                 for m in range(0, n_basis, 4):
-                    c0, c1 = c[m], c[min(m + 1, last)]
-                    c2, c3 = c[min(m + 2, last)], c[min(m + 3, last)]
-                    above, below = _dots(c0, c1, c2, c3, v, u)
+                    above, below = _dots(_four_rows(c, m, slice(0, T)), v, u)
                     for j in range(min(4, n_basis - m)):
                         ratio = above[j] / below[j]
                         ratio = np.sqrt(ratio) if root else ratio
@@ -221,32 +261,48 @@ def update_factors(y, basis, activations, start, root, limits, sums):
                 _write_terms(b, c, y[k, first + i], u, v)
                 weights[0, :, i] = b
                 weights[1, :, i] = b
-            _add_rows(terms, weights, sums[k])
+            _sum_rows(terms, weights, sums[k], True)
 
 
 @inlined
-def _sum_log(x):
-    total = 0.0
-    for start in range(0, len(x), 32):
-        part = x[start : start + 32]
-        product = 1.0
-        for j in range(len(part)):
-            product *= part[j]
-        if 1e-300 < product < 1e300:
-            total += np.log(product)
-        else:
-            for j in range(len(part)):
-                total += np.log(np.float64(part[j]))
-    return total
+def _multiply_four(product, p):
+    """Multiply a row by four rows."""
+    p0, p1, p2, p3 = p
+    for t in range(len(product)):
+        first, second = np.float64(p0[t]) * p1[t], np.float64(p2[t]) * p3[t]
+        product[t] *= first * second
 
 
 @kernel
 def sum_log(x):
-    """Sum of the logarithms of an array of shape (n_sources, n_bins, n_frames)."""
+    """Sum of the logarithms of an array of shape (n_sources, n_bins, n_frames).
+
+    A logarithm takes as long as some twenty multiplications.
+    """
+    K, n_bins, T = x.shape
+    product = np.empty(T)
     total = 0.0
-    for k in range(x.shape[0]):
-        for i in range(x.shape[1]):
-            total += _sum_log(x[k, i])
+    for k in range(K):
+        for first in range(0, n_bins, 16):
+            rows = x[k, first : min(first + 16, n_bins)]
+            whole = len(rows) // 4 * 4
+            product[:] = 1
+            for i in range(0, whole, 4):
+                _multiply_four(product, _four_rows(rows, i, slice(0, T)))
+            for i in range(whole, len(rows)):
+                for t in range(T):
+                    product[t] *= rows[i, t]
+            of_all = 1.0
+            for t in range(T):
+                if 1e-150 < product[t] < 1e150:
+                    of_all *= product[t]
+                else:
+                    for i in range(len(rows)):
+                        total += np.log(np.float64(rows[i, t]))
+                if not 1e-150 < of_all < 1e150:
+                    total += np.log(of_all)
+                    of_all = 1.0
+            total += np.log(of_all)
     return total
 
 

@@ -48,12 +48,14 @@ def weigh(P, n_sources, model, map_blocks=map):
     """
     F, n_features, T = P.shape
     S = np.empty((F, n_sources, n_features), P.dtype)
-    blocks = bin_blocks(P, n_sources)
+    # The model has updated itself from the first bin to the last: of these features
+    # more is still in the cache.
+    blocks = bin_blocks(P, n_sources)[::-1]
     arrays = WorkArray()
     fast = kernels("batch")
 
     def weigh_part(part):
-        work = arrays.get((n_sources * blocks[0].stop * T,), P.dtype)
+        work = arrays.get((n_sources * blocks[-1].stop * T,), P.dtype)
         log_precision = 0.0
         for bins in part:
             shape = n_sources, bins.stop - bins.start, T
@@ -69,8 +71,8 @@ def weigh(P, n_sources, model, map_blocks=map):
         return log_precision
 
     log_precision = sum(map_blocks(weigh_part, parts_of(blocks)))
-    S /= T
-    return np.ascontiguousarray(S.transpose(1, 2, 0)), log_precision
+    mean = np.empty((n_sources, n_features, F), P.dtype)
+    return np.divide(S.transpose(1, 2, 0), T, out=mean), log_precision
 
 
 def ilrma(P, W, model, spatial, map_blocks=map):
@@ -98,24 +100,29 @@ def ilrma(P, W, model, spatial, map_blocks=map):
     """
     n_frames = P.shape[-1]
     mean = P.mean(-1, dtype=float).T
-    W = normalize(W, mean, model)
+    W = normalize(W, power_features(W), mean, model)
     yield W, np.inf
     while True:
         model.update(P, W, map_blocks)
         S, log_precision = weigh(P, len(W), model, map_blocks)
         W = spatial.update(W, loaded_covariance(S))
+        Q = power_features(W)
         # sum_t |y|² / r is a quadratic form of the covariance at hand.
-        data = n_frames * (power_features(W) * S).sum(dtype=float)
+        data = n_frames * np.vdot(Q, S)
         objective = data - log_precision - 2 * n_frames * log_abs_det(W).sum()
-        W = normalize(W, mean, model)
+        W = normalize(W, Q, mean, model)
         yield W, objective
 
 
-def normalize(W, mean, model):
-    """Give every output unit mean power, which leaves the likelihood as it is."""
-    power = (power_features(W) * mean).sum(1).mean(1)
+def normalize(W, Q, mean, model):
+    """Give every output unit mean power, which leaves the likelihood as it is.
+
+    Q are the power features of W, `mean` those of the recording.
+    """
+    K, M, F = W.shape
+    power = Q.reshape(K, -1) @ mean.ravel()
     # An output in which nothing is heard (a dead microphone) must not be blown up.
-    power = np.maximum(power, FLOOR * (abs(W) ** 2).sum(1).mean(1))
+    power = np.maximum(power, FLOOR * Q[:, :M].sum((1, 2))) / F
     model.scale(1 / power)
     return W / np.sqrt(power)[:, None, None]
 
