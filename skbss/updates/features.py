@@ -128,12 +128,12 @@ def loaded_covariance(S):
         Complex128 Hermitian positive definite matrices.
     """
     M = round(np.sqrt(S.shape[1]))
-    d = np.arange(M)
     mean = S[:, :M].mean(1, dtype=float, keepdims=True)
     if fast := kernels("batch"):
         V = np.empty((len(S), M, M, S.shape[-1]), complex)
         fast.unpack_hermitian(np.ascontiguousarray(S), V)
     else:
         V = unpack_hermitian(S).astype(complex, copy=False)
-    V[:, d, d] += np.where(mean > 0, 2 * M * np.finfo(S.dtype).eps * mean, 1)
+    diagonals = np.einsum("kiif->kif", V)  # a view
+    diagonals += np.where(mean > 0, 2 * M * np.finfo(S.dtype).eps * mean, 1)
     return V
