@@ -10,9 +10,11 @@ import sys
 import numpy as np
 import pytest
 import soundfile as sf
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted
 
 from skbss.cli import main, make_parser
-from skbss.commands.separate import build_pipeline, read_params
+from skbss.commands.separate import build_pipeline, read_params, warm_up
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 from skbss.io import read_audio, write_audio
 from skbss.metrics import si_sdr_improvement
@@ -218,12 +220,33 @@ def test_outputs_that_would_overwrite_each_other(tmp_path, capsys):
 
 def test_progress_if_asked(recording, capsys):
     assert main(["separate", "rec.wav", "-o", "out", "-v", *FAST]) == 0
-    checking, *separating = capsys.readouterr().err.splitlines()
+    checking, loading, *separating = capsys.readouterr().err.splitlines()
     assert checking == "checking rec.wav"
     what = "[1/1] separating rec.wav: 0.5 s, 2 microphones"
+    assert loading == f"{what}, loading libraries"
     assert separating[0] == f"{what}, step 1/{len(separating)}: stft"
     assert len(separating) >= 4
     assert "istft" in separating[-1]
+
+
+def test_only_the_first_of_as_many_microphones_loads_libraries(tmp_path, capsys):
+    for name, n in [("a", 2), ("b", 3), ("c", 2)]:
+        write_recording(tmp_path / f"{name}.wav", n=n)
+    tol = ["--set", "auxiva.tol=1000", "--method", "auxiva"]
+    command = ["separate", "a.wav", "b.wav", "c.wav", "-o", "out", "-v", *tol]
+    assert main(command) == 0
+    err = capsys.readouterr().err
+    assert re.findall(r"(\w)\.wav: .*loading libraries", err) == ["a", "b"]
+    assert "warning" not in err
+
+
+def test_warm_up_leaves_the_pipeline_as_it_is():
+    pipeline = build_pipeline("refined", {"ilrma.tol": 0.1}, 16_000)
+    params = str(pipeline.get_params())
+    warm_up(pipeline, 2)
+    assert str(pipeline.get_params()) == params
+    with pytest.raises(NotFittedError):
+        check_is_fitted(pipeline["ilrma"])
 
 
 def test_progress_within_a_step(recording, capsys, monkeypatch):

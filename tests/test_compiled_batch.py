@@ -64,12 +64,12 @@ def test_products(n_sources, shape, dtype, rng, batch):
     assert (abs(out - expected) <= TOLERANCE[dtype] * scale).all()
 
     sums = u.copy()
-    batch.add_rows(P, weights, sums)
+    batch.sum_rows(P, weights, sums, True)
     expected = np.einsum("ikr,irt->kit", weights, P, dtype=float) + u
     scale = np.einsum("ikr,irt->kit", abs(weights), abs(P)) + abs(u)
     assert (abs(sums - expected) <= TOLERANCE[dtype] * scale).all()
 
-    batch.sum_rows(P, weights, sums)  # whatever they hold
+    batch.sum_rows(P, weights, sums, False)  # whatever they hold
     assert (abs(sums - (expected - u)) <= TOLERANCE[dtype] * scale).all()
 
 

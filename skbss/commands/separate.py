@@ -6,9 +6,11 @@ import os
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 
 from skbss.callbacks import OnProgress
 from skbss.commands.console import Progress, clear, tell
@@ -63,6 +65,7 @@ def run(args):
     outputs = output_paths(recordings, folder)
     make_folder(folder)
     table = Table(recordings)
+    warm = set()
     for k, recording in enumerate(recordings):
         what = (
             f"[{k + 1}/{len(recordings)}] separating {recording.path}: "
@@ -70,9 +73,12 @@ def run(args):
         )
         pipeline = build_pipeline(method, params, recording.info.sample_rate)
         progress = what if show_progress else None
-        table.add(
-            recording, *separate(recording, pipeline, outputs[k], ref_mic, progress)
+        is_cold = recording.n_mics not in warm
+        warm.add(recording.n_mics)
+        done = separate(
+            recording, pipeline, outputs[k], ref_mic, progress, is_cold=is_cold
         )
+        table.add(recording, *done)
     table.finish()
     print(f"Wrote {sum(map(len, outputs))} files to {folder}{os.sep}")
     if args.demo:
@@ -184,7 +190,7 @@ def make_folder(folder):
         raise AudioFileError(message) from error
 
 
-def separate(recording, pipeline, outputs, ref_mic, progress=None):
+def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=False):
     """Separate a recording, write the sources and score them.
 
     Parameters
@@ -200,6 +206,8 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None):
     progress : str, default=None
         What to tell before each step of the pipeline, followed by its name, and in
         long ones by how much of it is done.
+    is_cold : bool, default=False
+        Whether nothing of so many microphones has been separated before.
 
     Returns
     -------
@@ -209,8 +217,12 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None):
         SI-SDR improvement of each source in dB, if there are references.
     """
     x, info = recording.read(), recording.info
-    start = time.perf_counter()
     try:
+        if is_cold:
+            if progress:
+                tell(f"{progress}, loading libraries", transient=True)
+            warm_up(pipeline, recording.n_mics)
+        start = time.perf_counter()
         y = x
         for i, (name, step) in enumerate(pipeline.steps):
             if progress:
@@ -230,6 +242,26 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None):
         return seconds, si_sdr_improvement(references, y, x, ref_mic=ref_mic)
     except ValueError as error:
         raise RecordingError(f"Cannot score {recording.path}: {error}") from error
+
+
+def warm_up(pipeline, n_mics):
+    """Load libraries and compile loops, which takes seconds the first time.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        A clone of it separates a moment of noise in one iteration.
+    n_mics : int
+        Number of microphones.
+    """
+    pipeline = clone(pipeline)
+    iterations = "__max_iter", "__init_iter"
+    names = [name for name in pipeline.get_params() if name.endswith(iterations)]
+    pipeline.set_params(**dict.fromkeys(names, 1))
+    n_fft = max(step.n_fft for _, step in pipeline.steps if isinstance(step, STFT))
+    noise = np.random.default_rng(0).standard_normal((max(n_fft, 1000), n_mics))
+    with warnings.catch_warnings(action="ignore"):  # it doesn't converge
+        pipeline.fit(noise)
 
 
 class Table:

@@ -17,14 +17,14 @@ WIDTH = 2048
 
 
 @inlined
-def _four_rows(P, first, tile):
+def _four_rows(P, first, start, stop):
     """Columns of four rows from the first on, the last one over and over at the end."""
     last = len(P) - 1
     return (
-        P[min(first, last)][tile],
-        P[min(first + 1, last)][tile],
-        P[min(first + 2, last)][tile],
-        P[min(first + 3, last)][tile],
+        P[min(first, last), start:stop],
+        P[min(first + 1, last), start:stop],
+        P[min(first + 2, last), start:stop],
+        P[min(first + 3, last), start:stop],
     )
 
 
@@ -66,11 +66,11 @@ def dot_rows(P, u, out):
     out[:] = 0
     for i in range(n):
         for start in range(0, size, width):
-            tile = slice(start, min(start + width, size))
+            stop = min(start + width, size)
             for r in range(0, n_rows, 4):
-                p = _four_rows(P[i], r, tile)
+                p = _four_rows(P[i], r, start, stop)
                 for k in range(0, K, 2):
-                    q, s = u[k, i][tile], u[min(k + 1, K - 1), i][tile]
+                    q, s = u[k, i, start:stop], u[min(k + 1, K - 1), i, start:stop]
                     first, second = _dots(p, q, s)
                     for j in range(min(4, n_rows - r)):
                         out[i, k, r + j] += first[j]
@@ -112,8 +112,8 @@ def _add_eight(p, q, v, w, sums, more):
 
 
 @kernel
-def add_rows(P, weights, out):
-    """Add weighted sums of the rows of P.
+def sum_rows(P, weights, out, adds):
+    """Write weighted sums of the rows of P, or add them.
 
     Parameters
     ----------
@@ -122,15 +122,11 @@ def add_rows(P, weights, out):
     weights : ndarray of shape (n, n_sources, n_rows)
         Weights.
     out : ndarray of shape (n_sources, n, size)
-        To what ``(weights @ P).transpose(1, 0, 2)`` is added.
+        Where to write ``(weights @ P).transpose(1, 0, 2)``.
+    adds : bool
+        Whether to add them to what is there.
     """
-    _sum_rows(P, weights, out, True)
-
-
-@kernel
-def sum_rows(P, weights, out):
-    """Write weighted sums of the rows of P; see `add_rows`."""
-    _sum_rows(P, weights, out, False)
+    _sum_rows(P, weights, out, adds)
 
 
 @inlined
@@ -144,22 +140,23 @@ def _sum_rows(P, weights, out, adds):
             for r in range(n_rows):
                 w[k, r] = weights[i, k, r]
         for start in range(0, size, WIDTH):
-            tile = slice(start, min(start + WIDTH, size))
-            width = tile.stop - start
+            stop = min(start + WIDTH, size)
+            width = stop - start
             sums, more = buffer[:width], buffer[WIDTH : WIDTH + width]
             for k in range(0, K, 2):
-                sums[:] = 0
-                more[:] = 0
+                for j in range(width):
+                    sums[j] = more[j] = 0
                 r = 0
                 while n_rows - r > 4:
-                    p, q = _four_rows(P[i], r, tile), _four_rows(P[i], r + 4, tile)
+                    p = _four_rows(P[i], r, start, stop)
+                    q = _four_rows(P[i], r + 4, start, stop)
                     _add_eight(p, q, w[k, r:], w[k + 1, r:], sums, more)
                     r += 8
                 if r < n_rows:
-                    p = _four_rows(P[i], r, tile)
+                    p = _four_rows(P[i], r, start, stop)
                     _add_four(p, w[k, r:], w[k + 1, r:], sums, more)
                 for s in range(min(2, K - k)):
-                    to, row = out[k + s, i][tile], buffer[s * WIDTH :]
+                    to, row = out[k + s, i, start:stop], buffer[s * WIDTH :]
                     if adds:
                         for j in range(width):
                             to[j] += row[j]
@@ -253,14 +250,14 @@ def update_factors(y, basis, activations, start, root, limits, sums):
                 v, u = terms[0, i], terms[1, i]
                 _write_terms(b, c, y[k, first + i], u, v)
                 for m in range(0, n_basis, 4):
-                    above, below = _dots(_four_rows(c, m, slice(0, T)), v, u)
+                    above, below = _dots(_four_rows(c, m, 0, T), v, u)
                     for j in range(min(4, n_basis - m)):
                         ratio = above[j] / below[j]
                         ratio = np.sqrt(ratio) if root else ratio
                         b[m + j] = min(max(b[m + j] * ratio, limits[0]), limits[1])
                 _write_terms(b, c, y[k, first + i], u, v)
-                weights[0, :, i] = b
-                weights[1, :, i] = b
+                for m in range(n_basis):
+                    weights[0, m, i] = weights[1, m, i] = b[m]
             _sum_rows(terms, weights, sums[k], True)
 
 
@@ -288,7 +285,7 @@ def sum_log(x):
             whole = len(rows) // 4 * 4
             product[:] = 1
             for i in range(0, whole, 4):
-                _multiply_four(product, _four_rows(rows, i, slice(0, T)))
+                _multiply_four(product, _four_rows(rows, i, 0, T))
             for i in range(whole, len(rows)):
                 for t in range(T):
                     product[t] *= rows[i, t]

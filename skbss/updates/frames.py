@@ -183,7 +183,7 @@ class CompiledProducts:
     def add(self, block, weights):
         """See `MatrixProducts.add`."""
         weights = np.ascontiguousarray(weights[None])
-        self._kernels.add_rows(self.rows[None, block], weights, self._sums)
+        self._kernels.sum_rows(self.rows[None, block], weights, self._sums, True)
 
     def total(self):
         """See `MatrixProducts.total`."""

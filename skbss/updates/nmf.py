@@ -111,7 +111,7 @@ class LowRankVariances:
     def _update_compiled(self, bins, Q, P, work, sums):
         """See `_update_block`."""
         fast, y = kernels("batch"), work[0]
-        fast.sum_rows(P, Q, y)
+        fast.sum_rows(P, Q, y, False)
         limits = np.array([self.floor, 1 / self.floor], P.dtype)
         root = self.exponent == 0.5
         fast.update_factors(
