@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -60,10 +61,11 @@ class WorkArray:
 
     def get(self, shape, dtype):
         """Return this thread's array, with whatever it holds."""
+        size = math.prod(shape)
         array = getattr(self._local, "array", None)
-        if array is None or array.shape != shape:
-            array = self._local.array = np.empty(shape, dtype)
-        return array
+        if array is None or array.dtype != dtype or array.size < size:
+            array = self._local.array = np.empty(size, dtype)
+        return array[:size].reshape(shape)
 
 
 def parts_of(blocks):

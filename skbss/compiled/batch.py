@@ -14,6 +14,8 @@ from skbss.compiled.jit import inlined, kernel
 
 # Columns at a time, so that two rows of sums stay in L1.
 WIDTH = 2048
+# Bins at a time, whose outputs and variances stay in L2.
+STEP = 16
 
 
 @inlined
@@ -59,6 +61,11 @@ def dot_rows(P, u, out):
     out : ndarray of shape (n, n_sources, n_rows)
         Where to write ``u.transpose(1, 0, 2) @ P.transpose(0, 2, 1)``.
     """
+    _dot_rows(P, u, out)
+
+
+@inlined
+def _dot_rows(P, u, out):
     n, n_rows, size = P.shape
     K = len(u)
     # Single precision rounds longer sums too much.
@@ -196,33 +203,15 @@ def _write_terms(b, c, y, u, v):
 
 
 @kernel
-def precision(basis, activations, start, out):
-    """Write the inverse variances of some bins.
-
-    Parameters
-    ----------
-    basis : ndarray of shape (n_sources, n_freqs, n_basis)
-        Spectra.
-    activations : ndarray of shape (n_sources, n_basis, n_frames)
-        Their loudness.
-    start : int
-        The first bin.
-    out : ndarray of shape (n_sources, n_bins, n_frames)
-        Where to.
-    """
-    for k in range(out.shape[0]):
-        for i in range(out.shape[1]):
-            _write_precision(basis[k, start + i], activations[k], out[k, i])
-
-
-@kernel
-def update_factors(y, basis, activations, start, root, limits, sums):
+def update_factors(P, Q, basis, activations, start, root, limits, sums):
     """Update the bases of some bins, and add to what the activations' update needs.
 
     Parameters
     ----------
-    y : ndarray of shape (n_sources, n_bins, n_frames)
-        Output powers, up to their sign.
+    P : ndarray of shape (n_bins, n_mics ** 2, n_frames)
+        Features of the bins.
+    Q : ndarray of shape (n_bins, n_sources, n_mics ** 2)
+        Power features of their demixing matrices.
     basis : ndarray of shape (n_sources, n_freqs, n_basis)
         Spectra, updated in place.
     activations : ndarray of shape (n_sources, n_basis, n_frames)
@@ -236,26 +225,27 @@ def update_factors(y, basis, activations, start, root, limits, sums):
     sums : ndarray of shape (n_sources, n_basis, 2, n_frames)
         Sums over bins, of basis * y / r² and of basis / r, to add to.
     """
-    K, n_bins, T = y.shape
-    n_basis = basis.shape[2]
-    step = 16  # bins at a time, whose terms stay in L2
-    for first in range(0, n_bins, step):
-        n = min(step, n_bins - first)
-        terms = np.empty((2, n, T), y.dtype)
-        weights = np.empty((2, n_basis, n), y.dtype)
+    n_bins, _, T = P.shape
+    K, _, n_basis = basis.shape
+    for first in range(0, n_bins, STEP):
+        n = min(STEP, n_bins - first)
+        y = np.empty((K, n, T), P.dtype)
+        terms = np.empty((2, n, T), P.dtype)
+        weights = np.empty((2, n_basis, n), P.dtype)
+        _sum_rows(P[first : first + n], Q[first : first + n], y, False)
         for k in range(K):
             c = activations[k]
             for i in range(n):
                 b = basis[k, start + first + i]
                 v, u = terms[0, i], terms[1, i]
-                _write_terms(b, c, y[k, first + i], u, v)
+                _write_terms(b, c, y[k, i], u, v)
                 for m in range(0, n_basis, 4):
                     above, below = _dots(_four_rows(c, m, 0, T), v, u)
                     for j in range(min(4, n_basis - m)):
                         ratio = above[j] / below[j]
                         ratio = np.sqrt(ratio) if root else ratio
                         b[m + j] = min(max(b[m + j] * ratio, limits[0]), limits[1])
-                _write_terms(b, c, y[k, first + i], u, v)
+                _write_terms(b, c, y[k, i], u, v)
                 for m in range(n_basis):
                     weights[0, m, i] = weights[1, m, i] = b[m]
             _sum_rows(terms, weights, sums[k], True)
@@ -270,18 +260,15 @@ def _multiply_four(product, p):
         product[t] *= first * second
 
 
-@kernel
-def sum_log(x):
-    """Sum of the logarithms of an array of shape (n_sources, n_bins, n_frames).
-
-    A logarithm takes as long as some twenty multiplications.
-    """
+@inlined
+def _sum_log(x):
+    """Sum of the logarithms, which take as long as twenty multiplications each."""
     K, n_bins, T = x.shape
     product = np.empty(T)
     total = 0.0
     for k in range(K):
-        for first in range(0, n_bins, 16):
-            rows = x[k, first : min(first + 16, n_bins)]
+        for first in range(0, n_bins, STEP):
+            rows = x[k, first : min(first + STEP, n_bins)]
             whole = len(rows) // 4 * 4
             product[:] = 1
             for i in range(0, whole, 4):
@@ -301,6 +288,42 @@ def sum_log(x):
                     of_all = 1.0
             total += np.log(of_all)
     return total
+
+
+@kernel
+def weigh_by_factors(P, basis, activations, start, out):
+    """Sum features of some bins, weighted by inverse variances.
+
+    Parameters
+    ----------
+    P : ndarray of shape (n_bins, n_mics ** 2, n_frames)
+        Features of the bins.
+    basis : ndarray of shape (n_sources, n_freqs, n_basis)
+        Spectra.
+    activations : ndarray of shape (n_sources, n_basis, n_frames)
+        Their loudness.
+    start : int
+        The first bin.
+    out : ndarray of shape (n_bins, n_sources, n_mics ** 2)
+        Where to write the sums.
+
+    Returns
+    -------
+    log_precision : float
+        Sum of the logarithms of the inverse variances.
+    """
+    n_bins, _, T = P.shape
+    K = len(basis)
+    log_precision = 0.0
+    for first in range(0, n_bins, STEP):
+        n = min(STEP, n_bins - first)
+        u = np.empty((K, n, T), P.dtype)
+        for k in range(K):
+            for i in range(n):
+                _write_precision(basis[k, start + first + i], activations[k], u[k, i])
+        log_precision += _sum_log(u)
+        _dot_rows(P[first : first + n], u, out[first : first + n])
+    return log_precision
 
 
 @kernel

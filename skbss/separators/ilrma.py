@@ -2,7 +2,6 @@
 
 # License: BSD-3-Clause
 
-import math
 from functools import partial
 from itertools import islice
 from numbers import Integral, Real
@@ -14,65 +13,13 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import BaseSeparator, learned_attributes, resolve, run
 from skbss.callbacks import FitTask
-from skbss.compiled import kernels
-from skbss.linalg import log_abs_det, matmul, power_features, sum_log
-from skbss.parallel import WorkArray, block_map, parts_of
+from skbss.linalg import log_abs_det, matmul, power_features
+from skbss.parallel import block_map
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
-from skbss.updates.frames import few_rows_matmul
-from skbss.updates.nmf import FLOOR, GivenVariances, LowRankVariances, bin_blocks
+from skbss.updates.nmf import FLOOR, GivenVariances, LowRankVariances
 from skbss.updates.source import Gauss
 from skbss.updates.spatial import SPATIAL_UPDATES
-
-
-def weigh(P, n_sources, model, map_blocks=map):
-    """Covariances weighted by the model's inverse variances, and the latter's log-sum.
-
-    Parameters
-    ----------
-    P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
-        Hermitian features of the recording.
-    n_sources : int
-        Number of sources.
-    model : LowRankVariances or GivenVariances
-        The variances.
-    map_blocks : callable, default=map
-        From `block_map`.
-
-    Returns
-    -------
-    S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
-        Features averaged with weights 1 / variance.
-    log_precision : float
-        Sum of log(1 / variance).
-    """
-    F, n_features, T = P.shape
-    S = np.empty((F, n_sources, n_features), P.dtype)
-    # The model has updated itself from the first bin to the last: of these features
-    # more is still in the cache.
-    blocks = bin_blocks(P, n_sources)[::-1]
-    arrays = WorkArray()
-    fast = kernels("batch")
-
-    def weigh_part(part):
-        work = arrays.get((n_sources * blocks[-1].stop * T,), P.dtype)
-        log_precision = 0.0
-        for bins in part:
-            shape = n_sources, bins.stop - bins.start, T
-            u = work[: math.prod(shape)].reshape(shape)
-            model.precision(bins, u)
-            if fast:
-                log_precision += fast.sum_log(u)
-                fast.dot_rows(P[bins], u, S[bins])
-            else:
-                log_precision += sum_log(u)
-                by_bin = u.transpose(1, 0, 2)
-                few_rows_matmul(by_bin, P[bins].transpose(0, 2, 1), out=S[bins])
-        return log_precision
-
-    log_precision = sum(map_blocks(weigh_part, parts_of(blocks)))
-    mean = np.empty((n_sources, n_features, F), P.dtype)
-    return np.divide(S.transpose(1, 2, 0), T, out=mean), log_precision
 
 
 def ilrma(P, W, model, spatial, map_blocks=map):
@@ -104,7 +51,7 @@ def ilrma(P, W, model, spatial, map_blocks=map):
     yield W, np.inf
     while True:
         model.update(P, W, map_blocks)
-        S, log_precision = weigh(P, len(W), model, map_blocks)
+        S, log_precision = model.weigh(P, map_blocks)
         W = spatial.update(W, loaded_covariance(S))
         Q = power_features(W)
         # sum_t |y|² / r is a quadratic form of the covariance at hand.

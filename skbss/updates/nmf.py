@@ -1,19 +1,18 @@
 """Variance models of ILRMA: what the spectrum of a source looks like over time.
 
-A model has two methods. ``update(P, W)`` adapts it to the outputs of the demixing
-matrices W, ``precision(bins, out)`` writes the inverse variances of some bins. Both
-work on blocks of bins that stay in the cache.
+``update(P, W)`` adapts a model to the outputs of the demixing matrices W, and
+``weigh(P)`` weighs the features by its inverse variances. Both are one pass over the
+features, in blocks of bins.
 """
 
 # License: BSD-3-Clause
 
-import math
-
 import numpy as np
+from sklearn.utils import gen_even_slices
 
 from skbss.compiled import kernels
-from skbss.linalg import power_features
-from skbss.parallel import WorkArray, parts_of
+from skbss.linalg import power_features, sum_log
+from skbss.parallel import N_PARTS, WorkArray, parts_of
 from skbss.updates.features import CACHE_BYTES
 from skbss.updates.frames import few_rows_matmul
 
@@ -36,7 +35,55 @@ def by_bin(W, dtype):
     return np.ascontiguousarray(power_features(W).transpose(2, 0, 1), dtype=dtype)
 
 
-class LowRankVariances:
+class _Variances:
+    """Base of the models; has ``n_sources`` and ``precision(bins, out)``."""
+
+    def __init__(self):
+        self._work = WorkArray()
+
+    def _blocks(self, P):
+        return bin_blocks(P, self.n_sources)
+
+    def weigh(self, P, map_blocks=map):
+        """Covariances weighted by the inverse variances, and the latter's log-sum.
+
+        Parameters
+        ----------
+        P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
+            Hermitian features of the recording.
+        map_blocks : callable, default=map
+            From `block_map`.
+
+        Returns
+        -------
+        S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
+            Features averaged with weights 1 / variance.
+        log_precision : float
+            Sum of log(1 / variance).
+        """
+        F, n_features, T = P.shape
+        sums = np.empty((F, self.n_sources, n_features), P.dtype)
+
+        def weigh_part(part):
+            return sum(self._weigh_block(bins, P[bins], sums[bins]) for bins in part)
+
+        # `update` went from the first bin to the last: more of the last features is
+        # still in the cache.
+        parts = parts_of(self._blocks(P)[::-1])
+        log_precision = sum(map_blocks(weigh_part, parts))
+        S = np.empty((self.n_sources, n_features, F), P.dtype)
+        return np.divide(sums.transpose(1, 2, 0), T, out=S), log_precision
+
+    def _weigh_block(self, bins, P, out):
+        """Write the sums of some bins, and return their share of the log-sum."""
+        u = self._work.get((self.n_sources, len(P), P.shape[-1]), P.dtype)
+        self.precision(bins, u)
+        by_bin = u.transpose(1, 0, 2)
+        few_rows_matmul(by_bin, P.transpose(0, 2, 1), out=out)
+        return sum_log(u)
+
+
+class LowRankVariances(_Variances):
     """Nonnegative matrix factorization of each source's variances.
 
     Parameters
@@ -53,13 +100,21 @@ class LowRankVariances:
     """
 
     def __init__(self, basis, activations, exponent, dtype):
+        super().__init__()
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
         limits = self.floor, 1 / self.floor
         self.basis = np.clip(basis, *limits).astype(dtype, order="C")
         self.activations = np.clip(activations, *limits).astype(dtype, order="C")
         self.exponent = exponent
-        self._work = WorkArray()
+        self.n_sources = len(basis)
+        self._fast = kernels("batch")
+
+    def _blocks(self, P):
+        # Compiled loops take care of the cache.
+        return (
+            list(gen_even_slices(len(P), N_PARTS)) if self._fast else super()._blocks(P)
+        )
 
     def update(self, P, W, map_blocks=map):
         """Adapt the bases, then the activations, in one pass over the features.
@@ -76,29 +131,25 @@ class LowRankVariances:
         map_blocks : callable, default=map
             From `block_map`.
         """
-        activations = self.activations
-        K, _, T = activations.shape
+        K, n_basis, T = self.activations.shape
         Q = by_bin(W, P.dtype)
-        blocks = bin_blocks(P, K)
-        size = 3 * K * blocks[0].stop * T
-        update_block = self._update_compiled if kernels("batch") else self._update_block
+        update_block = self._update_compiled if self._fast else self._update_block
 
         def update_part(part):
-            work = self._work.get((size,), P.dtype)
-            sums = np.zeros((*activations.shape[:2], 2, T), P.dtype)
+            sums = np.zeros((K, n_basis, 2, T), P.dtype)
             for bins in part:
-                shape = 3, K, bins.stop - bins.start, T
-                block = work[: math.prod(shape)].reshape(shape)
-                update_block(bins, Q[bins], P[bins], block, sums)
+                update_block(bins, Q[bins], P[bins], sums)
             return sums.transpose(2, 0, 1, 3)
 
-        self._multiply(activations, sum(map_blocks(update_part, parts_of(blocks))))
+        parts = parts_of(self._blocks(P))
+        self._multiply(self.activations, sum(map_blocks(update_part, parts)))
 
-    def _update_block(self, bins, Q, P, work, sums):
+    def _update_block(self, bins, Q, P, sums):
         """Update the bases of some bins; add what they give to the activations' sums.
 
         The sums have the shape (n_sources, n_basis, 2, n_frames).
         """
+        work = self._work.get((3, self.n_sources, len(P), P.shape[-1]), P.dtype)
         y, terms = work[0], work[1:]
         few_rows_matmul(Q, P, out=y.transpose(1, 0, 2))
         np.abs(y, out=y)  # a sum with cancellation: rounding goes below 0
@@ -108,15 +159,18 @@ class LowRankVariances:
         self._write_terms(b, y, terms)
         sums += (b.transpose(0, 2, 1) @ terms).transpose(1, 2, 0, 3)
 
-    def _update_compiled(self, bins, Q, P, work, sums):
+    def _update_compiled(self, bins, Q, P, sums):
         """See `_update_block`."""
-        fast, y = kernels("batch"), work[0]
-        fast.sum_rows(P, Q, y, False)
+        factors = self.basis, self.activations
         limits = np.array([self.floor, 1 / self.floor], P.dtype)
         root = self.exponent == 0.5
-        fast.update_factors(
-            y, self.basis, self.activations, bins.start, root, limits, sums
-        )
+        self._fast.update_factors(P, Q, *factors, bins.start, root, limits, sums)
+
+    def _weigh_block(self, bins, P, out):
+        if not self._fast:
+            return super()._weigh_block(bins, P, out)
+        factors = self.basis, self.activations
+        return self._fast.weigh_by_factors(P, *factors, bins.start, out)
 
     def _write_terms(self, b, y, terms):
         """Write y / r² and 1 / r for the variances r = b c."""
@@ -143,11 +197,8 @@ class LowRankVariances:
         out : ndarray of shape (n_sources, n_bins, n_frames)
             Where to.
         """
-        if fast := kernels("batch"):
-            fast.precision(self.basis, self.activations, bins.start, out)
-        else:
-            np.matmul(self.basis[:, bins], self.activations, out=out)
-            np.divide(1, out, out=out)
+        np.matmul(self.basis[:, bins], self.activations, out=out)
+        np.divide(1, out, out=out)
 
     def scale(self, factor):
         """Multiply the variances of each source by a factor."""
@@ -155,7 +206,7 @@ class LowRankVariances:
         np.clip(self.basis, self.floor, 1 / self.floor, out=self.basis)
 
 
-class GivenVariances:
+class GivenVariances(_Variances):
     """Variances that a user's source model estimates from the output powers.
 
     Parameters
@@ -165,6 +216,7 @@ class GivenVariances:
     """
 
     def __init__(self, source):
+        super().__init__()
         self.source = source
 
     def update(self, P, W, map_blocks=map):
@@ -182,6 +234,7 @@ class GivenVariances:
             raise ValueError(
                 f"{self.source!r}.variance() returned negative or non-finite values."
             )
+        self.n_sources = len(variance)
         self.variances = np.maximum(variance, FLOOR * (variance.mean() or 1))
 
     def precision(self, bins, out):
