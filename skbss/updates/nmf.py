@@ -111,10 +111,10 @@ class LowRankVariances(_Variances):
         self._fast = kernels("batch")
 
     def _blocks(self, P):
+        if not self._fast:
+            return super()._blocks(P)
         # Compiled loops take care of the cache.
-        return (
-            list(gen_even_slices(len(P), N_PARTS)) if self._fast else super()._blocks(P)
-        )
+        return list(gen_even_slices(len(P), N_PARTS))
 
     def update(self, P, W, map_blocks=map):
         """Adapt the bases, then the activations, in one pass over the features.
