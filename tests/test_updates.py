@@ -281,6 +281,9 @@ def test_factors_in_blocks_of_bins(update, exponent, rng):
     B, C = update_factors(power, basis, activations, update)
     assert_allclose(model.basis, B, rtol=1e-10)
     assert_allclose(model.activations, C, rtol=1e-10)
+    u = np.empty((M, 7, T))
+    model.precision(slice(3, 10), u)
+    assert_allclose(u, 1 / (B @ C)[:, 3:10], rtol=1e-10)
     assert_weighs(model, P, 1 / (B @ C))
     model.scale(np.array([2.0, 3.0]))
     assert_allclose(model.basis, B * np.array([2, 3])[:, None, None], rtol=1e-10)
@@ -303,6 +306,9 @@ def test_given_variances_are_asked_for_powers(rng):
     model.update(P, W)
     expected = output_power(W.transpose(2, 0, 1), X)
     assert_allclose(source.power, expected, atol=1e-12)
+    u = np.empty((M, 4, T))
+    model.precision(slice(2, 6), u)
+    assert_allclose(u, 1 / (expected[:, 2:6] + 1), rtol=1e-12)
     assert_weighs(model, P, 1 / (expected + 1))
 
 

@@ -66,6 +66,7 @@ def dot_rows(P, u, out):
 
 @inlined
 def _dot_rows(P, u, out, of_next):
+    """See `dot_rows`; may ask for the features that come next in memory meanwhile."""
     n, n_rows, size = P.shape
     K = len(u)
     # Single precision rounds longer sums too much.
@@ -186,8 +187,7 @@ def _write_precision(b, c, u):
         b1 = b[m + 1] if m + 1 <= last else zero
         b2 = b[m + 2] if m + 2 <= last else zero
         b3 = b[m + 3] if m + 3 <= last else zero
-        c0, c1 = c[m], c[min(m + 1, last)]
-        c2, c3 = c[min(m + 2, last)], c[min(m + 3, last)]
+        c0, c1, c2, c3 = _four_rows(c, m, 0, len(u))
         if m + 4 <= last:
             for t in range(len(u)):
                 u[t] += c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3

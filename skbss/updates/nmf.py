@@ -39,6 +39,7 @@ class _Variances:
     """Base of the models; has ``n_sources`` and ``precision(bins, out)``."""
 
     def __init__(self):
+        self._fast = kernels("batch")
         self._work = WorkArray()
 
     def _blocks(self, P):
@@ -78,8 +79,10 @@ class _Variances:
         """Write the sums of some bins, and return their share of the log-sum."""
         u = self._work.get((self.n_sources, len(P), P.shape[-1]), P.dtype)
         self.precision(bins, u)
-        by_bin = u.transpose(1, 0, 2)
-        few_rows_matmul(by_bin, P.transpose(0, 2, 1), out=out)
+        if self._fast:
+            self._fast.dot_rows(P, u, out)
+        else:
+            few_rows_matmul(u.transpose(1, 0, 2), P.transpose(0, 2, 1), out=out)
         return sum_log(u)
 
 
@@ -108,7 +111,6 @@ class LowRankVariances(_Variances):
         self.activations = np.clip(activations, *limits).astype(dtype, order="C")
         self.exponent = exponent
         self.n_sources = len(basis)
-        self._fast = kernels("batch")
 
     def _blocks(self, P):
         if not self._fast:
