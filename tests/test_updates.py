@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skbss.linalg import hermitian_features, matmul, unpack_hermitian
+from skbss.linalg import (
+    hermitian_features,
+    matmul,
+    power_features,
+    unpack_hermitian,
+)
 from skbss.separators.auxiva import weigh
 from skbss.updates import IP1, IP2, ISS1, ISS2, Gauss, Laplace
 from skbss.updates.features import (
+    LINE_BYTES,
     NOISE,
     level,
     loaded_covariance,
     whitened_features,
+    whole_lines,
 )
 from skbss.updates.frames import MatrixProducts, VectorProducts
 from skbss.updates.nmf import GivenVariances, LowRankVariances, bin_blocks
@@ -181,6 +188,10 @@ def test_whitened_features(shape, dtype, frames_last, rng):
     P, Z, Z_inv, scale = whitened_features(X, frames_last=frames_last)
     assert P.dtype == X.real.dtype
     assert P.flags.c_contiguous
+    if frames_last:
+        assert P.ctypes.data % LINE_BYTES == P[0, 0].nbytes % LINE_BYTES == 0
+        assert_array_equal(P[..., shape[0] :], 0)
+        P = P[..., : shape[0]]
     P = P.transpose(1, 0, 2) if frames_last else P.transpose(1, 2, 0)
     features = unpack_hermitian(P.reshape(shape[2] ** 2, -1))
     features = features.reshape(shape[2], shape[2], shape[1], shape[0])
@@ -200,7 +211,7 @@ def test_dependent_microphones_have_bounded_features(frames_last, rng):
     X = np.concatenate([x, 1e-3j * x, 0 * x], axis=2)
     X[:, 4] = 0
     P, Z, _, _ = whitened_features(X, frames_last=frames_last)
-    P = P.transpose(1, 2, 0) if not frames_last else P.transpose(1, 0, 2)
+    P = P[..., :50].transpose(1, 0, 2) if frames_last else P.transpose(1, 2, 0)
     assert_array_equal(P[:, 4], 0)  # silence stays silence
     V = unpack_hermitian(P.mean(-1))
     V = np.delete(V, 4, axis=-1).transpose(2, 0, 1)
@@ -266,17 +277,15 @@ def test_weighing_in_blocks_of_frames(n_sources, products, rng):
 @pytest.mark.parametrize(("update", "exponent"), [("mm", 0.5), ("me", 1.0)])
 def test_factors_in_blocks_of_bins(update, exponent, rng):
     """Bases and activations in one pass over blocks are those of two passes."""
-    T, F, M = 2000, 40, 2
+    T, F, M = 2001, 40, 2
     X = cnormal(rng, T, F, M)
-    P = np.empty((F, M * M, T))
-    parts = X.transpose(2, 1, 0)
-    hermitian_features(parts.real, parts.imag, P.transpose(1, 0, 2))
+    P = features_by_bin(X)
     assert len(bin_blocks(P, M)) > 2
     W = cnormal(rng, M, M, F)
     basis = rng.uniform(0.1, 1, (M, F, 3))
     activations = rng.uniform(0.1, 1, (M, 3, T))
     model = LowRankVariances(basis, activations, exponent, float)
-    model.update(P, W)
+    model.update(P, power_features(W))
     power = output_power(W.transpose(2, 0, 1), X)
     B, C = update_factors(power, basis, activations, update)
     assert_allclose(model.basis, B, rtol=1e-10)
@@ -297,13 +306,11 @@ def test_given_variances_are_asked_for_powers(rng):
 
     T, F, M = 50, 9, 2
     X = cnormal(rng, T, F, M)
-    P = np.empty((F, M * M, T))
-    parts = X.transpose(2, 1, 0)
-    hermitian_features(parts.real, parts.imag, P.transpose(1, 0, 2))
+    P = features_by_bin(X)
     W = cnormal(rng, M, M, F)
     source = Remember()
-    model = GivenVariances(source)
-    model.update(P, W)
+    model = GivenVariances(source, M, T)
+    model.update(P, power_features(W))
     expected = output_power(W.transpose(2, 0, 1), X)
     assert_allclose(source.power, expected, atol=1e-12)
     u = np.empty((M, 4, T))
@@ -312,9 +319,20 @@ def test_given_variances_are_asked_for_powers(rng):
     assert_weighs(model, P, 1 / (expected + 1))
 
 
+def features_by_bin(X):
+    """Features of X, (n_freqs, n_mics ** 2, n_frames) and a few columns of zeros."""
+    T, F, M = X.shape
+    P = whole_lines((F, M * M, T), X.real.dtype)
+    assert P.shape[-1] > T
+    parts = X.transpose(2, 1, 0)
+    hermitian_features(parts.real, parts.imag, P[..., :T].transpose(1, 0, 2))
+    return P
+
+
 def assert_weighs(model, P, precision):
     """Features averaged with weights (n_sources, n_freqs, n_frames), their log-sum."""
     S, log_precision = model.weigh(P)
-    expected = np.einsum("kft,fit->kif", precision, P) / P.shape[-1]
+    T = precision.shape[-1]
+    expected = np.einsum("kft,fit->kif", precision, P[..., :T]) / T
     assert_allclose(S, expected, rtol=1e-10, atol=1e-10 * abs(expected).max())
     assert_allclose(log_precision, np.log(precision).sum(), rtol=1e-10)

@@ -198,11 +198,25 @@ def _write_precision(b, c, u):
 
 
 @inlined
-def _write_terms(b, c, y, u, v):
-    """Write 1 / r and y / r² for the variances r = b @ c."""
+def _write_terms(b, c, y, u, v, T):
+    """Write 1 / r and y / r² for the variances r = b @ c of T frames, and zeros."""
     _write_precision(b, c, u)
+    for t in range(T, len(u)):
+        u[t] = 0
     for t in range(len(u)):
         v[t] = u[t] * u[t] * abs(y[t])
+
+
+@inlined
+def _lengthened(rows, width):
+    """Copy of rows with ones at their ends."""
+    n, n_rows, T = rows.shape
+    longer = np.ones((n, n_rows, width), rows.dtype)
+    for i in range(n):
+        for r in range(n_rows):
+            for t in range(T):
+                longer[i, r, t] = rows[i, r, t]
+    return longer
 
 
 @kernel
@@ -211,8 +225,8 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
 
     Parameters
     ----------
-    P : ndarray of shape (n_bins, n_mics ** 2, n_frames)
-        Features of the bins.
+    P : ndarray of shape (n_bins, n_mics ** 2, n_columns)
+        Features of the bins, zero beyond the last frame.
     Q : ndarray of shape (n_bins, n_sources, n_mics ** 2)
         Power features of their demixing matrices.
     basis : ndarray of shape (n_sources, n_freqs, n_basis)
@@ -225,30 +239,31 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
         Whether to take the square root of ratios.
     limits : ndarray of shape (2,)
         Least and greatest entry of the bases.
-    sums : ndarray of shape (n_sources, n_basis, 2, n_frames)
+    sums : ndarray of shape (n_sources, n_basis, 2, n_columns)
         Sums over bins, of basis * y / r² and of basis / r, to add to.
     """
-    n_bins, _, T = P.shape
-    K, _, n_basis = basis.shape
+    n_bins, _, width = P.shape
+    K, n_basis, T = activations.shape
+    longer = _lengthened(activations, width)
     for first in range(0, n_bins, STEP):
         n = min(STEP, n_bins - first)
-        y = np.empty((K, n, T), P.dtype)
-        terms = np.empty((2, n, T), P.dtype)
+        y = np.empty((K, n, width), P.dtype)
+        terms = np.empty((2, n, width), P.dtype)
         weights = np.empty((2, n_basis, n), P.dtype)
         _sum_rows(P[first : first + n], Q[first : first + n], y, False)
         for k in range(K):
-            c = activations[k]
+            c = longer[k]
             for i in range(n):
                 b = basis[k, start + first + i]
                 v, u = terms[0, i], terms[1, i]
-                _write_terms(b, c, y[k, i], u, v)
+                _write_terms(b, c, y[k, i], u, v, T)
                 for m in range(0, n_basis, 4):
-                    above, below = _dots(_four_rows(c, m, 0, T), v, u)
+                    above, below = _dots(_four_rows(c, m, 0, width), v, u)
                     for j in range(min(4, n_basis - m)):
                         ratio = above[j] / below[j]
                         ratio = np.sqrt(ratio) if root else ratio
                         b[m + j] = min(max(b[m + j] * ratio, limits[0]), limits[1])
-                _write_terms(b, c, y[k, i], u, v)
+                _write_terms(b, c, y[k, i], u, v, T)
                 for m in range(n_basis):
                     weights[0, m, i] = weights[1, m, i] = b[m]
             _sum_rows(terms, weights, sums[k], True)
@@ -259,8 +274,9 @@ def _multiply_four(product, p):
     """Multiply a row by four rows."""
     p0, p1, p2, p3 = p
     for t in range(len(product)):
-        first, second = np.float64(p0[t]) * p1[t], np.float64(p2[t]) * p3[t]
-        product[t] *= first * second
+        # Two inverse variances don't leave the range of single precision.
+        first, second = p0[t] * p1[t], p2[t] * p3[t]
+        product[t] *= np.float64(first) * second
 
 
 @inlined
@@ -299,8 +315,8 @@ def weigh_by_factors(P, basis, activations, start, out):
 
     Parameters
     ----------
-    P : ndarray of shape (n_bins, n_mics ** 2, n_frames)
-        Features of the bins.
+    P : ndarray of shape (n_bins, n_mics ** 2, n_columns)
+        Features of the bins, zero beyond the last frame.
     basis : ndarray of shape (n_sources, n_freqs, n_basis)
         Spectra.
     activations : ndarray of shape (n_sources, n_basis, n_frames)
@@ -315,18 +331,21 @@ def weigh_by_factors(P, basis, activations, start, out):
     log_precision : float
         Sum of the logarithms of the inverse variances.
     """
-    n_bins, _, T = P.shape
-    K = len(basis)
+    n_bins, _, width = P.shape
+    K, _, T = activations.shape
+    longer = _lengthened(activations, width)
     # A bin of few frames has been read before the next one has come from memory. Helps
     # single precision by 5 to 15 %.
     is_short = P[0].size * P.itemsize <= 1 << 16
     log_precision = 0.0
     for first in range(0, n_bins, STEP):
         n = min(STEP, n_bins - first)
-        u = np.empty((K, n, T), P.dtype)
+        u = np.empty((K, n, width), P.dtype)
         for k in range(K):
             for i in range(n):
-                _write_precision(basis[k, start + first + i], activations[k], u[k, i])
+                _write_precision(basis[k, start + first + i], longer[k], u[k, i])
+                for t in range(T, width):
+                    u[k, i, t] = 1
         log_precision += _sum_log(u)
         _dot_rows(P[first : first + n], u, out[first : first + n], is_short)
     return log_precision

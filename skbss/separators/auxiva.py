@@ -142,7 +142,7 @@ def weigh_bands(P, W, source):
     # All but the last band have the same size: one product for each band.
     whole = slice(0, F // size * size)
     P_bands = P[whole].reshape(F // size, size * n_features, T)
-    Q = by_bin(W, P.dtype)
+    Q = by_bin(power_features(W), P.dtype)
     Q_bands = Q[whole].reshape(F // size, size, K, n_features).transpose(0, 2, 1, 3)
     power = np.empty((K, n_bands, T), P.dtype)
     by_band = power.transpose(1, 0, 2)
@@ -336,7 +336,7 @@ class AuxIVA(BaseSeparator):
         if tells_bands:
             if not self._is_warm():
                 W = W / np.linalg.norm(W, axis=1, keepdims=True)
-            iterations = auxiva_bands(P, W, source, spatial)
+            iterations = auxiva_bands(P[..., : len(X)], W, source, spatial)
         else:
             iterations = auxiva(P, W, source, spatial, self.sort_iter)
         learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))

@@ -17,7 +17,12 @@ from skbss.linalg import log_abs_det, matmul, power_features
 from skbss.parallel import block_map
 from skbss.separators.auxiva import auxiva
 from skbss.updates.features import loaded_covariance, whitened_features
-from skbss.updates.nmf import FLOOR, GivenVariances, LowRankVariances
+from skbss.updates.nmf import (
+    FLOOR,
+    GivenVariances,
+    LowRankVariances,
+    low_rank_variances,
+)
 from skbss.updates.source import Gauss
 from skbss.updates.spatial import SPATIAL_UPDATES
 
@@ -27,8 +32,8 @@ def ilrma(P, W, model, spatial, map_blocks=map):
 
     Parameters
     ----------
-    P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
-        Hermitian features of the recording.
+    P : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
+        Hermitian features of the recording, zero beyond the last frame.
     W : ndarray of shape (n_sources, n_mics, n_freqs)
         Demixing matrices to start from.
     model : LowRankVariances or GivenVariances
@@ -45,33 +50,34 @@ def ilrma(P, W, model, spatial, map_blocks=map):
     objective : float
         Negative log-likelihood of them and of the model, after an update.
     """
-    n_frames = P.shape[-1]
-    mean = P.mean(-1, dtype=float).T
-    W = normalize(W, power_features(W), mean, model)
+    n_frames = model.n_frames
+    mean = P.sum(-1, dtype=float).T / n_frames
+    W, Q = normalize(W, power_features(W), mean, model)
     yield W, np.inf
     while True:
-        model.update(P, W, map_blocks)
+        model.update(P, Q, map_blocks)
         S, log_precision = model.weigh(P, map_blocks)
         W = spatial.update(W, loaded_covariance(S))
         Q = power_features(W)
         # sum_t |y|² / r is a quadratic form of the covariance at hand.
         data = n_frames * np.vdot(Q, S)
         objective = data - log_precision - 2 * n_frames * log_abs_det(W).sum()
-        W = normalize(W, Q, mean, model)
+        W, Q = normalize(W, Q, mean, model)
         yield W, objective
 
 
 def normalize(W, Q, mean, model):
     """Give every output unit mean power, which leaves the likelihood as it is.
 
-    Q are the power features of W, `mean` those of the recording.
+    Q are the power features of W, `mean` those of the recording. Returns W and Q.
     """
     K, M, F = W.shape
     power = Q.reshape(K, -1) @ mean.ravel()
     # An output in which nothing is heard (a dead microphone) must not be blown up.
     power = np.maximum(power, FLOOR * Q[:, :M].sum((1, 2))) / F
     model.scale(1 / power)
-    return W / np.sqrt(power)[:, None, None]
+    gain = 1 / power[:, None, None]
+    return W * np.sqrt(gain), Q * gain
 
 
 def start_by_auxiva(X, W, spatial, n_iter, task):
@@ -273,9 +279,9 @@ class ILRMA(BaseSeparator):
         return self
 
     def _model(self, X, scale):
-        if self.source != "nmf":
-            return GivenVariances(self.source)
         n_frames, n_freqs, n_sources = X.shape
+        if self.source != "nmf":
+            return GivenVariances(self.source, n_sources, n_frames)
         rng = check_random_state(self.random_state)
         basis = rng.uniform(0.1, 1, (n_sources, n_freqs, self.n_basis))
         activations = rng.uniform(0.1, 1, (n_sources, self.n_basis, n_frames))
@@ -284,6 +290,6 @@ class ILRMA(BaseSeparator):
                 basis = self.basis_ / scale**2
             if np.shape(getattr(self, "activations_", None)) == activations.shape:
                 activations = self.activations_
-        return LowRankVariances(
+        return low_rank_variances(
             basis, activations, {"mm": 0.5, "me": 1.0}[self.update], X.real.dtype
         )

@@ -1,8 +1,9 @@
 """Variance models of ILRMA: what the spectrum of a source looks like over time.
 
-``update(P, W)`` adapts a model to the outputs of the demixing matrices W, and
-``weigh(P)`` weighs the features by its inverse variances. Both are one pass over the
-features, in blocks of bins.
+``update(P, Q)`` adapts a model to the outputs of demixing matrices with the power
+features Q, and ``weigh(P)`` weighs the features P by its inverse variances. Both are
+one pass over the features, in blocks of bins. Rows of P may be longer than there are
+frames, see `skbss.updates.features.whole_lines`.
 """
 
 # License: BSD-3-Clause
@@ -11,7 +12,7 @@ import numpy as np
 from sklearn.utils import gen_even_slices
 
 from skbss.compiled import kernels
-from skbss.linalg import power_features, sum_log
+from skbss.linalg import sum_log
 from skbss.parallel import N_PARTS, WorkArray, parts_of
 from skbss.updates.features import CACHE_BYTES
 from skbss.updates.frames import few_rows_matmul
@@ -30,16 +31,18 @@ def bin_blocks(P, n_sources):
     return [slice(i, min(i + step, n_freqs)) for i in range(0, n_freqs, step)]
 
 
-def by_bin(W, dtype):
-    """Power features of W with the bins first, (n_freqs, n_sources, n_mics ** 2)."""
-    return np.ascontiguousarray(power_features(W).transpose(2, 0, 1), dtype=dtype)
+def by_bin(Q, dtype):
+    """Power features with the bins first, (n_freqs, n_sources, n_mics ** 2)."""
+    return np.ascontiguousarray(Q.transpose(2, 0, 1), dtype=dtype)
 
 
 class _Variances:
-    """Base of the models; has ``n_sources`` and ``precision(bins, out)``."""
+    """Base of the models, which have a method ``precision(bins, out)``."""
 
-    def __init__(self):
-        self._fast = kernels("batch")
+    def __init__(self, n_sources, n_frames):
+        self.n_sources = n_sources
+        self.n_frames = n_frames
+        self._kernels = kernels("batch")
         self._work = WorkArray()
 
     def _blocks(self, P):
@@ -50,8 +53,8 @@ class _Variances:
 
         Parameters
         ----------
-        P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
-            Hermitian features of the recording.
+        P : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
+            Hermitian features of the recording, zero beyond the last frame.
         map_blocks : callable, default=map
             From `block_map`.
 
@@ -62,7 +65,7 @@ class _Variances:
         log_precision : float
             Sum of log(1 / variance).
         """
-        F, n_features, T = P.shape
+        F, n_features, _ = P.shape
         sums = np.empty((F, self.n_sources, n_features), P.dtype)
 
         def weigh_part(part):
@@ -73,14 +76,16 @@ class _Variances:
         parts = parts_of(self._blocks(P)[::-1])
         log_precision = sum(map_blocks(weigh_part, parts))
         S = np.empty((self.n_sources, n_features, F), P.dtype)
-        return np.divide(sums.transpose(1, 2, 0), T, out=S), log_precision
+        np.divide(sums.transpose(1, 2, 0), self.n_frames, out=S)
+        return S, log_precision
 
     def _weigh_block(self, bins, P, out):
         """Write the sums of some bins, and return their share of the log-sum."""
         u = self._work.get((self.n_sources, len(P), P.shape[-1]), P.dtype)
-        self.precision(bins, u)
-        if self._fast:
-            self._fast.dot_rows(P, u, out)
+        self.precision(bins, u[..., : self.n_frames])
+        u[..., self.n_frames :] = 1
+        if self._kernels:
+            self._kernels.dot_rows(P, u, out)
         else:
             few_rows_matmul(u.transpose(1, 0, 2), P.transpose(0, 2, 1), out=out)
         return sum_log(u)
@@ -103,22 +108,16 @@ class LowRankVariances(_Variances):
     """
 
     def __init__(self, basis, activations, exponent, dtype):
-        super().__init__()
+        n_sources, _, n_frames = activations.shape
+        super().__init__(n_sources, n_frames)
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
         limits = self.floor, 1 / self.floor
         self.basis = np.clip(basis, *limits).astype(dtype, order="C")
         self.activations = np.clip(activations, *limits).astype(dtype, order="C")
         self.exponent = exponent
-        self.n_sources = len(basis)
 
-    def _blocks(self, P):
-        if not self._fast:
-            return super()._blocks(P)
-        # Compiled loops take care of the cache.
-        return list(gen_even_slices(len(P), N_PARTS))
-
-    def update(self, P, W, map_blocks=map):
+    def update(self, P, Q, map_blocks=map):
         """Adapt the bases, then the activations, in one pass over the features.
 
         The activations' update sums over bins what the new bases of these bins give,
@@ -126,22 +125,21 @@ class LowRankVariances(_Variances):
 
         Parameters
         ----------
-        P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
-            Hermitian features of the recording.
-        W : ndarray of shape (n_sources, n_mics, n_freqs)
-            Demixing matrices.
+        P : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
+            Hermitian features of the recording, zero beyond the last frame.
+        Q : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
+            Power features of the demixing matrices.
         map_blocks : callable, default=map
             From `block_map`.
         """
         K, n_basis, T = self.activations.shape
-        Q = by_bin(W, P.dtype)
-        update_block = self._update_compiled if self._fast else self._update_block
+        Q = by_bin(Q, P.dtype)
 
         def update_part(part):
-            sums = np.zeros((K, n_basis, 2, T), P.dtype)
+            sums = np.zeros((K, n_basis, 2, P.shape[-1]), P.dtype)
             for bins in part:
-                update_block(bins, Q[bins], P[bins], sums)
-            return sums.transpose(2, 0, 1, 3)
+                self._update_block(bins, Q[bins], P[bins], sums)
+            return sums[..., :T].transpose(2, 0, 1, 3)
 
         parts = parts_of(self._blocks(P))
         self._multiply(self.activations, sum(map_blocks(update_part, parts)))
@@ -149,30 +147,18 @@ class LowRankVariances(_Variances):
     def _update_block(self, bins, Q, P, sums):
         """Update the bases of some bins; add what they give to the activations' sums.
 
-        The sums have the shape (n_sources, n_basis, 2, n_frames).
+        The sums have the shape (n_sources, n_basis, 2, n_columns).
         """
-        work = self._work.get((3, self.n_sources, len(P), P.shape[-1]), P.dtype)
+        T = self.n_frames
+        work = self._work.get((3, self.n_sources, len(P), T), P.dtype)
         y, terms = work[0], work[1:]
-        few_rows_matmul(Q, P, out=y.transpose(1, 0, 2))
+        few_rows_matmul(Q, P[..., :T], out=y.transpose(1, 0, 2))
         np.abs(y, out=y)  # a sum with cancellation: rounding goes below 0
         b = self.basis[:, bins]
         self._write_terms(b, y, terms)
         self._multiply(b, terms @ self.activations.transpose(0, 2, 1))
         self._write_terms(b, y, terms)
-        sums += (b.transpose(0, 2, 1) @ terms).transpose(1, 2, 0, 3)
-
-    def _update_compiled(self, bins, Q, P, sums):
-        """See `_update_block`."""
-        factors = self.basis, self.activations
-        limits = np.array([self.floor, 1 / self.floor], P.dtype)
-        root = self.exponent == 0.5
-        self._fast.update_factors(P, Q, *factors, bins.start, root, limits, sums)
-
-    def _weigh_block(self, bins, P, out):
-        if not self._fast:
-            return super()._weigh_block(bins, P, out)
-        factors = self.basis, self.activations
-        return self._fast.weigh_by_factors(P, *factors, bins.start, out)
+        sums[..., :T] += (b.transpose(0, 2, 1) @ terms).transpose(1, 2, 0, 3)
 
     def _write_terms(self, b, y, terms):
         """Write y / r² and 1 / r for the variances r = b c."""
@@ -208,6 +194,30 @@ class LowRankVariances(_Variances):
         np.clip(self.basis, self.floor, 1 / self.floor, out=self.basis)
 
 
+class CompiledLowRankVariances(LowRankVariances):
+    """The same by compiled loops, which take care of the cache themselves."""
+
+    def _blocks(self, P):
+        return list(gen_even_slices(len(P), N_PARTS))
+
+    def _update_block(self, bins, Q, P, sums):
+        factors = self.basis, self.activations
+        limits = np.array([self.floor, 1 / self.floor], P.dtype)
+        root = self.exponent == 0.5
+        self._kernels.update_factors(P, Q, *factors, bins.start, root, limits, sums)
+
+    def _weigh_block(self, bins, P, out):
+        factors = self.basis, self.activations
+        return self._kernels.weigh_by_factors(P, *factors, bins.start, out)
+
+
+def low_rank_variances(*args):
+    """Take the fastest `LowRankVariances`."""
+    if kernels("batch"):
+        return CompiledLowRankVariances(*args)
+    return LowRankVariances(*args)
+
+
 class GivenVariances(_Variances):
     """Variances that a user's source model estimates from the output powers.
 
@@ -215,16 +225,19 @@ class GivenVariances(_Variances):
     ----------
     source : object
         Has a method ``variance(power)``.
+    n_sources, n_frames : int
+        Numbers of sources and frames.
     """
 
-    def __init__(self, source):
-        super().__init__()
+    def __init__(self, source, n_sources, n_frames):
+        super().__init__(n_sources, n_frames)
         self.source = source
 
-    def update(self, P, W, map_blocks=map):
+    def update(self, P, Q, map_blocks=map):
         """Ask the source model for the variances; see `LowRankVariances.update`."""
-        power = np.empty((len(W), len(P), P.shape[-1]), P.dtype)
-        np.matmul(by_bin(W, P.dtype), P, out=power.transpose(1, 0, 2))
+        power = np.empty((self.n_sources, len(P), self.n_frames), P.dtype)
+        P = P[..., : self.n_frames]
+        np.matmul(by_bin(Q, P.dtype), P, out=power.transpose(1, 0, 2))
         np.maximum(power, 0, out=power)
         variance = np.array(self.source.variance(power), dtype=P.dtype)
         if variance.shape != power.shape:
@@ -236,7 +249,6 @@ class GivenVariances(_Variances):
             raise ValueError(
                 f"{self.source!r}.variance() returned negative or non-finite values."
             )
-        self.n_sources = len(variance)
         self.variances = np.maximum(variance, FLOOR * (variance.mean() or 1))
 
     def precision(self, bins, out):
