@@ -261,6 +261,10 @@ def log_abs_det(W):
     """Logarithm of the absolute determinants of matrices of shape (M, M, n_bins)."""
     if not 2 <= len(W) <= MAX_COFACTORS:
         return np.linalg.slogdet(W.transpose(2, 0, 1)).logabsdet
+    if fast := kernels("spatial"):
+        out = np.empty(W.shape[2])
+        fast.log_abs_det(np.ascontiguousarray(W, complex), out, (0,) * len(W))
+        return out
     return np.log(np.abs((W[0] * _orthogonal(*W[1:])).sum(0)))
 
 

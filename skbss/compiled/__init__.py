@@ -10,6 +10,9 @@ set.
 from functools import cache
 from importlib import import_module
 
+# Bytes of a line of the processor's cache.
+LINE_BYTES = 64
+
 
 @cache
 def kernels(name):

@@ -10,7 +10,7 @@ read several rows and return sums.
 
 import numpy as np
 
-from skbss.compiled.jit import inlined, kernel, prefetch
+from skbss.compiled.jit import inlined, kernel, read_through
 
 # Columns at a time, so that two rows of sums stay in L1.
 WIDTH = 2048
@@ -61,12 +61,11 @@ def dot_rows(P, u, out):
     out : ndarray of shape (n, n_sources, n_rows)
         Where to write ``u.transpose(1, 0, 2) @ P.transpose(0, 2, 1)``.
     """
-    _dot_rows(P, u, out, False)
+    _dot_rows(P, u, out)
 
 
 @inlined
-def _dot_rows(P, u, out, of_next):
-    """See `dot_rows`; may ask for the features that come next in memory meanwhile."""
+def _dot_rows(P, u, out):
     n, n_rows, size = P.shape
     K = len(u)
     # Single precision rounds longer sums too much.
@@ -76,9 +75,6 @@ def _dot_rows(P, u, out, of_next):
         for start in range(0, size, width):
             stop = min(start + width, size)
             for r in range(0, n_rows, 4):
-                if of_next and start == 0:
-                    at = ((i + 1) * n_rows + r) * size
-                    prefetch(P, at, at + 4 * size)
                 p = _four_rows(P[i], r, start, stop)
                 for k in range(0, K, 2):
                     q, s = u[k, i, start:stop], u[min(k + 1, K - 1), i, start:stop]
@@ -90,31 +86,33 @@ def _dot_rows(P, u, out, of_next):
 
 
 @inlined
-def _add_four(p, v, w, sums, more):
-    """Add four rows, weighted by v and by w, to two rows of sums."""
+def _add_four(p, v, w, sums, more, adds):
+    """Write or add four rows, weighted by v and by w, to two rows of sums."""
     p0, p1, p2, p3 = p
+    zero = p0.dtype.type(0)
     a, b, c, d = v[0], v[1], v[2], v[3]
     A, B, C, D = w[0], w[1], w[2], w[3]
     for j in range(len(p0)):
         # Both are written last: after writing, all would have to be read again.
         x, y, z, q = p0[j], p1[j], p2[j], p3[j]
-        first = sums[j] + x * a + y * b + z * c + q * d
-        second = more[j] + x * A + y * B + z * C + q * D
+        first = (sums[j] if adds else zero) + x * a + y * b + z * c + q * d
+        second = (more[j] if adds else zero) + x * A + y * B + z * C + q * D
         sums[j] = first
         more[j] = second
 
 
 @inlined
-def _add_eight(p, q, v, w, sums, more):
+def _add_eight(p, q, v, w, sums, more, adds):
     """Add eight rows; see `_add_four`."""
     p0, p1, p2, p3 = p
     p4, p5, p6, p7 = q
+    zero = p0.dtype.type(0)
     a, b, c, d, e, f, g, h = v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]
     A, B, C, D, E, F, G, H = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
     for j in range(len(p0)):
         x, y, z, q = p0[j], p1[j], p2[j], p3[j]
-        first = sums[j] + x * a + y * b + z * c + q * d
-        second = more[j] + x * A + y * B + z * C + q * D
+        first = (sums[j] if adds else zero) + x * a + y * b + z * c + q * d
+        second = (more[j] if adds else zero) + x * A + y * B + z * C + q * D
         x, y, z, q = p4[j], p5[j], p6[j], p7[j]
         first += x * e + y * f + z * g + q * h
         second += x * E + y * F + z * G + q * H
@@ -155,17 +153,15 @@ def _sum_rows(P, weights, out, adds):
             width = stop - start
             sums, more = buffer[:width], buffer[WIDTH : WIDTH + width]
             for k in range(0, K, 2):
-                for j in range(width):
-                    sums[j] = more[j] = 0
                 r = 0
                 while n_rows - r > 4:
                     p = _four_rows(P[i], r, start, stop)
                     q = _four_rows(P[i], r + 4, start, stop)
-                    _add_eight(p, q, w[k, r:], w[k + 1, r:], sums, more)
+                    _add_eight(p, q, w[k, r:], w[k + 1, r:], sums, more, r > 0)
                     r += 8
                 if r < n_rows:
                     p = _four_rows(P[i], r, start, stop)
-                    _add_four(p, w[k, r:], w[k + 1, r:], sums, more)
+                    _add_four(p, w[k, r:], w[k + 1, r:], sums, more, r > 0)
                 for s in range(min(2, K - k)):
                     to, row = out[k + s, i, start:stop], buffer[s * WIDTH :]
                     if adds:
@@ -181,7 +177,6 @@ def _write_precision(b, c, u):
     """Write 1 / (b @ c) to a row u; b of shape (n_basis,), c of (n_basis, n_frames)."""
     zero, one = u.dtype.type(0), u.dtype.type(1)
     last = len(b) - 1
-    u[:] = 0
     for m in range(0, len(b), 4):
         b0 = b[m]
         b1 = b[m + 1] if m + 1 <= last else zero
@@ -190,11 +185,12 @@ def _write_precision(b, c, u):
         c0, c1, c2, c3 = _four_rows(c, m, 0, len(u))
         if m + 4 <= last:
             for t in range(len(u)):
-                u[t] += c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
+                r = c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
+                u[t] = (u[t] if m else zero) + r
         else:
             for t in range(len(u)):
-                r = u[t] + c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
-                u[t] = one / r
+                r = c0[t] * b0 + c1[t] * b1 + c2[t] * b2 + c3[t] * b3
+                u[t] = one / ((u[t] if m else zero) + r)
 
 
 @inlined
@@ -250,7 +246,9 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
         y = np.empty((K, n, width), P.dtype)
         terms = np.empty((2, n, width), P.dtype)
         weights = np.empty((2, n_basis, n), P.dtype)
-        _sum_rows(P[first : first + n], Q[first : first + n], y, False)
+        p = P[first : first + n]
+        read_through(p)
+        _sum_rows(p, Q[first : first + n], y, False)
         for k in range(K):
             c = longer[k]
             for i in range(n):
@@ -334,9 +332,6 @@ def weigh_by_factors(P, basis, activations, start, out):
     n_bins, _, width = P.shape
     K, _, T = activations.shape
     longer = _lengthened(activations, width)
-    # A bin of few frames has been read before the next one has come from memory. Helps
-    # single precision by 5 to 15 %.
-    is_short = P[0].size * P.itemsize <= 1 << 16
     log_precision = 0.0
     for first in range(0, n_bins, STEP):
         n = min(STEP, n_bins - first)
@@ -347,7 +342,9 @@ def weigh_by_factors(P, basis, activations, start, out):
                 for t in range(T, width):
                     u[k, i, t] = 1
         log_precision += _sum_log(u)
-        _dot_rows(P[first : first + n], u, out[first : first + n], is_short)
+        p = P[first : first + n]
+        read_through(p)
+        _dot_rows(p, u, out[first : first + n])
     return log_precision
 
 
@@ -374,20 +371,27 @@ def power_features(W, out):
 
 
 @kernel
-def unpack_hermitian(S, out):
-    """See `skbss.linalg.unpack_hermitian`; for stacks with one leading axis."""
+def loaded_covariance(S, loading, V):
+    """See `skbss.updates.features.loaded_covariance`; loading is relative."""
     K, _, n_bins = S.shape
-    M = out.shape[1]
+    M = V.shape[1]
     n_pairs = M * (M - 1) // 2
+    added = np.empty(n_bins)
     for k in range(K):
+        added[:] = 0
+        for i in range(M):
+            for f in range(n_bins):
+                added[f] += S[k, i, f]
+        for f in range(n_bins):
+            added[f] = loading / M * added[f] if added[f] > 0 else 1.0
         p = M
         for i in range(M):
-            power, diagonal = S[k, i], out[k, i, i]
+            power, diagonal = S[k, i], V[k, i, i]
             for f in range(n_bins):
-                diagonal[f] = power[f]
+                diagonal[f] = power[f] + added[f]
             for j in range(i + 1, M):
                 re, im = S[k, p], S[k, p + n_pairs]
-                upper, lower = out[k, i, j], out[k, j, i]
+                upper, lower = V[k, i, j], V[k, j, i]
                 for f in range(n_bins):
                     upper[f] = complex(re[f], im[f])
                 for f in range(n_bins):

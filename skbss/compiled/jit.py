@@ -7,6 +7,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from skbss.compiled import LINE_BYTES
+
 OPTIONS = {"error_model": "numpy", "nogil": True}
 # Sums may be reordered, so that they can be vectorized. NaN and infinities keep their
 # meaning, and divisions aren't replaced by products with reciprocals, which overflow
@@ -21,26 +23,22 @@ inlined = njit(**OPTIONS, **SUMS, forceinline=True)
 
 
 @intrinsic
-def prefetch(typing_context, array, start, stop):
-    """Ask for entries of a contiguous array, by flat indices that may lie beyond it.
+def read_through(typing_context, array):
+    """Read a contiguous array in order, one entry of each cache line, for nothing.
 
-    Short rows end before the processor has noticed that they are read in order. LLVM's
-    own instruction: it reads nothing, and cannot fail.
+    It is in the cache then. Processors read ahead where memory is read in order, but
+    don't where several short rows are at the same time, and wait for each of them.
     """
 
     def codegen(context, builder, signature, args):
         array_type = signature.args[0]
-        data = context.make_array(array_type)(context, builder, args[0]).data
+        entries = context.make_array(array_type)(context, builder, args[0])
         entry = context.get_abi_sizeof(context.get_data_type(array_type.dtype))
-        byte, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-        function = ir.FunctionType(ir.VoidType(), [byte, i32, i32, i32])
-        function = cgutils.get_or_insert_function(
-            builder.module, function, "llvm.prefetch.p0"
-        )
-        step = ir.Constant(args[1].type, 64 // entry)  # one in each cache line
-        with cgutils.for_range_slice(builder, args[1], args[2], step) as (index, _):
-            address = builder.bitcast(builder.gep(data, [index]), byte)
-            builder.call(function, [address, i32(0), i32(3), i32(1)])
+        first = ir.Constant(entries.nitems.type, 0)
+        step = ir.Constant(entries.nitems.type, LINE_BYTES // entry)
+        with cgutils.for_range_slice(builder, first, entries.nitems, step) as (i, _):
+            # An atomic read, here a usual one, isn't left out though nobody uses it.
+            builder.load_atomic(builder.gep(entries.data, [i]), "monotonic", entry)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, types.intp), codegen
+    return types.void(array), codegen

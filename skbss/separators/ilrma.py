@@ -51,7 +51,7 @@ def ilrma(P, W, model, spatial, map_blocks=map):
         Negative log-likelihood of them and of the model, after an update.
     """
     n_frames = model.n_frames
-    mean = P.sum(-1, dtype=float).T / n_frames
+    mean = np.ascontiguousarray(P.sum(-1, dtype=float).T) / n_frames
     W, Q = normalize(W, power_features(W), mean, model)
     yield W, np.inf
     while True:

@@ -6,14 +6,11 @@ import math
 
 import numpy as np
 
-from skbss.compiled import kernels
+from skbss.compiled import LINE_BYTES, kernels
 from skbss.linalg import hermitian_features, unpack_hermitian, whitening
 
 # Work arrays of about this size stay in the second-level cache of one core.
 CACHE_BYTES = 1 << 20
-
-# Bytes of a cache line.
-LINE_BYTES = 64
 
 # Power of the noise that a recording is assumed to have, relative to each microphone.
 NOISE = 1e-14
@@ -150,12 +147,13 @@ def loaded_covariance(S):
         Complex128 Hermitian positive definite matrices.
     """
     M = round(np.sqrt(S.shape[1]))
-    mean = S[:, :M].mean(1, dtype=float, keepdims=True)
+    loading = 2 * M * np.finfo(S.dtype).eps
     if fast := kernels("batch"):
         V = np.empty((len(S), M, M, S.shape[-1]), complex)
-        fast.unpack_hermitian(np.ascontiguousarray(S), V)
-    else:
-        V = unpack_hermitian(S).astype(complex, copy=False)
+        fast.loaded_covariance(np.ascontiguousarray(S), float(loading), V)
+        return V
+    mean = S[:, :M].mean(1, dtype=float, keepdims=True)
+    V = unpack_hermitian(S).astype(complex, copy=False)
     diagonals = np.einsum("kiif->kif", V)  # a view
-    diagonals += np.where(mean > 0, 2 * M * np.finfo(S.dtype).eps * mean, 1)
+    diagonals += np.where(mean > 0, loading * mean, 1)
     return V
