@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skbss.compiled import LINE_BYTES
 from skbss.linalg import (
     hermitian_features,
     matmul,
@@ -15,7 +16,6 @@ from skbss.linalg import (
 from skbss.separators.auxiva import weigh
 from skbss.updates import IP1, IP2, ISS1, ISS2, Gauss, Laplace
 from skbss.updates.features import (
-    LINE_BYTES,
     NOISE,
     level,
     loaded_covariance,

@@ -10,8 +10,9 @@ set.
 from functools import cache
 from importlib import import_module
 
-# Bytes of a line of the processor's cache.
+# Bytes of a line of the processor's cache, and about those of one core's second level.
 LINE_BYTES = 64
+CACHE_BYTES = 1 << 20
 
 
 @cache

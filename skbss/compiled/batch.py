@@ -10,6 +10,7 @@ read several rows and return sums.
 
 import numpy as np
 
+from skbss.compiled import CACHE_BYTES
 from skbss.compiled.jit import inlined, kernel, read_through
 
 # Columns at a time, so that two rows of sums stay in L1.
@@ -204,6 +205,13 @@ def _write_terms(b, c, y, u, v, T):
 
 
 @inlined
+def _prepare(p):
+    """Bring features to L2, where they fit; of longer rows processors read ahead."""
+    if p.size * p.itemsize <= CACHE_BYTES:
+        read_through(p)
+
+
+@inlined
 def _lengthened(rows, width):
     """Copy of rows with ones at their ends."""
     n, n_rows, T = rows.shape
@@ -247,7 +255,7 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
         terms = np.empty((2, n, width), P.dtype)
         weights = np.empty((2, n_basis, n), P.dtype)
         p = P[first : first + n]
-        read_through(p)
+        _prepare(p)
         _sum_rows(p, Q[first : first + n], y, False)
         for k in range(K):
             c = longer[k]
@@ -343,7 +351,7 @@ def weigh_by_factors(P, basis, activations, start, out):
                     u[k, i, t] = 1
         log_precision += _sum_log(u)
         p = P[first : first + n]
-        read_through(p)
+        _prepare(p)
         _dot_rows(p, u, out[first : first + n])
     return log_precision
 

@@ -6,11 +6,8 @@ import math
 
 import numpy as np
 
-from skbss.compiled import LINE_BYTES, kernels
+from skbss.compiled import CACHE_BYTES, LINE_BYTES, kernels
 from skbss.linalg import hermitian_features, unpack_hermitian, whitening
-
-# Work arrays of about this size stay in the second-level cache of one core.
-CACHE_BYTES = 1 << 20
 
 # Power of the noise that a recording is assumed to have, relative to each microphone.
 NOISE = 1e-14

@@ -12,8 +12,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 from threadpoolctl import threadpool_info
 
-from skbss.compiled import kernels
-from skbss.updates.features import CACHE_BYTES
+from skbss.compiled import CACHE_BYTES, kernels
 
 # Up to this many sources, reading a tile once for each costs less than repacking it.
 MAX_VECTORS = 4

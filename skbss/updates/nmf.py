@@ -11,10 +11,9 @@ frames, see `skbss.updates.features.whole_lines`.
 import numpy as np
 from sklearn.utils import gen_even_slices
 
-from skbss.compiled import kernels
+from skbss.compiled import CACHE_BYTES, kernels
 from skbss.linalg import sum_log
 from skbss.parallel import N_PARTS, WorkArray, parts_of
-from skbss.updates.features import CACHE_BYTES
 from skbss.updates.frames import few_rows_matmul
 
 # Least entry of basis and activations, relative to outputs of unit mean power. An entry
