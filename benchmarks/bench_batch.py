@@ -145,7 +145,7 @@ def time_iterations(contestants, args):
             sys.exit(f"{error}. Install the contestants: pip install 'skbss[peers]'")
         # All take about as long, so that the noise is alike too.
         per_call = seconds(args.threads, run, n_iter=3) / 3
-        steps[name] = int(np.clip(args.round_seconds / per_call, 4, 100))
+        steps[name] = int(np.clip(args.round_seconds / per_call, 10, 100))
     for _ in range(args.rounds):
         for name, run in contestants.items():
             short = seconds(args.threads, run, n_iter=2)
