@@ -405,3 +405,26 @@ def loaded_covariance(S, loading, V):
                 for f in range(n_bins):
                     lower[f] = complex(re[f], -im[f])
                 p += 1
+
+
+@kernel
+def box_mean(p, width, least, out):
+    """See `skbss.updates.source.box_mean`; a mean is at least `least`."""
+    K, n_bands, T = p.shape
+    half = width // 2
+    sums = np.empty(T)
+    for k in range(K):
+        sums[:] = 0
+        for b in range(-half, n_bands):
+            if b + half < n_bands:
+                row = p[k, b + half]
+                for t in range(T):
+                    sums[t] += row[t]
+            if b > half:
+                row = p[k, b - half - 1]
+                for t in range(T):
+                    sums[t] -= row[t]
+            if b >= 0:
+                mean = out[k, b]
+                for t in range(T):
+                    mean[t] = max(sums[t] / width, least)

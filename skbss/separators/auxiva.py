@@ -16,6 +16,7 @@ from skbss.linalg import log_abs_det, matmul, power_features
 from skbss.updates.features import loaded_covariance, whitened_features
 from skbss.updates.frames import frame_products
 from skbss.updates.nmf import by_bin
+from skbss.updates.products import dot_rows, sum_rows
 from skbss.updates.sorting import sort_bands
 from skbss.updates.source import SOURCE_MODELS
 from skbss.updates.spatial import SPATIAL_UPDATES
@@ -116,13 +117,15 @@ def auxiva(P, W, source, spatial, sort_iter=0):
             W = sort_bands(P, W, floor, source)
 
 
-def weigh_bands(P, W, source):
+def weigh_bands(P, n_frames, W, source):
     """Cost, and covariances weighted by a source model that tells bands apart.
 
     Parameters
     ----------
-    P : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
-        Hermitian features of the recording.
+    P : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
+        Hermitian features of the recording, zero beyond the last frame.
+    n_frames : int
+        Number of frames.
     W : ndarray of shape (n_sources, n_mics, n_freqs)
         Demixing matrices.
     source : object
@@ -135,48 +138,52 @@ def weigh_bands(P, W, source):
     S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
         Features averaged with weights 1 / variance.
     """
-    F, n_features, T = P.shape
+    F, n_features, n_columns = P.shape
     K = len(W)
     size = max(1, F // source.n_bands)
-    n_bands = -(-F // size)
-    # All but the last band have the same size: one product for each band.
-    whole = slice(0, F // size * size)
-    P_bands = P[whole].reshape(F // size, size * n_features, T)
     Q = by_bin(power_features(W), P.dtype)
-    Q_bands = Q[whole].reshape(F // size, size, K, n_features).transpose(0, 2, 1, 3)
-    power = np.empty((K, n_bands, T), P.dtype)
-    by_band = power.transpose(1, 0, 2)
-    np.matmul(
-        Q_bands.reshape(F // size, K, size * n_features),
-        P_bands,
-        out=by_band[: F // size],
-    )
-    if n_bands * size > F:
-        by_band[-1] = (Q[whole.stop :] @ P[whole.stop :]).sum(0)
-    power /= size
+    # All but the last band have the same size.
+    parts = [slice(0, F // size * size), slice(F // size * size, F)]
+    parts = [part for part in parts if part.stop > part.start]
+    sizes = [min(size, part.stop - part.start) for part in parts]
+    # A band's bins are one matrix of features.
+    features = [
+        P[part].reshape(-1, n * n_features, n_columns)
+        for part, n in zip(parts, sizes, strict=True)
+    ]
+    power = []
+    for part, n, p in zip(parts, sizes, features, strict=True):
+        q = Q[part].reshape(-1, n, K, n_features).transpose(0, 2, 1, 3)
+        q = q.reshape(-1, K, n * n_features)
+        power.append(sum_rows(p, q, np.empty((K, len(p), n_columns), P.dtype)))
+    power = np.concatenate(power, axis=1)
+    precision = np.zeros_like(power)
+    power = power[..., :n_frames] / size
     # The features are whitened and rows of W start with unit norm: the level is 1.
     np.maximum(power, max(FLOOR, 10 * np.finfo(P.dtype).eps), out=power)
     cost = size * source.cost(power)
-    precision = np.divide(1, source.variance(power), out=power, casting="same_kind")
-    precision = precision.transpose(1, 0, 2)
+    precision[..., :n_frames] = 1 / source.variance(power)
     S = np.empty((F, K, n_features), P.dtype)
-    S_bands = precision[: F // size] @ P_bands.transpose(0, 2, 1)
-    S_bands = S_bands.reshape(F // size, K, size, n_features).transpose(0, 2, 1, 3)
-    S[whole] = S_bands.reshape(-1, K, n_features)
-    S[whole.stop :] = precision[-1] @ P[whole.stop :].transpose(0, 2, 1)
-    return cost, np.ascontiguousarray(S.transpose(1, 2, 0)) / T
+    first = 0
+    for part, n, p in zip(parts, sizes, features, strict=True):
+        u = np.ascontiguousarray(precision[:, first : first + len(p)])
+        s = dot_rows(p, u, np.empty((len(p), K, n * n_features), P.dtype))
+        s = s.reshape(-1, K, n, n_features).transpose(0, 2, 1, 3)
+        S[part] = s.reshape(-1, K, n_features)
+        first += len(p)
+    return cost, np.ascontiguousarray(S.transpose(1, 2, 0)) / n_frames
 
 
-def auxiva_bands(P, W, source, spatial):
+def auxiva_bands(P, n_frames, W, source, spatial):
     """Iterate AuxIVA for ever with a source model that tells bands apart.
 
     Parameters and what is yielded are those of `auxiva`, except that the features `P`
-    have the shape (n_freqs, n_mics ** 2, n_frames). Outputs should start with the same
-    power in every bin.
+    have the shape (n_freqs, n_mics ** 2, n_columns), zero beyond the last frame.
+    Outputs should start with the same power in every bin.
     """
     while True:
-        cost, S = weigh_bands(P, W, source)
-        yield W, cost - 2 * P.shape[-1] * log_abs_det(W).sum()
+        cost, S = weigh_bands(P, n_frames, W, source)
+        yield W, cost - 2 * n_frames * log_abs_det(W).sum()
         W = spatial.update(W, loaded_covariance(S))
 
 
@@ -336,7 +343,7 @@ class AuxIVA(BaseSeparator):
         if tells_bands:
             if not self._is_warm():
                 W = W / np.linalg.norm(W, axis=1, keepdims=True)
-            iterations = auxiva_bands(P[..., : len(X)], W, source, spatial)
+            iterations = auxiva_bands(P, len(X), W, source, spatial)
         else:
             iterations = auxiva(P, W, source, spatial, self.sort_iter)
         learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))

@@ -1,56 +1,16 @@
 """One pass over the features of whole frames: output powers, weighted covariances.
 
 Both are real matrix products with few rows or columns, one for each source. How they
-are best formed depends on BLAS, see `repacks`.
+are best formed depends on BLAS, see `skbss.updates.products.repacks`.
 """
 
 # License: BSD-3-Clause
 
-from functools import cache
-
 import numpy as np
 from scipy.linalg import get_blas_funcs
-from threadpoolctl import threadpool_info
 
 from skbss.compiled import CACHE_BYTES, kernels
-
-# Up to this many sources, reading a tile once for each costs less than repacking it.
-MAX_VECTORS = 4
-
-
-@cache
-def repacks():
-    """Tell whether BLAS copies the factors of small matrix products before it starts.
-
-    OpenBLAS does, except where it has AVX-512: it takes longer than the products that
-    are needed here. Its products of a matrix and a vector read the matrix where it is.
-    """
-    direct = "SkylakeX", "Cooperlake", "SapphireRapids"
-    libraries = (lib for lib in threadpool_info() if lib["internal_api"] == "openblas")
-    return any(lib.get("architecture") not in direct for lib in libraries)
-
-
-def few_rows_matmul(A, B, out):
-    """Multiply stacks of matrices, where those of `A` have a row for each source.
-
-    Parameters
-    ----------
-    A : ndarray of shape (..., n_sources, n)
-        Left factors.
-    B : ndarray of shape (..., n, m)
-        Right factors.
-    out : ndarray of shape (..., n_sources, m)
-        Where to write the products.
-
-    Returns
-    -------
-    out : ndarray of shape (..., n_sources, m)
-        The same array.
-    """
-    if A.shape[-2] > MAX_VECTORS or not repacks():
-        return np.matmul(A, B, out=out)
-    np.matmul(A[..., None, :], B[..., None, :, :], out=out[..., None, :])
-    return out
+from skbss.updates.products import MAX_VECTORS, repacks
 
 
 class MatrixProducts:

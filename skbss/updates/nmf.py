@@ -14,7 +14,7 @@ from sklearn.utils import gen_even_slices
 from skbss.compiled import CACHE_BYTES, kernels
 from skbss.linalg import sum_log
 from skbss.parallel import N_PARTS, WorkArray, parts_of
-from skbss.updates.frames import few_rows_matmul
+from skbss.updates.products import dot_rows, few_rows_matmul, sum_rows
 
 # Least entry of basis and activations, relative to outputs of unit mean power. An entry
 # at zero could never leave it.
@@ -83,10 +83,7 @@ class _Variances:
         u = self._work.get((self.n_sources, len(P), P.shape[-1]), P.dtype)
         self.precision(bins, u[..., : self.n_frames])
         u[..., self.n_frames :] = 1
-        if self._kernels:
-            self._kernels.dot_rows(P, u, out)
-        else:
-            few_rows_matmul(u.transpose(1, 0, 2), P.transpose(0, 2, 1), out=out)
+        dot_rows(P, u, out)
         return sum_log(u)
 
 
@@ -234,10 +231,9 @@ class GivenVariances(_Variances):
 
     def update(self, P, Q, map_blocks=map):
         """Ask the source model for the variances; see `LowRankVariances.update`."""
-        power = np.empty((self.n_sources, len(P), self.n_frames), P.dtype)
-        P = P[..., : self.n_frames]
-        np.matmul(by_bin(Q, P.dtype), P, out=power.transpose(1, 0, 2))
-        np.maximum(power, 0, out=power)
+        power = np.empty((self.n_sources, len(P), P.shape[-1]), P.dtype)
+        sum_rows(P, by_bin(Q, P.dtype), power)
+        power = np.maximum(power[..., : self.n_frames], 0)
         variance = np.array(self.source.variance(power), dtype=P.dtype)
         if variance.shape != power.shape:
             raise ValueError(

@@ -7,6 +7,7 @@ from scipy.ndimage import uniform_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
 
+from skbss.compiled import kernels
 from skbss.linalg import sum_log
 
 # `Cliques` works on so many frames at a time, which bounds its memory. No power of two:
@@ -88,12 +89,16 @@ class Laplace(BaseEstimator):
 def box_mean(p, width):
     """Mean over an odd number of bands around each band, zeros beyond the ends.
 
-    As a matrix this is symmetric, which `Cliques` relies on.
+    As a matrix this is symmetric, which `Cliques` relies on. `p` is C-contiguous.
     """
     mean = np.empty_like(p)
-    uniform_filter1d(p, width, axis=1, output=mean, mode="constant")
     # The filter adds and subtracts: where all is quiet, rounding may go below zero.
-    return np.maximum(mean, p.min() / 2, out=mean)
+    least = p.min() / 2
+    if fast := kernels("batch"):
+        fast.box_mean(p, width, least, mean)
+        return mean
+    uniform_filter1d(p, width, axis=1, output=mean, mode="constant")
+    return np.maximum(mean, least, out=mean)
 
 
 class Cliques(BaseEstimator):
@@ -128,6 +133,7 @@ class Cliques(BaseEstimator):
 
     def _means(self, power):
         """Yield the widths of cliques in bands, and the mean powers of the cliques."""
+        power = np.ascontiguousarray(power)
         for width in self.widths:
             width = 2 * round(width * power.shape[1] / 2) + 1
             yield width, box_mean(power, width)
