@@ -142,20 +142,13 @@ def weigh_bands(P, n_frames, W, source):
     K = len(W)
     size = max(1, F // source.n_bands)
     Q = by_bin(power_features(W), P.dtype)
-    # All but the last band have the same size.
-    parts = [slice(0, F // size * size), slice(F // size * size, F)]
-    parts = [part for part in parts if part.stop > part.start]
-    sizes = [min(size, part.stop - part.start) for part in parts]
-    # A band's bins are one matrix of features.
-    features = [
-        P[part].reshape(-1, n * n_features, n_columns)
-        for part, n in zip(parts, sizes, strict=True)
+    # The bins of a band are one matrix of features.
+    features = [p.reshape(len(p), -1, n_columns) for p in in_bands(P, size)]
+    weights = [q.swapaxes(1, 2).reshape(len(q), K, -1) for q in in_bands(Q, size)]
+    power = [
+        sum_rows(p, q, np.empty((K, len(p), n_columns), P.dtype))
+        for p, q in zip(features, weights, strict=True)
     ]
-    power = []
-    for part, n, p in zip(parts, sizes, features, strict=True):
-        q = Q[part].reshape(-1, n, K, n_features).transpose(0, 2, 1, 3)
-        q = q.reshape(-1, K, n * n_features)
-        power.append(sum_rows(p, q, np.empty((K, len(p), n_columns), P.dtype)))
     power = np.concatenate(power, axis=1)
     precision = np.zeros_like(power)
     power = power[..., :n_frames] / size
@@ -163,15 +156,23 @@ def weigh_bands(P, n_frames, W, source):
     np.maximum(power, max(FLOOR, 10 * np.finfo(P.dtype).eps), out=power)
     cost = size * source.cost(power)
     precision[..., :n_frames] = 1 / source.variance(power)
-    S = np.empty((F, K, n_features), P.dtype)
-    first = 0
-    for part, n, p in zip(parts, sizes, features, strict=True):
-        u = np.ascontiguousarray(precision[:, first : first + len(p)])
-        s = dot_rows(p, u, np.empty((len(p), K, n * n_features), P.dtype))
-        s = s.reshape(-1, K, n, n_features).transpose(0, 2, 1, 3)
-        S[part] = s.reshape(-1, K, n_features)
-        first += len(p)
+    sums = [
+        dot_rows(p, np.ascontiguousarray(u), np.empty_like(q))
+        for p, q, u in zip(
+            features, weights, np.split(precision, [F // size], axis=1), strict=False
+        )
+    ]
+    sums = [s.reshape(len(s), K, -1, n_features).swapaxes(1, 2) for s in sums]
+    S = np.concatenate([s.reshape(-1, K, n_features) for s in sums])
     return cost, np.ascontiguousarray(S.transpose(1, 2, 0)) / n_frames
+
+
+def in_bands(A, size):
+    """Yield A by bands: all those of some bins, and that of the bins left over."""
+    whole = len(A) // size * size
+    for part, n_bins in [(A[:whole], size), (A[whole:], len(A) - whole)]:
+        if n_bins:
+            yield part.reshape(-1, n_bins, *A.shape[1:])
 
 
 def auxiva_bands(P, n_frames, W, source, spatial):
