@@ -26,7 +26,9 @@ TOLERANCE = {np.float64: 1e-12, np.float32: 1e-5}
 
 every_dtype = pytest.mark.parametrize("dtype", TOLERANCE)
 every_size = pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (1, 25, 37), (3, 9, 313), (2, 16, 1), (1, 4, 5001)]
+    # The last one is read through in blocks, in both precisions.
+    "shape",
+    [(1, 1, 1), (1, 25, 37), (3, 9, 313), (2, 16, 1), (1, 4, 5001), (281, 50, 313)],
 )
 
 

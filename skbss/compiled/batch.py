@@ -15,8 +15,20 @@ from skbss.compiled.jit import inlined, kernel, read_through
 
 # Columns at a time, so that two rows of sums stay in L1.
 WIDTH = 2048
+# Features of more bytes come from memory.
+FAR_BYTES = 1 << 24
 # Bins at a time, whose outputs and variances stay in L2.
 STEP = 16
+
+
+@inlined
+def _bins_at_a_time(P):
+    """Tell how many bins to read through at a time: all if it isn't worth it."""
+    of_bin = P[0].size * P.itemsize
+    # Of longer rows the processor reads ahead.
+    if P.size * P.itemsize <= FAR_BYTES or of_bin > CACHE_BYTES // 2:
+        return len(P)
+    return CACHE_BYTES // 2 // of_bin
 
 
 @inlined
@@ -62,17 +74,22 @@ def dot_rows(P, u, out):
     out : ndarray of shape (n, n_sources, n_rows)
         Where to write ``u.transpose(1, 0, 2) @ P.transpose(0, 2, 1)``.
     """
-    _dot_rows(P, u, out)
+    n, step = len(P), _bins_at_a_time(P)
+    for first in range(0, n, step):
+        stop = min(first + step, n)
+        if step < n:
+            read_through(P[first:stop])
+        _dot_rows(P, u, first, stop, out)
 
 
 @inlined
-def _dot_rows(P, u, out):
-    n, n_rows, size = P.shape
+def _dot_rows(P, u, begin, end, out):
+    _, n_rows, size = P.shape
     K = len(u)
     # Single precision rounds longer sums too much.
     width = WIDTH if P.itemsize == 8 else WIDTH // 4
-    out[:] = 0
-    for i in range(n):
+    out[begin:end] = 0
+    for i in range(begin, end):
         for start in range(0, size, width):
             stop = min(start + width, size)
             for r in range(0, n_rows, 4):
@@ -136,16 +153,21 @@ def sum_rows(P, weights, out, adds):
     adds : bool
         Whether to add them to what is there.
     """
-    _sum_rows(P, weights, out, adds)
+    n, step = len(P), _bins_at_a_time(P)
+    for first in range(0, n, step):
+        stop = min(first + step, n)
+        if step < n:
+            read_through(P[first:stop])
+        _sum_rows(P, weights, first, stop, out, adds)
 
 
 @inlined
-def _sum_rows(P, weights, out, adds):
-    n, n_rows, size = P.shape
+def _sum_rows(P, weights, begin, end, out, adds):
+    _, n_rows, size = P.shape
     K = len(out)
     buffer = np.empty(2 * WIDTH, P.dtype)
     w = np.zeros((K + 1, n_rows + 7), P.dtype)
-    for i in range(n):
+    for i in range(begin, end):
         for k in range(K):
             for r in range(n_rows):
                 w[k, r] = weights[i, k, r]
@@ -205,13 +227,6 @@ def _write_terms(b, c, y, u, v, T):
 
 
 @inlined
-def _prepare(p):
-    """Bring features to L2, where they fit; of longer rows processors read ahead."""
-    if p.size * p.itemsize <= CACHE_BYTES:
-        read_through(p)
-
-
-@inlined
 def _lengthened(rows, width):
     """Copy of rows with ones at their ends."""
     n, n_rows, T = rows.shape
@@ -255,8 +270,9 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
         terms = np.empty((2, n, width), P.dtype)
         weights = np.empty((2, n_basis, n), P.dtype)
         p = P[first : first + n]
-        _prepare(p)
-        _sum_rows(p, Q[first : first + n], y, False)
+        if p.size * p.itemsize <= CACHE_BYTES:
+            read_through(p)
+        _sum_rows(p, Q[first : first + n], 0, n, y, False)
         for k in range(K):
             c = longer[k]
             for i in range(n):
@@ -272,7 +288,7 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
                 _write_terms(b, c, y[k, i], u, v, T)
                 for m in range(n_basis):
                     weights[0, m, i] = weights[1, m, i] = b[m]
-            _sum_rows(terms, weights, sums[k], True)
+            _sum_rows(terms, weights, 0, 2, sums[k], True)
 
 
 @inlined
@@ -351,8 +367,9 @@ def weigh_by_factors(P, basis, activations, start, out):
                     u[k, i, t] = 1
         log_precision += _sum_log(u)
         p = P[first : first + n]
-        _prepare(p)
-        _dot_rows(p, u, out[first : first + n])
+        if p.size * p.itemsize <= CACHE_BYTES:
+            read_through(p)
+        _dot_rows(p, u, 0, n, out[first : first + n])
     return log_precision
 
 
