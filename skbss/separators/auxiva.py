@@ -145,21 +145,22 @@ def weigh_bands(P, n_frames, W, source):
     # The bins of a band are one matrix of features.
     features = [p.reshape(len(p), -1, n_columns) for p in in_bands(P, size)]
     weights = [q.swapaxes(1, 2).reshape(len(q), K, -1) for q in in_bands(Q, size)]
-    power = [
+    parts = [
         sum_rows(p, q, np.empty((K, len(p), n_columns), P.dtype))
         for p, q in zip(features, weights, strict=True)
     ]
-    power = np.concatenate(power, axis=1)
-    precision = np.zeros_like(power)
-    power = power[..., :n_frames] / size
+    whole = np.concatenate(parts, axis=1)
+    del parts  # memory counts where a recording is long
+    power = whole[..., :n_frames]  # zeros beyond
+    power /= size
     # The features are whitened and rows of W start with unit norm: the level is 1.
     np.maximum(power, max(FLOOR, 10 * np.finfo(P.dtype).eps), out=power)
     cost = size * source.cost(power)
-    precision[..., :n_frames] = 1 / source.variance(power)
+    np.divide(1, source.variance(power), out=power, casting="same_kind")
     sums = [
         dot_rows(p, np.ascontiguousarray(u), np.empty_like(q))
         for p, q, u in zip(
-            features, weights, np.split(precision, [F // size], axis=1), strict=False
+            features, weights, np.split(whole, [F // size], axis=1), strict=False
         )
     ]
     sums = [s.reshape(len(s), K, -1, n_features).swapaxes(1, 2) for s in sums]
