@@ -29,11 +29,13 @@ references:
 
 output:
   OUT/<recording>_source0.wav, _source1.wav, ..., at the rate and in the sample format
-  of the recording; files of these names are replaced. Of recordings of the same name,
-  the name of the folder comes first. In the table, RTF is the real-time factor: the
-  time of the separation, without files, over the duration of the recording. SI-SDRi is
-  the improvement of the scale-invariant signal-to-distortion ratio in dB: the mean, and
-  that of each source.
+  (and as .flac if it is) of the recording; files of these names are replaced. Of
+  recordings of the same name, the name of the folder comes first. Outputs may be louder
+  than the recording, and are clipped then, with a warning, unless its samples are
+  floating point.
+  In the table, RTF is the real-time factor: the time of the separation, without files,
+  over the duration of the recording. SI-SDRi is the improvement of the scale-invariant
+  signal-to-distortion ratio in dB: the mean, and that of each source.
 
 examples:
   skbss separate --demo
@@ -137,7 +139,13 @@ def add_separate(commands):
     )
     add = parser.add_argument
     add("recordings", metavar="IN", nargs="*", type=Path, help="WAV or FLAC file")
-    add("-o", "--output", metavar="OUT", type=Path, help="folder of the results")
+    add(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        help="folder for results (needed)",
+    )
     add("--demo", action="store_true", help="separate the bundled recording to demo/")
     add("--method", metavar="NAME", help="refined (default), ilrma or auxiva")
     add_parameters(add, "ilrma.n_basis=4")
@@ -175,7 +183,10 @@ def add_stream(commands):
     add("--format", choices=formats, help="samples of raw input (default: s16le)")
     add("--out-format", choices=formats, help="samples of OUT (default: as of IN)")
     add(
-        "--block", metavar="N", type=int, help="most samples at a time (default: a hop)"
+        "--block",
+        metavar="N",
+        type=int,
+        help="samples read at once (default: a hop)",
     )
     add("--method", metavar="NAME", help="onlineauxiva (default) or onlineilrma")
     add_parameters(add, "onlineauxiva.forget=0.99")

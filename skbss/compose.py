@@ -61,8 +61,10 @@ def make_separator(
         'cliques' again on windows of 512 ms, which separates best. Short windows have
         more frames to learn from, long ones cover the reverberation.
     sample_rate : float, default=16000
-        In Hz. Windows of the `STFT` are powers of two, near to 256 and 512 ms in two
-        passes, near to 512 ms in a single one. Hops are a quarter of them.
+        In Hz, of the recordings to come. Windows of the `STFT` are powers of two,
+        within a factor of √2 of 256 and 512 ms in two passes, of 512 ms in a single
+        one: 4096 and 8192 at 16 kHz, 8192 and 16384 at 44.1 kHz (186 and 372 ms). Hops
+        are a quarter of them.
     ref_mic : int, default=0
         The microphone whose scale the outputs take.
     random_state : int, RandomState instance or None, default=None
@@ -83,6 +85,11 @@ def make_separator(
     ------
     ValueError
         If there is no such method.
+
+    Notes
+    -----
+    Parameters are those of the classes, except that `ILRMA` has ``update='me'``, and
+    `AuxIVA` with cliques ``max_iter=20``, which did best in a search.
 
     Examples
     --------

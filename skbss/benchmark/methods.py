@@ -19,15 +19,18 @@ from skbss.transforms import ISTFT, STFT, ProjectionBack
 
 # A quarter of what whole recordings get: the latency is as long as the window.
 ONLINE_SECONDS = 0.128
+# Half of it, and blocks in which people who move stay about where they are.
+BLOCK_BATCH_SECONDS = 0.256
+BLOCK_SECONDS = 8
 
 
 def _block_batch(method, sample_rate, ref_mic, random_state):
-    pipeline = make_separator(
-        method, sample_rate=sample_rate, ref_mic=ref_mic, random_state=random_state
-    )
-    separator = BlockBatch(pipeline[method])
-    steps = [("blockbatch", separator) if s[0] == method else s for s in pipeline.steps]
-    return Pipeline(steps)
+    separator = make_separator(method, random_state=random_state)[method]
+    n_fft = window_length(sample_rate, BLOCK_BATCH_SECONDS)
+    stft = STFT(n_fft, sample_rate=sample_rate)
+    block_size = round(BLOCK_SECONDS * sample_rate / (n_fft // 4))
+    separator = BlockBatch(separator, block_size=block_size, overlap=block_size // 4)
+    return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
 
 
 def _online(separator, sample_rate, ref_mic):

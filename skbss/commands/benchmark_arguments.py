@@ -55,7 +55,13 @@ def add_benchmark(commands):
     action("init", "print an experiment to begin with")
     add = action("run", "run an experiment, or what is left of it")
     add("file", metavar="FILE", type=Path, help="the experiment, in YAML")
-    add("-o", "--output", metavar="FOLDER", type=Path, help="default: FILE's name_run")
+    add(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        type=Path,
+        help="default: FILE_run",
+    )
     add("--set", metavar="NAME=VALUE", action="append", default=[], help="set a value")
     add(
         "--grid",

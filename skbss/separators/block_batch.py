@@ -94,10 +94,12 @@ class BlockBatch(BaseSeparator):
     estimator : estimator
         The batch separator, `AuxIVA` or `ILRMA`. It is cloned for use.
     block_size : int, default=200
-        Length of a block in frames: 12.8 s at a hop of 64 ms. Longer blocks are
-        separated better as long as nothing moves.
+        Length of a block in frames: 12.8 s at a hop of 64 ms (`STFT(4096)` at 16 kHz),
+        25.6 s at one of 128 ms (`STFT()`), which is long where somebody moves. Longer
+        blocks are separated better as long as nothing does.
     overlap : int, default=50
-        Frames that two successive blocks share, at most half of `block_size`.
+        Frames that two successive blocks share, at most half of `block_size`: over them
+        sources are recognized, and one block's matrices turn into the next one's.
 
     Attributes
     ----------
