@@ -253,7 +253,7 @@ def test_progress_within_a_step(recording, capsys, monkeypatch):
     """Lines of 40 characters on a terminal, where each takes the other's place."""
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
-    slow = ["--set", "auxiva.max_iter=400", "--method", "auxiva"]
+    slow = ["--set", "auxiva.max_iter=4000", "--method", "auxiva"]
     assert main(["separate", "rec.wav", "-o", "out", *slow]) == 0
     lines = (
         capsys.readouterr().err.replace("\r", "\n").replace("\033[K", "").split("\n")

@@ -4,7 +4,7 @@ The equations and their guards are those of `skbss.updates.online._ip1_rank_one`
 numbers of a frame are in an array whose rows hold LANES complex numbers, real parts
 first. A block of as many bins has one row for each element of the frame x, of the
 demixing matrices W, of the inverses C of the covariances of the past, of z = C x and of
-q = xᴴ z. After the last block come rows for results in between, which all blocks share.
+q = xᴴ z (and the inverses of the covariances' traces). After the last block come rows for results in between, which all blocks share.
 """
 
 # License: BSD-3-Clause
@@ -132,6 +132,14 @@ def _start(s, W, B, x, one, eps, mics):
             for m in range(M):
                 dot(s, Z + k * M + m, C + m * M, X, mics)
             inner(s, Q + k, X, Z + k * M, mics)
+            # It is real: the traces' inverses take the place of imaginary parts.
+            for i in range(LANES):
+                s[Q + k, LANES + i] = 0 if first + i < n_freqs else one
+            for j in range(M):
+                for i in range(min(LANES, n_freqs - first)):
+                    s[Q + k, LANES + i] += B[k, j, first + i]
+            for i in range(LANES):
+                s[Q + k, LANES + i] = one / s[Q + k, LANES + i]
         for m in range(M):
             for i in range(LANES):
                 s[X + m, i] *= s[G, i]
@@ -208,7 +216,7 @@ def _add_power(s, block, k, out, mics):
 
 
 @kernel
-def sweep(s, phi, out, one, mics):
+def sweep(s, phi, out, one, tiny, mics):
     """Update all rows of W by weights like `out`; see `powers`."""
     M = len(mics)
     U, A, T = _shared(s, M)
@@ -219,6 +227,7 @@ def sweep(s, phi, out, one, mics):
         for k in range(M):
             z = Z + k * M
             orthogonal_to_others(s, M, W, k, A, T)
+            _scale(s, A, weight, one, tiny, mics)
             for m in range(M):
                 dot(s, U + m, C + (k * M + m) * M, A, mics)
             inner(s, form, A, U, mics)
@@ -232,8 +241,11 @@ def sweep(s, phi, out, one, mics):
                 shrink = one / (one + s[weight, i] * s[Q + k, i])
                 factor = s[weight, i] * shrink
                 square = s[along, i] ** 2 + s[along, LANES + i] ** 2
-                # By Cauchy and Schwarz it shrinks by no more, whatever the rounding.
-                rest = max(s[form, i] - factor * square, shrink * s[form, i])
+                # Whatever the rounding: aᴴ V⁻¹ a is at least |a|² / tr V, and by Cauchy
+                # and Schwarz shrinks by no more.
+                least = s[weight, LANES + i] * s[Q + k, LANES + i]
+                whole = max(s[form, i], least)
+                rest = max(whole - factor * square, shrink * whole)
                 s[form, i] = one / (np.sqrt(rest) * s[G, i])
                 s[along, i] *= factor
                 s[along, LANES + i] *= factor
@@ -246,6 +258,28 @@ def sweep(s, phi, out, one, mics):
                     s[W + k * M + m, i] = re * s[form, i]
                     s[W + k * M + m, LANES + i] = -im * s[form, i]
             _add_power(s, block, k, out, mics)
+
+
+@inlined
+def _scale(s, A, squares, one, tiny, mics):
+    """Scale a vector, on whose size nothing depends, and write its squared length.
+
+    Cofactors of large rows would overflow in single precision.
+    """
+    for i in range(LANES):
+        s[squares, i] = tiny
+        s[squares, LANES + i] = 0
+    for m in range(len(mics)):
+        for i in range(LANES):
+            size = max(abs(s[A + m, i]), abs(s[A + m, LANES + i]))
+            s[squares, i] = max(s[squares, i], size)
+    for i in range(LANES):
+        s[squares, i] = one / s[squares, i]
+    for m in range(len(mics)):
+        for i in range(LANES):
+            re, im = s[A + m, i] * s[squares, i], s[A + m, LANES + i] * s[squares, i]
+            s[A + m, i], s[A + m, LANES + i] = re, im
+            s[squares, LANES + i] += re * re + im * im
 
 
 @kernel

@@ -122,16 +122,15 @@ def sweeps(W, B, x, P, weigh, n_sweeps, spatial, per_bin):
 
 def _ip1_compiled(compiled, W, B, x, weigh, n_sweeps, per_bin):
     rows, mics = compiled.start(W, B, x)
-    one = B.dtype.type(1)
+    one, tiny = B.dtype.type(1), np.finfo(B.dtype).tiny
     shape = len(W), W.shape[2] if per_bin else 1
     power = np.zeros(shape, B.dtype)
     compiled.powers(rows, power, mics)
     for _ in range(n_sweeps):
         weights = np.ascontiguousarray(weigh(power), B.dtype)
         power = np.zeros(shape, B.dtype)
-        compiled.sweep(rows, weights, power, one, mics)
+        compiled.sweep(rows, weights, power, one, tiny, mics)
     old, W, y = W, np.empty_like(W), np.empty_like(x)
-    tiny = np.finfo(B.dtype).tiny
     compiled.finish(rows, old, W, y, one, tiny, mics)
     return W, y
 
@@ -316,6 +315,8 @@ def _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin):
     quadratic = _real_dot(z, x, axis=1)
     z_conj = z.conj()
     C = C.swapaxes(1, 2).copy()  # columns first
+    traces = B[:, :M].sum(1)
+    tiny = np.finfo(B.dtype).tiny
     # Products of rows in quiet bins overflow in single precision.
     gain = 1 / abs(W).max((0, 1))
     W, x = W * gain, x / gain
@@ -325,8 +326,11 @@ def _ip1_rank_one(W, B, x, weigh, n_sweeps, per_bin):
         phi = phi * shrink
         for k in range(M):
             a = _orthogonal_to_others(W, k)
+            # Nothing depends on its size, but large cofactors would overflow.
+            a /= np.maximum(abs(a).max(0), tiny)
             u = np.add.reduce(C[k] * a[:, None], axis=0)
-            form = _real_dot(a, u)
+            # Whatever the rounding, aᴴ V⁻¹ a is at least |a|² / tr V.
+            form = np.maximum(_real_dot(a, u), _real_dot(a, a) / traces[k])
             inner = np.add.reduce(z_conj[k] * a, axis=0)
             # By Cauchy and Schwarz it shrinks by no more, whatever the rounding.
             least = form * shrink[k]
