@@ -97,7 +97,7 @@ def load_yaml(path, overrides=()):
         config = yaml.load(Path(path).read_text("utf-8"), _Loader)
     except OSError as error:
         raise ConfigError(f"Cannot read {path}: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         message = f"Cannot read {path} as YAML: {_one_line(error)}."
         raise ConfigError(message) from error
     if config is None:
@@ -192,7 +192,7 @@ def parse_override(text):
         raise ConfigError(f"Got {text!r}, expected NAME=VALUE.")
     try:
         return name, yaml.load(value, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         message = f"Cannot read the value of {text!r} as YAML: {_one_line(error)}."
         raise ConfigError(message) from error
 

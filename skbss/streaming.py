@@ -217,9 +217,9 @@ class Stream:
         Raises
         ------
         ValueError
-            If the block isn't two-dimensional, real and finite or has another number of
-            microphones than those before. The stream then goes on as if it hadn't been
-            given.
+            If the block isn't two-dimensional, real and finite, is so loud that its
+            power isn't finite, or has another number of microphones than those before.
+            The stream then goes on as if it hadn't been given.
         """
         if not is_finite_matrix(block):
             block = check_array(
@@ -227,6 +227,15 @@ class Stream:
                 dtype=[np.float64, np.float32],
                 ensure_min_samples=0,
                 input_name="block",
+            )
+        dtype = block.dtype if self._input is None else self._input.dtype
+        # Powers of frames, summed over frequency, have to be finite, too.
+        limit = np.sqrt(np.finfo(dtype).max) / self._stft_params["n_fft"] ** 2
+        peak = abs(block).max(initial=0)
+        if peak > limit:
+            raise ValueError(
+                f"Got samples of up to {peak:.3g} in a block, expected at most "
+                f"{limit:.3g} in {dtype}: their power would overflow."
             )
         if self._input is None:
             self._start(block.shape[1], block.dtype)

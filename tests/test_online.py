@@ -393,6 +393,33 @@ def test_random_bad_blocks_leave_finite_output(separator, kinds, n_mics, single,
     assert all(np.isfinite(v).all() for v in fitted.get_state().values())
 
 
+NEARLY_SINGULAR = {
+    "an empty bin": lambda x, rng: x,
+    "one source, noise at -40 dB": lambda x, rng: noisy_copies(x, 1e-2, rng),
+    "one source, noise at -80 dB": lambda x, rng: noisy_copies(x, 1e-4, rng),
+    "one source, noise at -120 dB": lambda x, rng: noisy_copies(x, 1e-6, rng),
+    "the same in all": lambda x, rng: noisy_copies(x, 0, rng),
+    "constant": lambda x, rng: np.ones_like(x),
+}
+
+
+def noisy_copies(x, level, rng):
+    return x[:, :1] + level * rng.standard_normal(x.shape)
+
+
+@pytest.mark.parametrize("kind", NEARLY_SINGULAR)
+@pytest.mark.parametrize("n_mics", [2, 3, 4, 5])
+@pytest.mark.parametrize("separator", [ONLINE[0], ONLINE[2]], ids=repr)
+def test_nearly_singular_recordings_in_single_precision(separator, n_mics, kind):
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        x = NEARLY_SINGULAR[kind](rng.laplace(size=(8000, n_mics)), rng)
+        X = STFT(n_fft=512).fit_transform(x.astype(np.float32))
+        if kind == "an empty bin":
+            X.data[:, 3] = 0
+        assert np.isfinite(clone(separator).fit_transform(X).data).all()
+
+
 def pipe(separator):
     return make_pipeline(STFT(n_fft=512), separator, ProjectionBack(), ISTFT())
 

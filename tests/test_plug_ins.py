@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 
-from skbss import ILRMA, ISTFT, STFT, AuxIVA, ProjectionBack
+from skbss import ILRMA, ISTFT, STFT, AuxIVA, OnlineAuxIVA, ProjectionBack
 from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import si_sdr_improvement, si_sdr_scorer
 from tests.helpers import assert_never_rises, at_unit_level, log_determinants
@@ -96,6 +96,56 @@ def test_a_spatial_update_of_the_user(separator, record):
     separator = clone(separator).set_params(spatial=OneByOne()).fit(record)
     assert relative_error(separator.demixing_, expected.demixing_) < 1e-10
     assert_allclose(separator.objective_, expected.objective_, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        (
+            lambda W: W.transpose(2, 0, 1),
+            r"shape \(65, 2, 2\), expected .* \(2, 2, 65\)",
+        ),
+        (lambda W: np.concatenate([W, W]), r"shape \(4, 2, 65\)"),
+        (lambda W: None, r"shape \(\)"),
+        (lambda W: W * np.nan, "non-finite"),
+    ],
+)
+@pytest.mark.parametrize(
+    "separator",
+    [
+        AuxIVA(max_iter=3),
+        AuxIVA("cliques", max_iter=3),
+        ILRMA(max_iter=3, init="identity"),
+        OnlineAuxIVA(),
+    ],
+    ids=["auxiva", "cliques", "ilrma", "onlineauxiva"],
+)
+def test_a_spatial_update_that_fails(separator, update, message, record):
+    class Wrong:
+        def update(self, W, V):
+            return update(W)
+
+    with pytest.raises(ValueError, match=message):
+        clone(separator).set_params(spatial=Wrong()).fit(record)
+
+
+@pytest.mark.parametrize(
+    ("variance", "message"),
+    [
+        (lambda power: power[0], "expected that of the power"),
+        (lambda power: None, r"shape \(\)"),
+        (lambda power: 0 * power, "zero, negative"),
+        (lambda power: -power, "zero, negative"),
+        (lambda power: power * np.nan, "non-finite"),
+    ],
+)
+def test_a_source_model_that_fails(variance, message, record):
+    class Wrong(StudentT):
+        def variance(self, power, n_freqs):
+            return variance(power)
+
+    with pytest.raises(ValueError, match=message):
+        AuxIVA(Wrong(), max_iter=3).fit(record)
 
 
 class Smooth(BaseEstimator):

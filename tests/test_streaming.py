@@ -400,6 +400,7 @@ def test_ref_mic_out_of_range():
         (X[:3, 0], "2D array"),
         (X[:3, :1], "1 channels, but the stream began with 2"),
         (np.ones((3, 2), complex), "Complex"),
+        (np.full((3, 2), 1e300), "1e.300 in a block, expected at most"),
     ],
 )
 def test_bad_blocks_change_nothing(bad, message):

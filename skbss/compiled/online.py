@@ -4,7 +4,8 @@ The equations and their guards are those of `skbss.updates.online._ip1_rank_one`
 numbers of a frame are in an array whose rows hold LANES complex numbers, real parts
 first. A block of as many bins has one row for each element of the frame x, of the
 demixing matrices W, of the inverses C of the covariances of the past, of z = C x and of
-q = xᴴ z (and the inverses of the covariances' traces). After the last block come rows for results in between, which all blocks share.
+q = xᴴ z (and the inverses of the covariances' traces). After the last block come rows
+for results in between, which all blocks share.
 """
 
 # License: BSD-3-Clause

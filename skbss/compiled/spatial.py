@@ -45,7 +45,7 @@ def ip1(W, V, mics):
             for i in range(LANES):
                 # The phase of wₖ a, over the root of aᴴ V⁻¹ a.
                 size_2 = s[T, i] * s[T, i] + s[T, LANES + i] * s[T, LANES + i]
-                gain = 1 / np.sqrt(size_2 * s[T + 1, i])
+                gain = 1 / (np.sqrt(size_2) * np.sqrt(s[T + 1, i]))
                 s[T, i] *= gain
                 s[T, LANES + i] *= gain
             for m in range(M):

@@ -18,8 +18,8 @@ from skbss.updates.frames import frame_products
 from skbss.updates.nmf import by_bin
 from skbss.updates.products import dot_rows, sum_rows
 from skbss.updates.sorting import sort_bands
-from skbss.updates.source import SOURCE_MODELS
-from skbss.updates.spatial import SPATIAL_UPDATES
+from skbss.updates.source import SOURCE_MODELS, source_variance
+from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
 
 # Frames of a source this far below the mean power weigh like one at this level.
 # Without a floor the likelihood is unbounded where a source vanishes from a frame.
@@ -69,7 +69,7 @@ def weigh(products, W, floor, source):
         block = slice(start, start + products.step)
         power[:, block] = products.powers(block)
         floored = np.maximum(power[:, block], floor, dtype=float)
-        variance[:, block] = source.variance(floored, F)
+        variance[:, block] = source_variance(source, floored, F)
         weights = 1 / (T * variance[:, block])
         products.add(block, weights.astype(power.dtype))
     return power, variance, products.total().reshape(K, -1, F)
@@ -112,7 +112,7 @@ def auxiva(P, W, source, spatial, sort_iter=0):
     for iteration in count(1):
         power, variance, S = weigh(products, W, floor, source)
         yield W, objective(power, variance, W, floor, source)
-        W = spatial.update(W, loaded_covariance(S))
+        W = update_demixing(spatial, W, loaded_covariance(S))
         if sort_iter and iteration % sort_iter == 0:
             W = sort_bands(P, W, floor, source)
 
@@ -156,7 +156,8 @@ def weigh_bands(P, n_frames, W, source):
     # The features are whitened and rows of W start with unit norm: the level is 1.
     np.maximum(power, max(FLOOR, 10 * np.finfo(P.dtype).eps), out=power)
     cost = size * source.cost(power)
-    np.divide(1, source.variance(power), out=power, casting="same_kind")
+    variance = source_variance(source, power)
+    np.divide(1, variance, out=power, casting="same_kind")
     sums = [
         dot_rows(p, np.ascontiguousarray(u), np.empty_like(q))
         for p, q, u in zip(
@@ -186,7 +187,7 @@ def auxiva_bands(P, n_frames, W, source, spatial):
     while True:
         cost, S = weigh_bands(P, n_frames, W, source)
         yield W, cost - 2 * n_frames * log_abs_det(W).sum()
-        W = spatial.update(W, loaded_covariance(S))
+        W = update_demixing(spatial, W, loaded_covariance(S))
 
 
 class AuxIVA(BaseSeparator):

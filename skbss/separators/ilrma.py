@@ -24,7 +24,7 @@ from skbss.updates.nmf import (
     low_rank_variances,
 )
 from skbss.updates.source import Gauss
-from skbss.updates.spatial import SPATIAL_UPDATES
+from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
 
 
 def ilrma(P, W, model, spatial, map_blocks=map):
@@ -57,7 +57,7 @@ def ilrma(P, W, model, spatial, map_blocks=map):
     while True:
         model.update(P, Q, map_blocks)
         S, log_precision = model.weigh(P, map_blocks)
-        W = spatial.update(W, loaded_covariance(S))
+        W = update_demixing(spatial, W, loaded_covariance(S))
         Q = power_features(W)
         # sum_t |y|² / r is a quadratic form of the covariance at hand.
         data = n_frames * np.vdot(Q, S)

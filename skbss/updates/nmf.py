@@ -15,6 +15,7 @@ from skbss.compiled import CACHE_BYTES, kernels
 from skbss.linalg import sum_log
 from skbss.parallel import N_PARTS, WorkArray, parts_of
 from skbss.updates.products import dot_rows, few_rows_matmul, sum_rows
+from skbss.updates.source import source_variance
 
 # Least entry of basis and activations, relative to outputs of unit mean power. An entry
 # at zero could never leave it.
@@ -234,16 +235,7 @@ class GivenVariances(_Variances):
         power = np.empty((self.n_sources, len(P), P.shape[-1]), P.dtype)
         sum_rows(P, by_bin(Q, P.dtype), power)
         power = np.maximum(power[..., : self.n_frames], 0)
-        variance = np.array(self.source.variance(power), dtype=P.dtype)
-        if variance.shape != power.shape:
-            raise ValueError(
-                f"{self.source!r}.variance() returned an array of shape "
-                f"{variance.shape}, expected that of the power, {power.shape}."
-            )
-        if not (np.isfinite(variance).all() and (variance >= 0).all()):
-            raise ValueError(
-                f"{self.source!r}.variance() returned negative or non-finite values."
-            )
+        variance = source_variance(self.source, power, zero_ok=True).astype(P.dtype)
         self.variances = np.maximum(variance, FLOOR * (variance.mean() or 1))
 
     def precision(self, bins, out):

@@ -15,7 +15,7 @@ import numpy as np
 
 from skbss.compiled import kernels
 from skbss.linalg import _orthogonal, unpack_hermitian
-from skbss.updates.spatial import IP1
+from skbss.updates.spatial import IP1, update_demixing
 
 # Numbers of microphones for which there are kernels.
 COMPILED = 2, 3, 4
@@ -115,7 +115,8 @@ def sweeps(W, B, x, P, weigh, n_sweeps, spatial, per_bin):
         for _ in range(n_sweeps):
             V = B + weigh(power_of(outputs(W, x), per_bin))[:, None] * P
             load(V, 0)  # a loud frame leaves B less than rounding errors
-            W = spatial.update(W, unpack_hermitian(V)).astype(W.dtype, copy=False)
+            new = update_demixing(spatial, W, unpack_hermitian(V))
+            W = new.astype(W.dtype, copy=False)
     W = W * phase_to(W, old)[:, None]
     return W, outputs(W, x)
 

@@ -179,4 +179,43 @@ class Cliques(BaseEstimator):
         return logs / len(self.widths) + power.size
 
 
+def source_variance(source, power, *args, zero_ok=False):
+    """Ask a source model for variances, and check what a user's returns.
+
+    Parameters
+    ----------
+    source : object
+        The source model.
+    power : ndarray
+        What it is asked about.
+    *args
+        What else it takes.
+    zero_ok : bool, default=False
+        Whether variances may be zero.
+
+    Returns
+    -------
+    variance : ndarray of the shape of `power`
+        The variances.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or aren't finite and positive.
+    """
+    variance = np.asarray(source.variance(power, *args))
+    if variance.shape != power.shape:
+        raise ValueError(
+            f"{source!r}.variance() returned an array of shape {variance.shape}, "
+            f"expected that of the power, {power.shape}."
+        )
+    in_range = variance >= 0 if zero_ok else variance > 0
+    if not (np.isfinite(variance).all() and in_range.all()):
+        wrong = "negative" if zero_ok else "zero, negative"
+        raise ValueError(
+            f"{source!r}.variance() returned {wrong} or non-finite values."
+        )
+    return variance
+
+
 SOURCE_MODELS = {"gauss": Gauss, "laplace": Laplace, "cliques": Cliques}

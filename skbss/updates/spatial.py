@@ -122,6 +122,41 @@ def _inverse_hpd(G):
     return solve_hpd(G, np.broadcast_to(np.eye(2)[..., None], G.shape))
 
 
+def update_demixing(spatial, W, V):
+    """Let a spatial update move demixing matrices, and check what a user's returns.
+
+    Parameters
+    ----------
+    spatial : object
+        The spatial update.
+    W, V : ndarray
+        As in ``spatial.update``.
+
+    Returns
+    -------
+    W : ndarray of shape (n_sources, n_mics, n_bins)
+        The new matrices, C-contiguous, in the precision of the old ones.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or aren't finite numbers.
+    """
+    new = spatial.update(W, V)
+    if isinstance(spatial, _SpatialUpdate):
+        return new
+    shape = np.shape(new)
+    if shape != W.shape:
+        raise ValueError(
+            f"{spatial!r}.update() returned an array of shape {shape}, expected that "
+            f"of the demixing matrices, {W.shape}."
+        )
+    new = np.ascontiguousarray(new, W.dtype)
+    if not np.isfinite(new).all():
+        raise ValueError(f"{spatial!r}.update() returned non-finite values.")
+    return new
+
+
 class _SpatialUpdate(BaseEstimator):
     """Base of the built-in spatial updates."""
 
