@@ -13,7 +13,7 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -126,6 +126,15 @@ def make_separator(
     return Pipeline(steps, memory=memory)
 
 
+def online_pipeline(separator, sample_rate, ref_mic=0):
+    """Make the pipeline of an online separator, on windows near to 128 ms.
+
+    These are a quarter of what whole recordings get: the latency is as long as they.
+    """
+    stft = STFT(window_length(sample_rate, 0.128), sample_rate=sample_rate)
+    return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
+
+
 def _check_recordings(X):
     if not isinstance(X, list | tuple):
         shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
@@ -143,7 +152,7 @@ def _check_recordings(X):
             )
 
 
-def _fit_transform_one(estimator, recording, index, caller=None, task=None):
+def _fit_transform_one(estimator, recording, index, caller, task):
     try:
         if task is None:
             return estimator.fit_transform(recording)

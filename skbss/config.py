@@ -4,6 +4,7 @@
 
 import difflib
 import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -329,6 +330,46 @@ def did_you_mean(name, names):
     if near and not below:
         return f" Did you mean {' or '.join(map(repr, near))}?"
     return f" Expected one of {', '.join(below or names)}."
+
+
+def import_attribute(path, what=""):
+    """Import a function or class from ``module:attribute``.
+
+    Parameters
+    ----------
+    path : str
+        For example ``"sklearn.decomposition:FastICA"``.
+    what : str, default=''
+        What it is to be, for the messages, with a space after it.
+
+    Returns
+    -------
+    attribute : callable
+        What it names.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such module or attribute, or if it cannot be called.
+    """
+    module, _, attribute = path.partition(":")
+    try:
+        found = import_module(module)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"Cannot import {what}{path!r}: {error}.") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            hint = did_you_mean(part, [name for name in dir(found) if name[0] != "_"])
+            # With nothing near, all names of a module would fill the screen.
+            hint = hint if hint.startswith(" Did") else ""
+            raise ConfigError(f"Got {what}{path!r}, which is not in {module}.{hint}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise ConfigError(
+            f"Got {what}{path!r}, which is a {type(found).__name__}, expected a "
+            "function or a class."
+        )
+    return found
 
 
 def _parameter_names(estimator):

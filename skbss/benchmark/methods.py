@@ -4,7 +4,6 @@
 
 import inspect
 from functools import partial
-from importlib import import_module
 
 import numpy as np
 from sklearn.base import clone
@@ -12,14 +11,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skbss
-from skbss.compose import METHODS, make_separator, window_length
-from skbss.config import ConfigError, did_you_mean
+from skbss.compose import METHODS, make_separator, online_pipeline, window_length
+from skbss.config import ConfigError, did_you_mean, import_attribute
 from skbss.separators import BlockBatch, OnlineAuxIVA, OnlineILRMA, OnlineISNMF
 from skbss.transforms import ISTFT, STFT, ProjectionBack
 
-# A quarter of what whole recordings get: the latency is as long as the window.
-ONLINE_SECONDS = 0.128
-# Half of it, and blocks in which people who move stay about where they are.
+# Half of what whole recordings get, and blocks in which people who move stay about
+# where they are.
 BLOCK_BATCH_SECONDS = 0.256
 BLOCK_SECONDS = 8
 
@@ -33,25 +31,19 @@ def _block_batch(method, sample_rate, ref_mic, random_state):
     return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
 
 
-def _online(separator, sample_rate, ref_mic):
-    n_fft = window_length(sample_rate, ONLINE_SECONDS)
-    stft = STFT(n_fft, sample_rate=sample_rate)
-    return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
-
-
 def _online_auxiva(sample_rate, ref_mic):
-    return _online(OnlineAuxIVA(), sample_rate, ref_mic)
+    return online_pipeline(OnlineAuxIVA(), sample_rate, ref_mic)
 
 
 def _online_ilrma(sample_rate, ref_mic, random_state):
     separator = OnlineILRMA(random_state=random_state)
-    return _online(separator, sample_rate, ref_mic)
+    return online_pipeline(separator, sample_rate, ref_mic)
 
 
 def _online_isnmf(sample_rate, ref_mic, random_state, n_mics):
     # As many sources as the methods have that take all microphones.
     separator = OnlineISNMF(n_sources=n_mics, random_state=random_state)
-    pipeline = _online(separator, sample_rate, ref_mic=0)
+    pipeline = online_pipeline(separator, sample_rate, ref_mic=0)
     take = FunctionTransformer(np.take, kw_args={"indices": [ref_mic], "axis": 1})
     return Pipeline([("microphone", take), *pipeline.steps])
 
@@ -183,40 +175,6 @@ def _find(name, known, what):
         return import_attribute(name)
     hint = did_you_mean(str(name), known)
     raise ConfigError(f"Got unknown {what} {name!r}.{hint}")
-
-
-def import_attribute(path):
-    """Import ``module:attribute``.
-
-    Parameters
-    ----------
-    path : str
-        For example ``"sklearn.decomposition:FastICA"``.
-
-    Returns
-    -------
-    attribute : callable
-        What it names.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such module or attribute, or if it cannot be called.
-    """
-    module_name, _, name = path.partition(":")
-    try:
-        module = import_module(module_name)
-        attribute = getattr(module, name)
-    except ImportError as error:
-        raise ConfigError(f"Cannot import {path!r}: {error}.") from error
-    except AttributeError as error:
-        public = [public for public in dir(module) if not public.startswith("_")]
-        hint = did_you_mean(name, public) if len(public) < 50 else ""
-        message = f"Got {path!r}, but there is no {name!r} in {module_name}.{hint}"
-        raise ConfigError(message) from error
-    if not callable(attribute):
-        raise ConfigError(f"Got {path!r}, which cannot be called.")
-    return attribute
 
 
 def build(factories, *, random_state, **context):

@@ -2,26 +2,12 @@
 
 # License: BSD-3-Clause
 
-from functools import partial
-
 import numpy as np
 
-from skbss.benchmark.methods import import_attribute
-from skbss.config import ConfigError, did_you_mean
-from skbss.metrics import bss_eval, framewise_si_sdr, si_bss_eval, si_sdr
+from skbss.config import ConfigError, did_you_mean, import_attribute
+from skbss.metrics import bss_eval, framewise_si_sdr, score_separation, si_sdr
+from skbss.metrics._scores import METRICS
 
-# What comes from the same function is computed together.
-_FAMILIES = {
-    si_bss_eval: (
-        "si_sdr",
-        "si_sir",
-        "si_sar",
-        "si_sdr_improvement",
-        "si_sir_improvement",
-    ),
-    bss_eval: ("sdr", "sir", "sar", "sdr_improvement", "sir_improvement"),
-}
-_FAMILY_OF = {name: family for family, names in _FAMILIES.items() for name in names}
 _TINY_SIGNALS = np.random.default_rng(0).standard_normal((1024, 2))
 
 
@@ -38,7 +24,7 @@ def find_metrics(names):
     Returns
     -------
     metrics : dict of str to callable
-        The functions that compute them, some of which compute several.
+        The functions that compute them: `score_separation` those of this package.
 
     Raises
     ------
@@ -49,12 +35,12 @@ def find_metrics(names):
     for name in names:
         if ":" in str(name):
             metrics[name.rpartition(":")[2]] = import_attribute(name)
-        elif name in _FAMILY_OF:
-            metrics[name] = _FAMILY_OF[name]
+        elif name in METRICS:
+            metrics[name] = score_separation
         else:
-            hint = did_you_mean(str(name), _FAMILY_OF)
+            hint = did_you_mean(str(name), METRICS)
             raise ConfigError(f"Got unknown metric {name!r} in metrics.{hint}")
-    if bss_eval in metrics.values():
+    if any(not name.startswith("si_") for name in _own(metrics)):
         try:
             bss_eval(_TINY_SIGNALS, _TINY_SIGNALS)
         except ImportError as error:
@@ -111,16 +97,18 @@ def score(scene, estimate, metrics, ref_mic):
         Nan where undefined.
     """
     pair = scene["references"], estimate
-    together = partial(_family, pair, scene["mixture"], ref_mic)
-    families = {f: together(f) for f in _FAMILIES if f in metrics.values()}
+    own = _own(metrics)
+    options = {"mixture": scene["mixture"], "ref_mic": ref_mic, "permute": False}
+    scores = score_separation(*pair, metrics=own, **options) if own else {}
     return {
-        name: np.atleast_1d(families[f][name] if f in families else f(*pair))
-        for name, f in metrics.items()
+        name: np.atleast_1d(scores[name] if name in own else metric(*pair))
+        for name, metric in metrics.items()
     }
 
 
-def _family(pair, mixture, ref_mic, function):
-    return function(*pair, mixture=mixture, ref_mic=ref_mic, permute=False)
+def _own(metrics):
+    """Names of this package's metrics, which are computed together."""
+    return [name for name in metrics if metrics[name] is score_separation]
 
 
 def score_windows(scene, estimate, ref_mic, framewise):

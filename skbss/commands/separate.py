@@ -53,6 +53,8 @@ def run(args):
     method, params = read_params(args)
     # Wrong names and values are found before any file is read or written.
     ref_mic = build_pipeline(method, params, 16_000)["projectionback"].ref_mic
+    if ref_mic == "sum":  # which suits a pass after this one
+        raise ConfigError("Got projectionback.ref_mic='sum', expected a number.")
     folder = args.output or Path("demo")
     if args.demo:
         args.recordings, args.reference_dir = [write_demo(folder)], folder
@@ -250,7 +252,7 @@ def warm_up(pipeline, n_mics):
     Parameters
     ----------
     pipeline : Pipeline
-        A clone of it separates a moment of noise in one iteration.
+        A clone of it separates a moment of noise, in one iteration if it iterates.
     n_mics : int
         Number of microphones.
     """
@@ -261,7 +263,7 @@ def warm_up(pipeline, n_mics):
     n_fft = max(step.n_fft for _, step in pipeline.steps if isinstance(step, STFT))
     noise = np.random.default_rng(0).standard_normal((max(n_fft, 1000), n_mics))
     with warnings.catch_warnings(action="ignore"):  # it doesn't converge
-        pipeline.fit(noise)
+        pipeline.fit_transform(noise)
 
 
 class Table:

@@ -11,30 +11,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from skbss.commands.console import tell
 from skbss.commands.pcm import SUBTYPES, FileReader, FileWriter, PipeReader, PipeWriter
 from skbss.commands.recordings import RecordingError
-from skbss.commands.separate import (
-    check_method,
-    check_window,
-    read_params,
-)
-from skbss.compose import window_length
+from skbss.commands.separate import check_method, check_window, read_params, warm_up
+from skbss.compose import online_pipeline
 from skbss.config import ConfigError, configure
 from skbss.io import PCM_BITS, AudioFileError
 from skbss.separators import OnlineAuxIVA, OnlineILRMA
 from skbss.streaming import Stream
-from skbss.transforms import ISTFT, STFT, ProjectionBack
 
 SEPARATORS = {
     "onlineauxiva": OnlineAuxIVA,
     "onlineilrma": partial(OnlineILRMA, random_state=0),
 }
-
-# A quarter of what whole recordings get: the latency is as long as the window.
-WINDOW_SECONDS = 0.128
 
 
 def run(args):
@@ -87,14 +78,7 @@ def check_arguments(args):
 def build(method, params, sample_rate):
     """Return the pipeline of the command, with checked parameters."""
     check_method(method, SEPARATORS)
-    n_fft = window_length(sample_rate, WINDOW_SECONDS)
-    steps = [
-        ("stft", STFT(n_fft, sample_rate=sample_rate)),
-        (method, SEPARATORS[method]()),
-        ("projectionback", ProjectionBack()),
-        ("istft", ISTFT()),
-    ]
-    return configure(Pipeline(steps), params)
+    return configure(online_pipeline(SEPARATORS[method](), sample_rate), params)
 
 
 def open_reader(args, signals):
@@ -158,15 +142,9 @@ class Session:
         self.block_size = block_size or self.stream.hop_length
         # An empty block finds what is wrong, and how many sources there will be.
         self.n_sources = self._process(np.empty((0, reader.n_channels))).shape[1]
-        self._warm_up(pipeline)
+        warm_up(pipeline, reader.n_channels)
         self.n_samples = self.n_clipped = 0
         self.seconds = self.slowest = 0.0
-
-    def _warm_up(self, pipeline):
-        """Load libraries and compile loops, which may take seconds the first time."""
-        size = 16 * self.stream.hop_length, self.reader.n_channels
-        noise = np.random.default_rng(0).standard_normal(size)
-        Stream(pipeline).process(noise)
 
     def run(self, writer, signals):
         """Separate until the input ends or a signal comes, and write all there is."""

@@ -2,11 +2,10 @@
 
 # License: BSD-3-Clause
 
-import importlib
 import inspect
 from collections.abc import Mapping
 
-from skbss.config import ConfigError, did_you_mean
+from skbss.config import ConfigError, did_you_mean, import_attribute
 from skbss.datasets._sequence import SceneList
 from skbss.datasets.generated import (
     cocktail_party_scenes,
@@ -195,23 +194,6 @@ def _find(name):
         raise ConfigError(f"Got data set {name!r}, expected a name.")
     if name in _LOADERS:
         return _LOADERS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise ConfigError(
-            f"Got unknown data set {name!r}.{did_you_mean(name, _LOADERS)}"
-        )
-    try:
-        loader = importlib.import_module(module)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"Cannot import data set {name!r}: {error}.") from error
-    for part in attribute.split("."):
-        if not hasattr(loader, part):
-            hint = did_you_mean(part, [n for n in dir(loader) if n[0] != "_"] or [""])
-            raise ConfigError(f"Got data set {name!r}, which is not in {module}.{hint}")
-        loader = getattr(loader, part)
-    if not callable(loader):
-        raise ConfigError(
-            f"Got data set {name!r}, which is a {type(loader).__name__}, expected a "
-            "function or a class."
-        )
-    return loader
+    if ":" in name:
+        return import_attribute(name, "data set ")
+    raise ConfigError(f"Got unknown data set {name!r}.{did_you_mean(name, _LOADERS)}")
