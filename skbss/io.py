@@ -277,18 +277,26 @@ def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
         x = np.clip(x, -1, 1)
     if subtype in PCM_BITS:
         x = to_integers(x, PCM_BITS[subtype])
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with open(temporary, "wb") as file:
-            try:
-                sf.write(file, x, sample_rate, subtype, format=audio_format)
-                file.close()
-                os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink()
-                raise
+        with whole_file(path) as temporary, open(temporary, "wb") as file:
+            sf.write(file, x, sample_rate, subtype, format=audio_format)
     except (OSError, sf.SoundFileError) as error:
         raise AudioFileError(f"Cannot write {path}: {reason(error)}.") from error
+
+
+@contextmanager
+def whole_file(path):
+    """Yield another name for a file, which gets its own when it is complete.
+
+    If writing fails, nothing is left, and a file of the right name stays as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def to_integers(x, bits):

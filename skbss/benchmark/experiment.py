@@ -5,6 +5,7 @@
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -309,15 +310,10 @@ def _check_candidate(candidate, ref_mic):
                 step.fit(np.zeros((2, 2)))  # finds hops that cannot be inverted
 
 
-class _of_key:
+@contextmanager
+def _of_key(key):
     """Name the key of the file in errors about what it says."""
-
-    def __init__(self, key):
-        self.key = key
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, ValueError | TypeError | MemoryError | ImportError):
-            raise ConfigError(f"In {self.key}: {error}") from error
+    try:
+        yield
+    except (ValueError, TypeError, MemoryError, ImportError) as error:
+        raise ConfigError(f"In {key}: {error}") from error

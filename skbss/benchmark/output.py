@@ -2,10 +2,10 @@
 
 # License: BSD-3-Clause
 
-import os
+import csv
 from contextlib import contextmanager
 
-from skbss.io import reason
+from skbss.io import reason, whole_file
 
 
 class OutputError(OSError):
@@ -66,14 +66,20 @@ def replacing(path):
     OutputError
         If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with writing(path):
-        try:
-            yield temporary
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    with writing(path), whole_file(path) as temporary:
+        yield temporary
+
+
+def write_csv(path, header, lines):
+    """Write a table, with empty fields for nan, by `replacing`."""
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        for line in lines:
+            writer.writerow("" if v is None or v != v else v for v in line)
 
 
 def remove_parts(folder):

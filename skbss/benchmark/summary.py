@@ -2,14 +2,13 @@
 
 # License: BSD-3-Clause
 
-import csv
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 from scipy.stats import rankdata, t
 
-from skbss.benchmark.output import replacing
+from skbss.benchmark.output import write_csv
 from skbss.benchmark.results import iterate_results
 
 CONFIDENCE = 0.95
@@ -227,22 +226,10 @@ def _mean_and_std(table):
 
 def _write(path, summary):
     params = dict.fromkeys(name for row in summary for name in row["params"])
-    rows = []
-    for row in summary:
-        fields = {k: _cell(v) for k, v in row.items() if k != "params"}
-        values = {name: _cell(row["params"].get(name, "")) for name in params}
-        rows.append(
-            {k: fields.pop(k) for k in ("candidate", "method")} | values | fields
-        )
-    names = list(rows[0]) if rows else []
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _cell(value):
-    return "" if isinstance(value, float) and np.isnan(value) else value
+    header = list(summary[0]) if summary else []
+    header[2:3] = params  # in the place of "params"
+    lines = [
+        [candidate, method, *map(values.get, params), *rest]
+        for candidate, method, values, *rest in (row.values() for row in summary)
+    ]
+    write_csv(path, header, lines)

@@ -6,17 +6,16 @@ import time
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from skbss.benchmark.environment import now
 from skbss.benchmark.experiment import Candidate
 from skbss.benchmark.output import OutputError, replacing, writing
 from skbss.benchmark.scoring import assign, score, score_windows
 from skbss.io import write_audio
+from skbss.parallel import threadpool_controller
 from skbss.transforms import ISTFT, STFT
 
 SECONDS = ("read", "stft", "separation", "istft", "score", "write", "total")
@@ -182,7 +181,7 @@ def _separate_and_score(task, clock):
         seed=task.seed,
         n_mics=mixture.shape[1],
     )
-    with _threads().limit(limits=task.threads):
+    with threadpool_controller().limit(limits=task.threads):
         begin = time.process_time()
         estimate = separate(pipeline, mixture, clock)
         fields = {"cpu_seconds": time.process_time() - begin, "scores": {}}
@@ -255,12 +254,6 @@ def separate(pipeline, mixture, clock):
     if not np.isfinite(estimate).all():
         raise ValueError("Got separated signals with NaN or infinite samples.")
     return estimate
-
-
-@lru_cache(maxsize=1)
-def _threads():
-    # Looking for the libraries takes longer than limiting them.
-    return ThreadpoolController()
 
 
 # The recording that this process read last: the next task is often of the same.

@@ -2,11 +2,9 @@
 
 # License: BSD-3-Clause
 
-import csv
-
 import numpy as np
 
-from skbss.benchmark.output import replacing
+from skbss.benchmark.output import write_csv
 from skbss.benchmark.report.ranking import natural, number
 
 
@@ -35,7 +33,7 @@ def write_ranking(path, table, ranking):
             line += [score.mean, score.low, score.high, score.n]
         d = one.difference
         lines.append([*line, one.worst, d.mean, d.low, d.high])
-    _write(path, header, lines)
+    write_csv(path, header, lines)
 
 
 def write_recordings(path, table):
@@ -64,16 +62,4 @@ def write_recordings(path, table):
             columns = (scores.get(metric, []) for metric in table.metrics)
             values = [number(v[k]) if k < len(v) else np.nan for v in columns]
             lines.append([*start, k if scores else "", *values, *end])
-    _write(path, header, lines)
-
-
-def _write(path, header, lines):
-    """Write empty fields for nan."""
-    with (
-        replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        for line in lines:
-            writer.writerow("" if v is None or v != v else v for v in line)
+    write_csv(path, header, lines)

@@ -19,7 +19,7 @@ from skbss.benchmark.report.clips import (
     power,
     read_clip,
 )
-from skbss.benchmark.report.ranking import label, number
+from skbss.benchmark.report.ranking import label, mean_of_finite, number
 from skbss.benchmark.report.summary import count
 from skbss.benchmark.report.tables import breakable, key
 from skbss.io import AudioFileError
@@ -306,10 +306,7 @@ def framewise_of(folder, row, metric):
             time, score = arrays["time"], arrays[metric]
     except (OSError, KeyError, ValueError):
         return None
-    finite = np.isfinite(score)
-    count = finite.sum(axis=1)
-    total = np.where(finite, score, 0.0).sum(axis=1)
-    return time, np.where(count, total / np.maximum(count, 1), np.nan)
+    return time, mean_of_finite(score, axis=1)
 
 
 def heading(metric):

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
 
-CONFIDENCE = 0.95
+from skbss.benchmark.summary import mean_and_interval
+
 _LABELS = {
     "si_sdr": "SI-SDR",
     "si_sdr_improvement": "SI-SDR improvement",
@@ -166,6 +166,14 @@ def mean(values):
     return sum(values) / len(values) if values else np.nan
 
 
+def mean_of_finite(values, axis):
+    """Return the mean of what is finite along an axis, nan where nothing is."""
+    finite = np.isfinite(values)
+    n = finite.sum(axis)
+    total = np.where(finite, values, 0.0).sum(axis)
+    return np.where(n, total / np.maximum(n, 1), np.nan)
+
+
 def interval(values):
     """Return the mean of finite values with its interval by Student's t.
 
@@ -179,15 +187,7 @@ def interval(values):
     interval : Interval
     """
     values = values[np.isfinite(values)]
-    n = len(values)
-    if n == 0:
-        return Interval(np.nan, np.nan, np.nan, 0)
-    center = float(values.mean())
-    if n == 1:
-        return Interval(center, np.nan, np.nan, 1)
-    quantile = student_t.ppf((1 + CONFIDENCE) / 2, n - 1)
-    half = float(quantile * values.std(ddof=1) / np.sqrt(n))
-    return Interval(center, center - half, center + half, n)
+    return Interval(*mean_and_interval(values), len(values))
 
 
 def rank(table, metric=None):
@@ -264,11 +264,9 @@ def spread_out(table, metric, n_recordings):
     n_recordings = min(n_recordings, len(table.recordings))
     if metric is None:
         return table.recordings[:n_recordings]
-    counts = np.isfinite(table.scores[metric]).sum(axis=1)
-    means = np.nansum(table.scores[metric], axis=1) / np.maximum(counts, 1)
-    scored = np.flatnonzero(counts)
-    order = scored[np.argsort(means[scored], kind="stable")]
-    order = np.append(order, np.flatnonzero(counts == 0)).astype(int)
-    at = np.linspace(0, max(len(scored), n_recordings) - 1, n_recordings)
+    means = mean_of_finite(table.scores[metric], axis=1)
+    order = np.argsort(means, kind="stable")  # nan, of those without a score, is last
+    n_scored = np.isfinite(means).sum()
+    at = np.linspace(0, max(n_scored, n_recordings) - 1, n_recordings)
     chosen = order[np.floor(at).astype(int)]
     return [table.recordings[i] for i in sorted(chosen)]

@@ -10,7 +10,7 @@ from importlib import resources
 import numpy as np
 
 from skbss.benchmark.report import charts, listening, tables
-from skbss.benchmark.report.ranking import label
+from skbss.benchmark.report.ranking import label, mean_of_finite
 from skbss.benchmark.report.summary import count
 
 WIDTHS = {"wide": 760, "narrow": 340}  # px
@@ -152,10 +152,7 @@ def _mean_curves(run):
             if name == one.name and ends[recording] >= end
         ]
         if found:
-            finite = np.isfinite(found)
-            count = finite.sum(axis=0)
-            total = np.where(finite, found, 0.0).sum(axis=0)
-            mean = np.where(count, total / np.maximum(count, 1), np.nan)
+            mean = mean_of_finite(found, axis=0)
             lines.append((one.name, run.colors[one.name], grid, mean))
     return lines, end
 
