@@ -121,8 +121,12 @@ class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
         return self
 
 
-class SourceNamesMixin:
-    """Mixin for transformers whose outputs are sources, `n_features_in_` in number."""
+class SpectrogramInputMixin:
+    """Mixin for transformers of spectrograms, whose output channels are sources."""
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_in_
 
     def get_feature_names_out(self, input_features=None):
         """Return the names of the output channels.
@@ -138,11 +142,18 @@ class SourceNamesMixin:
             ``source0``, ``source1``, ...
         """
         check_is_fitted(self, "n_features_in_")
-        names = [f"source{k}" for k in range(self.n_features_in_)]
+        names = [f"source{k}" for k in range(self._n_features_out)]
         return np.array(names, dtype=object)
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = ["complex64", "complex128"]
+        return tags
 
-class RecordInputMixin(SourceNamesMixin, CallbackSupportMixin):
+
+class RecordInputMixin(SpectrogramInputMixin, CallbackSupportMixin):
     """Mixin for stateless transformers that need the record of the steps before."""
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -196,14 +207,12 @@ class RecordInputMixin(SourceNamesMixin, CallbackSupportMixin):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
         tags.requires_fit = False
         return tags
 
 
 class BaseSeparator(
-    SourceNamesMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator
+    SpectrogramInputMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator
 ):
     """Base of the separators that demix with one matrix per frequency bin."""
 
@@ -275,13 +284,6 @@ class BaseSeparator(
         if not np.isfinite(W).all() or (np.linalg.matrix_rank(W) < n_mics).any():
             raise ValueError("Got init with singular or non-finite demixing matrices.")
         return W.transpose(1, 2, 0)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["complex64", "complex128"]
-        return tags
 
 
 def run(estimator, iterations, size):

@@ -10,6 +10,7 @@ import time
 from functools import partial
 
 from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
+from sklearn.callback import FitCallback
 
 from skbss.jsonl import append_jsonl
 
@@ -178,7 +179,7 @@ def call_within(task, caller, estimator, method, X):
     return result
 
 
-class OnProgress:
+class OnProgress(FitCallback):
     """Callback that calls a function with the fraction that is done.
 
     Parameters
@@ -191,15 +192,6 @@ class OnProgress:
     def __init__(self, function):
         self.function = function
 
-    def setup(self, estimator, context):
-        """Do nothing."""
-
-    def teardown(self, estimator, context):
-        """Do nothing."""
-
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing."""
-
     def on_fit_task_end(self, estimator, context):
         """Call the function, if the task is one of a known number of parts."""
         whole = context.parent
@@ -207,7 +199,7 @@ class OnProgress:
             self.function((context.task_id + 1) / whole.max_subtasks)
 
 
-class JsonlLogger:
+class JsonlLogger(FitCallback):
     """Callback that appends an object to a JSON Lines file after every iteration.
 
     Set on a separator, a pipeline or a search, it logs the iterations of all estimators
@@ -285,28 +277,6 @@ class JsonlLogger:
         self.path = os.path.abspath(self.path)
         with open(self.path, "ab"):
             pass
-
-    def teardown(self, estimator, context):
-        """Do nothing: the file is closed after every line.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            The outermost one.
-        context : CallbackContext
-            Its task.
-        """
-
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            The one that is being fitted.
-        context : CallbackContext
-            The task that begins.
-        """
 
     def on_fit_task_end(
         self, estimator, context, *, X=None, y=None, fitted_estimator=None

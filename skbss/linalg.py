@@ -66,7 +66,7 @@ def unpack_hermitian(S):
     V : ndarray of shape (..., M, M, n_bins)
         Complex Hermitian matrices.
     """
-    M = round(np.sqrt(S.shape[-2]))
+    M = math.isqrt(S.shape[-2])
     V = np.empty((*S.shape[:-2], M, M, S.shape[-1]), np.result_type(S, 1j))
     d = np.arange(M)
     V[..., d, d, :] = S[..., :M, :]

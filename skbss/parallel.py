@@ -16,7 +16,8 @@ from threadpoolctl import ThreadpoolController
 # parts don't depend on it. More threads than that would wait for memory.
 N_PARTS = 8
 
-_controller = cache(ThreadpoolController)
+# Looking for the libraries takes longer than limiting them.
+threadpool_controller = cache(ThreadpoolController)
 _in_use = Lock()
 
 
@@ -38,14 +39,14 @@ def block_map():
         yield map
         return
     try:
-        libraries = _controller().info()
+        libraries = threadpool_controller().info()
         blas = [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
         n_threads = min(max(blas, default=1), N_PARTS)
         if n_threads == 1:
             yield map
             return
         with (
-            _controller().limit(limits=1, user_api="blas"),
+            threadpool_controller().limit(limits=1, user_api="blas"),
             ThreadPoolExecutor(n_threads) as pool,
         ):
             yield pool.map

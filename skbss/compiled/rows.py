@@ -33,12 +33,13 @@ def add_product(s, out, a, b):
 
 
 @inlined
-def dot(s, out, a, b, mics):
-    """Sum of the products of rows from a and from b on."""
+def dot(s, out, a, b, mics, conjugate=False):
+    """Sum of the products of rows from a, or of their conjugates, and from b on."""
     for i in range(LANES):
         re = im = s[a, i] * 0
         for n in range(len(mics)):
             ar, ai = s[a + n, i], s[a + n, LANES + i]
+            ai = -ai if conjugate else ai
             br, bi = s[b + n, i], s[b + n, LANES + i]
             re += ar * br - ai * bi
             im += ar * bi + ai * br
@@ -48,16 +49,8 @@ def dot(s, out, a, b, mics):
 
 @inlined
 def inner(s, out, a, b, mics):
-    """Sum of the products of conjugate rows from a and rows from b on."""
-    for i in range(LANES):
-        re = im = s[a, i] * 0
-        for n in range(len(mics)):
-            ar, ai = s[a + n, i], s[a + n, LANES + i]
-            br, bi = s[b + n, i], s[b + n, LANES + i]
-            re += ar * br + ai * bi
-            im += ar * bi - ai * br
-        s[out, i] = re
-        s[out, LANES + i] = im
+    """Inner products; see `dot`."""
+    dot(s, out, a, b, mics, True)
 
 
 @inlined

@@ -103,10 +103,12 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
     @property
     def mixing_(self):
         """Mixing matrices after the last frame, by least squares."""
-        state = self._state
-        W = state["demixing"]
-        A = np.empty(W.shape[::-1], W.dtype)
-        return image_mixing(W, state["covariance"], state["scale"], A)
+        W = self._state["demixing"]
+        return self._write_mixing(np.empty(W.shape[::-1], W.dtype))
+
+    def _write_mixing(self, out):
+        W, R, scale = (self._state[k] for k in ("demixing", "covariance", "scale"))
+        return image_mixing(W, R, scale, out)
 
     @property
     def n_frames_seen_(self):
@@ -167,14 +169,11 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
                     continue
                 Y[t] = out.T
                 if is_record:
-                    state = self._state
-                    W, R = state["demixing"], state["covariance"]
-                    image_mixing(W, R, state["scale"], mixing[t])
+                    self._write_mixing(mixing[t])
         if monitored:
             task.end()
         if separate:
             return replace(X, data=Y, mixing=mixing) if is_record else Y
-        return self
 
     def _frame(self, x):
         """Learn from a frame (n_mics, n_freqs) and return its outputs."""

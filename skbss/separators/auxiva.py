@@ -41,7 +41,7 @@ def weigh(products, W, floor, source):
 
     Parameters
     ----------
-    products : MatrixProducts or VectorProducts
+    products : object
         From `frame_products`.
     W : ndarray of shape (n_sources, n_mics, n_freqs)
         Demixing matrices.

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skbss.base import SpectrogramOutputMixin, check_spectrogram
+from skbss.base import SpectrogramInputMixin, SpectrogramOutputMixin, check_spectrogram
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.separators._frame_by_frame import FrameByFrameMixin
 from skbss.spectrogram import Spectrogram
@@ -36,7 +36,11 @@ STATE = (
 
 
 class OnlineISNMF(
-    FrameByFrameMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator
+    FrameByFrameMixin,
+    SpectrogramInputMixin,
+    SpectrogramOutputMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Separate one channel online by Itakura-Saito NMF and Wiener masks.
 
@@ -229,21 +233,9 @@ class OnlineISNMF(
         self.basis_, self._statistics = basis, tuple(statistics)
         self._frames, self._n_pending = [(H, weights)], len(H)
 
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the output channels.
-
-        Parameters
-        ----------
-        input_features : None
-            Ignored.
-
-        Returns
-        -------
-        names : ndarray of shape (n_sources,)
-            ``source0``, ``source1``, ...
-        """
-        check_is_fitted(self)
-        return np.array([f"source{k}" for k in range(self.n_sources)], dtype=object)
+    @property
+    def _n_features_out(self):
+        return self.n_sources
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "basis_")
@@ -389,10 +381,3 @@ class OnlineISNMF(
         H = np.empty((0, self.n_components)), *(H for H, _ in self._frames)
         weights = np.empty((2, 0, self._n_freqs_in)), *(w for _, w in self._frames)
         return np.concatenate(H), np.concatenate(weights, axis=1)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        tags.transformer_tags.preserves_dtype = ["complex64", "complex128"]
-        return tags

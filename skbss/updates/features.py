@@ -143,7 +143,7 @@ def loaded_covariance(S):
     V : ndarray of shape (n_sources, n_mics, n_mics, n_bins)
         Complex128 Hermitian positive definite matrices.
     """
-    M = round(np.sqrt(S.shape[1]))
+    M = math.isqrt(S.shape[1])
     loading = 2 * M * np.finfo(S.dtype).eps
     if fast := kernels("batch"):
         V = np.empty((len(S), M, M, S.shape[-1]), complex)

@@ -13,8 +13,8 @@ from skbss.compiled import CACHE_BYTES, kernels
 from skbss.updates.products import MAX_VECTORS, repacks
 
 
-class MatrixProducts:
-    """Products with blocks of frames, a matrix at a time.
+class _Products:
+    """Base of the products with blocks of frames.
 
     Parameters
     ----------
@@ -24,22 +24,34 @@ class MatrixProducts:
         Number of sources.
     """
 
+    step = 64  # frames in a block
+
     def __init__(self, P, n_sources):
         self.rows = P.reshape(len(P), -1)
-        n_frames, size = self.rows.shape
-        self.sums = np.empty((n_sources, size), P.dtype)
+        self.sums = np.empty((n_sources, self.rows.shape[1]), P.dtype)
+
+    def start(self, Q):
+        """Take the power features of new demixing matrices; forget the sums."""
+        self.Q = Q
+        self.sums[:] = 0
+
+    def total(self):
+        """Return the sums, (n_sources, n_mics ** 2 * n_freqs)."""
+        return self.sums
+
+
+class MatrixProducts(_Products):
+    """Products with blocks of frames, a matrix at a time."""
+
+    def __init__(self, P, n_sources):
+        super().__init__(P, n_sources)
         (self._gemm,) = get_blas_funcs(("gemm",), (P,))
         # OpenBLAS forms products of at most a million terms without repacking first,
         # which for these shapes is two to three times faster.
         step = 3 * CACHE_BYTES // (2 * self.rows[0].nbytes)
         step = min(step, 10**6 // self.sums.size)
         # With few frames a block, adding up the covariances costs more than it saves.
-        self.step = step if step >= 2 * n_sources else n_frames
-
-    def start(self, Q):
-        """Take the power features of new demixing matrices; forget the sums."""
-        self.Q = Q
-        self.sums[:] = 0
+        self.step = step if step >= 2 * n_sources else len(P)
 
     def powers(self, block):
         """Output powers of a block of frames, (n_sources, n_frames)."""
@@ -50,31 +62,16 @@ class MatrixProducts:
         p = self.rows[block]
         self._gemm(1, p.T, weights.T, beta=1, c=self.sums.T, overwrite_c=1)
 
-    def total(self):
-        """Return the sums, (n_sources, n_mics ** 2 * n_freqs)."""
-        return self.sums
 
-
-class VectorProducts:
-    """The same products by one source at a time, in tiles whose vectors stay in L1.
-
-    Parameters
-    ----------
-    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
-        Hermitian features of the recording.
-    n_sources : int
-        Number of sources.
-    """
-
-    step = 64
+class VectorProducts(_Products):
+    """The same products by one source at a time, in tiles whose vectors stay in L1."""
 
     def __init__(self, P, n_sources):
-        self.rows = P.reshape(len(P), -1)
+        super().__init__(P, n_sources)
         # Wider tiles need fewer calls of BLAS, but single precision rounds longer sums
         # so much that the objective may rise in nearly singular bins.
         self.width = 2048 if P.dtype == float else 512
-        self._total = np.empty((n_sources, self.rows.shape[1]), P.dtype)
-        tiles = self._tiles(self._total)
+        tiles = self._tiles(self.sums)
         self._sums = [np.empty((*t.shape[:2], 1, t.shape[2]), P.dtype) for t in tiles]
         self._terms = [np.empty_like(s) for s in self._sums]
 
@@ -86,7 +83,7 @@ class VectorProducts:
         return tiles, A[None, :, whole:]
 
     def start(self, Q):
-        """See `MatrixProducts.start`."""
+        """See `_Products.start`."""
         self._Q = [np.ascontiguousarray(q)[..., None] for q in self._tiles(Q)]
         for sums in self._sums:
             sums[:] = 0
@@ -103,50 +100,26 @@ class VectorProducts:
             sums += np.matmul(weights[:, None], p[:, None], out=terms)
 
     def total(self):
-        """See `MatrixProducts.total`."""
-        for tiles, sums in zip(self._tiles(self._total), self._sums, strict=True):
+        """See `_Products.total`."""
+        for tiles, sums in zip(self._tiles(self.sums), self._sums, strict=True):
             tiles[:] = sums[:, :, 0]
-        return self._total
+        return self.sums
 
 
-class CompiledProducts:
-    """The same products by compiled loops.
-
-    Parameters
-    ----------
-    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
-        Hermitian features of the recording.
-    n_sources : int
-        Number of sources.
-    """
-
-    step = 64
-
-    def __init__(self, P, n_sources):
-        self._kernels = kernels("batch")
-        self.rows = P.reshape(len(P), -1)
-        self._sums = np.empty((n_sources, 1, self.rows.shape[1]), P.dtype)
-
-    def start(self, Q):
-        """See `MatrixProducts.start`."""
-        self._Q = np.ascontiguousarray(Q[:, None])
-        self._sums[:] = 0
+class CompiledProducts(_Products):
+    """The same products by compiled loops."""
 
     def powers(self, block):
         """See `MatrixProducts.powers`."""
         p = self.rows[None, block]
-        out = np.empty((1, len(self._sums), p.shape[1]), p.dtype)
-        self._kernels.dot_rows(p, self._Q, out)
+        out = np.empty((1, len(self.sums), p.shape[1]), p.dtype)
+        kernels("batch").dot_rows(p, np.ascontiguousarray(self.Q[:, None]), out)
         return out[0]
 
     def add(self, block, weights):
         """See `MatrixProducts.add`."""
-        weights = np.ascontiguousarray(weights[None])
-        self._kernels.sum_rows(self.rows[None, block], weights, self._sums, True)
-
-    def total(self):
-        """See `MatrixProducts.total`."""
-        return self._sums[:, 0]
+        weights, sums = np.ascontiguousarray(weights[None]), self.sums[:, None]
+        kernels("batch").sum_rows(self.rows[None, block], weights, sums, True)
 
 
 def frame_products(P, n_sources):
