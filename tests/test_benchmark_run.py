@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -23,8 +23,10 @@ from skbss.benchmark import (
     cv_results,
     make_experiment,
     make_method,
+    output,
     read_results,
     register_method,
+    results,
     resume_experiment,
     run_experiment,
     summarize,
@@ -319,6 +321,25 @@ def test_two_processes_do_not_run_in_one_folder(tmp_path):
     ):
         run_experiment(experiment(), tmp_path)
     run_experiment(experiment(), tmp_path)
+
+
+def test_another_process_begins_while_failed_tasks_are_dropped(
+    finished, tmp_path, monkeypatch
+):
+    shutil.copytree(finished, tmp_path / "copy")
+    others = []
+
+    @contextmanager
+    def replacing_and_begin(path):
+        with output.replacing(path) as temporary:
+            yield temporary
+        others.append(ResultsFile(tmp_path / "copy"))
+
+    monkeypatch.setattr(results, "replacing", replacing_and_begin)
+    with pytest.raises(RunError, match="another process is running"):
+        ResultsFile(tmp_path / "copy", retry_failed=True)
+    with others[0]:
+        assert len(others[0].done) == len(lines(finished))
 
 
 def test_other_versions_are_told(finished, tmp_path):

@@ -182,15 +182,16 @@ class ResultsFile:
         self._size = end
 
     def _open(self):
-        self._file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
+        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         if fcntl:
             try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                os.close(self._file)
+                os.close(file)
                 raise RunError(
                     f"Got {self.path.parent}, in which another process is running."
                 ) from error
+        self._file = file
 
     def _drop_failed(self, folder):
         kept = [row for row, _ in iterate_results(folder) if row["status"] != "failed"]
@@ -198,8 +199,9 @@ class ResultsFile:
             file.writelines(map(json_line, kept))
             file.flush()
             os.fsync(file.fileno())
-        os.close(self._file)
+        replaced = self._file
         self._open()
+        os.close(replaced)
         self._size = self.path.stat().st_size
         self.done = {(row["recording"], row["candidate"]) for row in kept}
 
