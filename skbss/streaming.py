@@ -341,8 +341,11 @@ class Stream:
         ------
         ValueError
             If the state is that of another pipeline, or of another number of
-            microphones than the stream began with.
+            microphones than the stream began with, or isn't complete and finite.
         """
+        needed = "n_fft", "hop_length", "n_frames", "input", "overlap"
+        if missing := [key for key in needed if key not in state]:
+            raise ValueError(f"Got a state without {', '.join(missing)}.")
         for key in ("n_fft", "hop_length"):
             if state[key] != self._stft_params[key]:
                 raise ValueError(
@@ -350,6 +353,17 @@ class Stream:
                     f"{key}={self._stft_params[key]}."
                 )
         signal, overlap = state["input"], state["overlap"]
+        for key, array in [("input", signal), ("overlap", overlap)]:
+            is_real = np.ndim(array) == 2 and np.asarray(array).dtype.kind == "f"
+            if not (is_real and np.isfinite(array).all()):
+                raise ValueError(
+                    f"Got a state whose {key} isn't a finite matrix of floats."
+                )
+        n_rows = self._stft_params["n_fft"] - self._stft_params["hop_length"]
+        if len(overlap) != n_rows:
+            raise ValueError(
+                f"Got a state whose overlap has {len(overlap)} rows, expected {n_rows}."
+            )
         n_mics = signal.shape[1]
         if self._input is not None and self._input.shape[1] != n_mics:
             raise ValueError(

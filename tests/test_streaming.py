@@ -382,6 +382,34 @@ def test_not_a_pipeline():
         Stream(OnlineAuxIVA())
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: state.pop("overlap"), "without overlap"),
+        (lambda state: state.pop("n_frames"), "without n_frames"),
+        (
+            lambda state: state.update(input=state["input"][:, 0]),
+            "input isn't a finite",
+        ),
+        (
+            lambda state: state.update(input=state["input"] * np.nan),
+            "input isn't a fini",
+        ),
+        (lambda state: state.update(overlap=0), "overlap isn't a finite matrix"),
+        (lambda state: state.update(overlap=state["overlap"][1:]), "rows, expected"),
+    ],
+)
+def test_a_damaged_state(damage, message):
+    stream = Stream(make_online())
+    stream.process(X[:1000])
+    state = stream.get_state()
+    damage(state)
+    other = Stream(make_online())
+    with pytest.raises(ValueError, match=message):
+        other.set_state(state)
+    assert_same(run(other, cut(X, 50)), run(Stream(make_online()), cut(X, 50)))
+
+
 def test_passthrough():
     steps = [("a", STFT(n_fft=64)), ("b", "passthrough"), ("c", None), ("d", ISTFT())]
     assert_same(run(Stream(Pipeline(steps)), cut(X, 50)), X)
