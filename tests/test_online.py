@@ -393,6 +393,30 @@ def test_random_bad_blocks_leave_finite_output(separator, kinds, n_mics, single,
     assert all(np.isfinite(v).all() for v in fitted.get_state().values())
 
 
+@pytest.mark.parametrize(
+    ("separator", "name"),
+    [
+        (OnlineAuxIVA(), "lookback"),
+        (OnlineILRMA(random_state=0), "lookback"),
+        (OnlineILRMA(random_state=0), "n_basis"),
+    ],
+)
+def test_sizes_do_not_change_while_learning(separator, name):
+    X = make_frames(2, n_frames=40, n_freqs=9)
+    fitted = clone(separator).fit(X)
+    size = getattr(fitted, name)
+    state = fitted.get_state()
+    for other in [size - 1, size + 1]:
+        fitted.set_params(**{name: other})
+        with pytest.raises(ValueError, match=f"{name}={other} after .* {name}={size}"):
+            fitted.partial_fit(X)
+    for key, value in fitted.get_state().items():
+        assert np.array_equal(value, state[key])
+    fitted.fit(X)
+    expected = clone(separator).set_params(**{name: other}).fit_transform(X)
+    assert np.array_equal(fitted.fit_transform(X), expected)
+
+
 NEARLY_SINGULAR = {
     "an empty bin": lambda x, rng: x,
     "one source, noise at -40 dB": lambda x, rng: noisy_copies(x, 1e-2, rng),

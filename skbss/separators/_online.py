@@ -116,6 +116,8 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
         return int(self._state["n_frames"])
 
     _per_bin = False  # whether weights differ from bin to bin
+    # Parameters that the state's sizes come from, with an entry and its axis.
+    _sizes = {"lookback": ("ring", 0)}
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "_state")
@@ -149,6 +151,13 @@ class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
         T, F, M = data.shape
         if reset:
             self._state = self._blank_state(M, F, data.real.dtype)
+        for name, (key, axis) in self._sizes.items():
+            size = self._state[key].shape[axis]
+            if getattr(self, name) != size:
+                raise ValueError(
+                    f"Got {name}={getattr(self, name)} after learning with "
+                    f"{name}={size}, which only `fit` and `fit_transform` can change."
+                )
         self._spatial = resolve(self.spatial, SPATIAL_UPDATES)
         self._prepare()
         dtype = self._state["demixing"].dtype

@@ -155,6 +155,8 @@ class OnlineILRMA(OnlineSeparator):
         "random_state": ["random_state"],
     }
 
+    _sizes = OnlineSeparator._sizes | {"n_basis": ("basis", 1)}
+
     _per_bin = True
     _h = None  # activations of the present frame
 
