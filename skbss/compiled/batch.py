@@ -22,13 +22,26 @@ STEP = 16
 
 
 @inlined
-def _bins_at_a_time(P):
-    """Tell how many bins to read through at a time: all if it isn't worth it."""
+def _step_of_whole(P):
+    """Tell how many bins to read through at a time, or 0 where it isn't worth it."""
     of_bin = P[0].size * P.itemsize
     # Of longer rows the processor reads ahead.
     if P.size * P.itemsize <= FAR_BYTES or of_bin > CACHE_BYTES // 2:
-        return len(P)
+        return 0
     return CACHE_BYTES // 2 // of_bin
+
+
+@inlined
+def _step_of_block(p):
+    """Tell the same of bins that are to be read through at once."""
+    return len(p) if p.size * p.itemsize <= CACHE_BYTES else 0
+
+
+@inlined
+def _read_next(P, i, step):
+    """Read bins through from the i-th on, where it is the first of some."""
+    if step and i % step == 0:
+        read_through(P[i : i + step])
 
 
 @inlined
@@ -63,33 +76,19 @@ def _dots(p, q0, q1):
 
 @kernel
 def dot_rows(P, u, out):
-    """Write the dot products of the rows of P with those of u.
-
-    Parameters
-    ----------
-    P : ndarray of shape (n, n_rows, size)
-        Features.
-    u : ndarray of shape (n_sources, n, size)
-        Weights.
-    out : ndarray of shape (n, n_sources, n_rows)
-        Where to write ``u.transpose(1, 0, 2) @ P.transpose(0, 2, 1)``.
-    """
-    n, step = len(P), _bins_at_a_time(P)
-    for first in range(0, n, step):
-        stop = min(first + step, n)
-        if step < n:
-            read_through(P[first:stop])
-        _dot_rows(P, u, first, stop, out)
+    """See `skbss.updates.products.dot_rows`."""
+    _dot_rows(P, u, out, _step_of_whole(P))
 
 
 @inlined
-def _dot_rows(P, u, begin, end, out):
-    _, n_rows, size = P.shape
+def _dot_rows(P, u, out, step):
+    n, n_rows, size = P.shape
     K = len(u)
     # Single precision rounds longer sums too much.
     width = WIDTH if P.itemsize == 8 else WIDTH // 4
-    out[begin:end] = 0
-    for i in range(begin, end):
+    out[:] = 0
+    for i in range(n):
+        _read_next(P, i, step)
         for start in range(0, size, width):
             stop = min(start + width, size)
             for r in range(0, n_rows, 4):
@@ -140,34 +139,18 @@ def _add_eight(p, q, v, w, sums, more, adds):
 
 @kernel
 def sum_rows(P, weights, out, adds):
-    """Write weighted sums of the rows of P, or add them.
-
-    Parameters
-    ----------
-    P : ndarray of shape (n, n_rows, size)
-        Features.
-    weights : ndarray of shape (n, n_sources, n_rows)
-        Weights.
-    out : ndarray of shape (n_sources, n, size)
-        Where to write ``(weights @ P).transpose(1, 0, 2)``.
-    adds : bool
-        Whether to add them to what is there.
-    """
-    n, step = len(P), _bins_at_a_time(P)
-    for first in range(0, n, step):
-        stop = min(first + step, n)
-        if step < n:
-            read_through(P[first:stop])
-        _sum_rows(P, weights, first, stop, out, adds)
+    """See `skbss.updates.products.sum_rows`; may add them to what is there."""
+    _sum_rows(P, weights, out, adds, _step_of_whole(P))
 
 
 @inlined
-def _sum_rows(P, weights, begin, end, out, adds):
-    _, n_rows, size = P.shape
+def _sum_rows(P, weights, out, adds, step):
+    n, n_rows, size = P.shape
     K = len(out)
     buffer = np.empty(2 * WIDTH, P.dtype)
     w = np.zeros((K + 1, n_rows + 7), P.dtype)
-    for i in range(begin, end):
+    for i in range(n):
+        _read_next(P, i, step)
         for k in range(K):
             for r in range(n_rows):
                 w[k, r] = weights[i, k, r]
@@ -270,9 +253,7 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
         terms = np.empty((2, n, width), P.dtype)
         weights = np.empty((2, n_basis, n), P.dtype)
         p = P[first : first + n]
-        if p.size * p.itemsize <= CACHE_BYTES:
-            read_through(p)
-        _sum_rows(p, Q[first : first + n], 0, n, y, False)
+        _sum_rows(p, Q[first : first + n], y, False, _step_of_block(p))
         for k in range(K):
             c = longer[k]
             for i in range(n):
@@ -288,7 +269,7 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
                 _write_terms(b, c, y[k, i], u, v, T)
                 for m in range(n_basis):
                     weights[0, m, i] = weights[1, m, i] = b[m]
-            _sum_rows(terms, weights, 0, 2, sums[k], True)
+            _sum_rows(terms, weights, sums[k], True, 0)
 
 
 @inlined
@@ -296,9 +277,8 @@ def _multiply_four(product, p):
     """Multiply a row by four rows."""
     p0, p1, p2, p3 = p
     for t in range(len(product)):
-        # Two inverse variances don't leave the range of single precision.
-        first, second = p0[t] * p1[t], p2[t] * p3[t]
-        product[t] *= np.float64(first) * second
+        first, second = np.float64(p0[t]) * p1[t], np.float64(p2[t]) * p3[t]
+        product[t] *= first * second
 
 
 @inlined
@@ -367,9 +347,7 @@ def weigh_by_factors(P, basis, activations, start, out):
                     u[k, i, t] = 1
         log_precision += _sum_log(u)
         p = P[first : first + n]
-        if p.size * p.itemsize <= CACHE_BYTES:
-            read_through(p)
-        _dot_rows(p, u, 0, n, out[first : first + n])
+        _dot_rows(p, u, out[first : first + n], _step_of_block(p))
     return log_precision
 
 
@@ -408,7 +386,7 @@ def loaded_covariance(S, loading, V):
             for f in range(n_bins):
                 added[f] += S[k, i, f]
         for f in range(n_bins):
-            added[f] = loading / M * added[f] if added[f] > 0 else 1.0
+            added[f] = loading * (added[f] / M) if added[f] > 0 else 1.0
         p = M
         for i in range(M):
             power, diagonal = S[k, i], V[k, i, i]

@@ -15,8 +15,7 @@ from skbss.callbacks import FitTask
 from skbss.linalg import log_abs_det, matmul, power_features
 from skbss.updates.features import loaded_covariance, whitened_features
 from skbss.updates.frames import frame_products
-from skbss.updates.nmf import by_bin
-from skbss.updates.products import dot_rows, sum_rows
+from skbss.updates.products import by_bin, dot_rows, sum_rows
 from skbss.updates.sorting import sort_bands
 from skbss.updates.source import SOURCE_MODELS, source_variance
 from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing

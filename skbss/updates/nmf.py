@@ -14,7 +14,7 @@ from sklearn.utils import gen_even_slices
 from skbss.compiled import CACHE_BYTES, kernels
 from skbss.linalg import sum_log
 from skbss.parallel import N_PARTS, WorkArray, parts_of
-from skbss.updates.products import dot_rows, few_rows_matmul, sum_rows
+from skbss.updates.products import by_bin, dot_rows, few_rows_matmul, sum_rows
 from skbss.updates.source import source_variance
 
 # Least entry of basis and activations, relative to outputs of unit mean power. An entry
@@ -31,18 +31,12 @@ def bin_blocks(P, n_sources):
     return [slice(i, min(i + step, n_freqs)) for i in range(0, n_freqs, step)]
 
 
-def by_bin(Q, dtype):
-    """Power features with the bins first, (n_freqs, n_sources, n_mics ** 2)."""
-    return np.ascontiguousarray(Q.transpose(2, 0, 1), dtype=dtype)
-
-
 class _Variances:
     """Base of the models, which have a method ``precision(bins, out)``."""
 
     def __init__(self, n_sources, n_frames):
         self.n_sources = n_sources
         self.n_frames = n_frames
-        self._kernels = kernels("batch")
         self._work = WorkArray()
 
     def _blocks(self, P):
@@ -201,11 +195,12 @@ class CompiledLowRankVariances(LowRankVariances):
         factors = self.basis, self.activations
         limits = np.array([self.floor, 1 / self.floor], P.dtype)
         root = self.exponent == 0.5
-        self._kernels.update_factors(P, Q, *factors, bins.start, root, limits, sums)
+        update_factors = kernels("batch").update_factors
+        update_factors(P, Q, *factors, bins.start, root, limits, sums)
 
     def _weigh_block(self, bins, P, out):
         factors = self.basis, self.activations
-        return self._kernels.weigh_by_factors(P, *factors, bins.start, out)
+        return kernels("batch").weigh_by_factors(P, *factors, bins.start, out)
 
 
 def low_rank_variances(*args):

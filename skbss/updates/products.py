@@ -28,6 +28,11 @@ def repacks():
     return any(lib.get("architecture") not in direct for lib in libraries)
 
 
+def by_bin(Q, dtype):
+    """Power features with the bins first, (n_freqs, n_sources, n_mics ** 2)."""
+    return np.ascontiguousarray(Q.transpose(2, 0, 1), dtype=dtype)
+
+
 def sum_rows(P, weights, out):
     """Write weighted sums of the rows of P.
 
@@ -38,7 +43,7 @@ def sum_rows(P, weights, out):
     weights : ndarray of shape (n, n_sources, n_rows)
         Weights.
     out : ndarray of shape (n_sources, n, n_columns)
-        Where to write them.
+        Where to write ``(weights @ P).transpose(1, 0, 2)``.
 
     Returns
     -------
@@ -62,7 +67,7 @@ def dot_rows(P, u, out):
     u : ndarray of shape (n_sources, n, n_columns)
         Weights.
     out : ndarray of shape (n, n_sources, n_rows)
-        Where to write them.
+        Where to write ``u.transpose(1, 0, 2) @ P.transpose(0, 2, 1)``.
 
     Returns
     -------
