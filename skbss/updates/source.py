@@ -204,6 +204,8 @@ def source_variance(source, power, *args, zero_ok=False):
         If they have another shape, or aren't finite and positive.
     """
     variance = np.asarray(source.variance(power, *args))
+    if type(source) in SOURCE_MODELS.values():
+        return variance
     if variance.shape != power.shape:
         raise ValueError(
             f"{source!r}.variance() returned an array of shape {variance.shape}, "

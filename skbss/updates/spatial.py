@@ -135,7 +135,7 @@ def update_demixing(spatial, W, V):
     Returns
     -------
     W : ndarray of shape (n_sources, n_mics, n_bins)
-        The new matrices, C-contiguous, in the precision of the old ones.
+        The new matrices, C-contiguous.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def update_demixing(spatial, W, V):
         If they have another shape, or aren't finite numbers.
     """
     new = spatial.update(W, V)
-    if isinstance(spatial, _SpatialUpdate):
+    if type(spatial) in SPATIAL_UPDATES.values():
         return new
     shape = np.shape(new)
     if shape != W.shape:
