@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from skbss.base import BaseSeparator
+from skbss.base import LinearSeparator
 from skbss.callbacks import FitTask, call_within
 from skbss.spectrogram import Spectrogram
 
@@ -80,7 +80,7 @@ def continue_sources(previous, estimator, X):
     return W * gain[:, :, None], A / gain[:, None, :]
 
 
-class BlockBatch(BaseSeparator):
+class BlockBatch(LinearSeparator):
     """Separate long recordings block by block with a batch separator.
 
     Speakers move and rooms change, while a batch separator assumes that one demixing
