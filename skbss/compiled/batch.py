@@ -105,33 +105,17 @@ def _dot_rows(P, u, out, step):
 
 
 @inlined
-def _add_four(p, v, w, sums, more, adds):
-    """Write or add four rows, weighted by v and by w, to two rows of sums."""
-    p0, p1, p2, p3 = p
-    zero = p0.dtype.type(0)
-    a, b, c, d = v[0], v[1], v[2], v[3]
-    A, B, C, D = w[0], w[1], w[2], w[3]
-    for j in range(len(p0)):
-        # Both are written last: after writing, all would have to be read again.
-        x, y, z, q = p0[j], p1[j], p2[j], p3[j]
-        first = (sums[j] if adds else zero) + x * a + y * b + z * c + q * d
-        second = (more[j] if adds else zero) + x * A + y * B + z * C + q * D
-        sums[j] = first
-        more[j] = second
-
-
-@inlined
-def _add_eight(p, q, v, w, sums, more, adds):
-    """Add eight rows; see `_add_four`."""
+def _add_eight(p, q, v, w, sums, more):
+    """Add eight rows, weighted by v and by w, to two rows of sums."""
     p0, p1, p2, p3 = p
     p4, p5, p6, p7 = q
-    zero = p0.dtype.type(0)
     a, b, c, d, e, f, g, h = v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]
     A, B, C, D, E, F, G, H = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
     for j in range(len(p0)):
+        # Both are written last: after writing, all would have to be read again.
         x, y, z, q = p0[j], p1[j], p2[j], p3[j]
-        first = (sums[j] if adds else zero) + x * a + y * b + z * c + q * d
-        second = (more[j] if adds else zero) + x * A + y * B + z * C + q * D
+        first = sums[j] + x * a + y * b + z * c + q * d
+        second = more[j] + x * A + y * B + z * C + q * D
         x, y, z, q = p4[j], p5[j], p6[j], p7[j]
         first += x * e + y * f + z * g + q * h
         second += x * E + y * F + z * G + q * H
@@ -151,35 +135,31 @@ def sum_rows(P, weights):
 def _sum_rows(P, weights, out, adds, step):
     n, n_rows, size = P.shape
     K = len(out)
-    buffer = np.empty(2 * WIDTH, P.dtype)
+    width = min(WIDTH, size)
+    sums = np.empty((K + 1) * width, P.dtype)
     w = np.zeros((K + 1, n_rows + 7), P.dtype)
     for i in range(n):
         _read_next(P, i, step)
         for k in range(K):
             for r in range(n_rows):
                 w[k, r] = weights[i, k, r]
-        for start in range(0, size, WIDTH):
-            stop = min(start + WIDTH, size)
-            width = stop - start
-            sums, more = buffer[:width], buffer[WIDTH : WIDTH + width]
-            for k in range(0, K, 2):
-                r = 0
-                while n_rows - r > 4:
-                    p = _four_rows(P[i], r, start, stop)
-                    q = _four_rows(P[i], r + 4, start, stop)
-                    _add_eight(p, q, w[k, r:], w[k + 1, r:], sums, more, r > 0)
-                    r += 8
-                if r < n_rows:
-                    p = _four_rows(P[i], r, start, stop)
-                    _add_four(p, w[k, r:], w[k + 1, r:], sums, more, r > 0)
-                for s in range(min(2, K - k)):
-                    to, row = out[k + s, i, start:stop], buffer[s * WIDTH :]
-                    if adds:
-                        for j in range(width):
-                            to[j] += row[j]
-                    else:
-                        for j in range(width):
-                            to[j] = row[j]
+        for start in range(0, size, width):
+            stop = min(start + width, size)
+            sums[:] = 0
+            for r in range(0, n_rows, 8):
+                p = _four_rows(P[i], r, start, stop)
+                q = _four_rows(P[i], r + 4, start, stop)
+                for k in range(0, K, 2):
+                    first, second = sums[k * width :], sums[(k + 1) * width :]
+                    _add_eight(p, q, w[k, r:], w[k + 1, r:], first, second)
+            for k in range(K):
+                to, row = out[k, i, start:stop], sums[k * width :]
+                if adds:
+                    for j in range(len(to)):
+                        to[j] += row[j]
+                else:
+                    for j in range(len(to)):
+                        to[j] = row[j]
 
 
 @inlined
@@ -217,8 +197,8 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
 
     Parameters
     ----------
-    P : ndarray of shape (n_bins, n_mics ** 2, n_frames)
-        Features of the bins.
+    P : ndarray of shape (n_bins, n_mics ** 2, n_columns)
+        Features of the bins, zero beyond the last frame.
     Q : ndarray of shape (n_bins, n_sources, n_mics ** 2)
         Power features of their demixing matrices.
     basis : ndarray of shape (n_sources, n_freqs, n_basis)
@@ -234,12 +214,12 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
     sums : ndarray of shape (2, n_sources, n_basis, n_frames)
         Sums over bins, of basis * y / r² and of basis / r, to write.
     """
-    n_bins, _, T = P.shape
-    K, n_basis, _ = activations.shape
+    n_bins, _, n_columns = P.shape
+    K, n_basis, T = activations.shape
     by_source = np.zeros((K, n_basis, 2, T), P.dtype)
     for first in range(0, n_bins, STEP):
         n = min(STEP, n_bins - first)
-        y = np.empty((K, n, T), P.dtype)
+        y = np.empty((K, n, n_columns), P.dtype)
         terms = np.empty((2, n, T), P.dtype)
         weights = np.empty((2, n_basis, n), P.dtype)
         p = P[first : first + n]
@@ -249,14 +229,14 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
             for i in range(n):
                 b = basis[k, start + first + i]
                 v, u = terms[0, i], terms[1, i]
-                _write_terms(b, c, y[k, i], u, v)
+                _write_terms(b, c, y[k, i, :T], u, v)
                 for m in range(0, n_basis, 4):
                     above, below = _dots(_four_rows(c, m, 0, T), v, u)
                     for j in range(min(4, n_basis - m)):
                         ratio = above[j] / below[j]
                         ratio = np.sqrt(ratio) if root else ratio
                         b[m + j] = min(max(b[m + j] * ratio, limits[0]), limits[1])
-                _write_terms(b, c, y[k, i], u, v)
+                _write_terms(b, c, y[k, i, :T], u, v)
                 for m in range(n_basis):
                     weights[0, m, i] = weights[1, m, i] = b[m]
             _sum_rows(terms, weights, by_source[k], True, 0)
@@ -312,8 +292,8 @@ def weigh_by_factors(P, basis, activations, start, out):
 
     Parameters
     ----------
-    P : ndarray of shape (n_bins, n_mics ** 2, n_frames)
-        Features of the bins.
+    P : ndarray of shape (n_bins, n_mics ** 2, n_columns)
+        Features of the bins, zero beyond the last frame.
     basis : ndarray of shape (n_sources, n_freqs, n_basis)
         Spectra.
     activations : ndarray of shape (n_sources, n_basis, n_frames)
@@ -328,16 +308,16 @@ def weigh_by_factors(P, basis, activations, start, out):
     log_precision : float
         Sum of the logarithms of the inverse variances.
     """
-    n_bins, _, T = P.shape
-    K = len(activations)
+    n_bins, _, n_columns = P.shape
+    K, _, T = activations.shape
     log_precision = 0.0
     for first in range(0, n_bins, STEP):
         n = min(STEP, n_bins - first)
-        u = np.empty((K, n, T), P.dtype)
+        u = np.ones((K, n, n_columns), P.dtype)
         for k in range(K):
             for i in range(n):
                 b = basis[k, start + first + i]
-                _write_precision(b, activations[k], u[k, i])
+                _write_precision(b, activations[k], u[k, i, :T])
         log_precision += _sum_log(u)
         p = P[first : first + n]
         _dot_rows(p, u, out[first : first + n], _step_of_block(p))

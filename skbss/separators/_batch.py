@@ -102,6 +102,11 @@ def principal(recording, n_sources):
     return W / np.linalg.norm(W, axis=1, keepdims=True)
 
 
+def output_power(W):
+    """Mean powers of the outputs, (n_sources,), of whitened microphones."""
+    return (W.real**2 + W.imag**2).sum(1).mean(1)
+
+
 def by_auxiva(recording, W, spatial, n_iter, task, name):
     """Return demixing matrices after some iterations of AuxIVA.
 
@@ -125,7 +130,7 @@ def by_auxiva(recording, W, spatial, n_iter, task, name):
     W : ndarray of shape (n_sources, n_mics, n_freqs)
         The new matrices.
     """
-    model = SourceVariances(Gauss(), W, recording.features.dtype)
+    model = SourceVariances(Gauss(), recording.features.dtype, output_power(W).mean())
     iterations = iterate(recording, W, model, spatial, sort_iter=25)
     iterations = task.iterations(iterations, recording.learned, name)
     for W, _ in islice(iterations, n_iter + 1):  # noqa: B007

@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skbss.base import resolve
 from skbss.callbacks import FitTask
 from skbss.parallel import block_map
-from skbss.separators._batch import BatchSeparator, run
+from skbss.separators._batch import BatchSeparator, output_power, run
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.source import SOURCE_MODELS, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES
@@ -173,12 +173,12 @@ class AuxIVA(BatchSeparator):
             W = self._start(X, spatial, search_iter, task, map_blocks)
             recording = self._recording(X, map_blocks)
             W = recording.from_microphones(W)
-            tells_bands = bands_of(source) > 1
-            if tells_bands and not self._is_warm():
-                # All bins alike, whatever their power.
-                W /= np.linalg.norm(W, axis=1, keepdims=True)
-            model = SourceVariances(source, W, X.real.dtype)
-            sort_iter = 0 if tells_bands else self.sort_iter
+            level, sort_iter = output_power(W).mean(), self.sort_iter
+            if bands_of(source) > 1:
+                level, sort_iter = 1.0, 0
+                if not self._is_warm():  # all bins alike, whatever their power
+                    W /= np.linalg.norm(W, axis=1, keepdims=True)
+            model = SourceVariances(source, X.real.dtype, level)
             iterations = iterate(recording, W, model, spatial, sort_iter)
             iterations = task.iterations(iterations, recording.learned)
             vars(self).update(recording.learned(*run(self, iterations, X.size)))

@@ -221,5 +221,6 @@ class BlockBatch(LinearSeparator):
             yield slice(faded, len(X) if last else start + hop), W[None]
             previous = W, A
         self.demixing_, self.mixing_ = previous
+        self.n_features_in_, self._n_freqs_in = X.shape[2], X.shape[1]
         self.n_blocks_ = len(starts)
         task.end()

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from skbss.base import resolve
 from skbss.callbacks import FitTask
 from skbss.parallel import block_map
-from skbss.separators._batch import BatchSeparator, by_auxiva, run
+from skbss.separators._batch import BatchSeparator, by_auxiva, output_power, run
 from skbss.updates.iteration import BinVariances, iterate
 from skbss.updates.nmf import LowRankVariances
 from skbss.updates.source import GeneralizedGauss, StudentT, bands_of
@@ -198,15 +198,15 @@ class ILRMA(BatchSeparator):
             if init_iter:
                 n_iter = init_iter - search_iter
                 W = by_auxiva(recording, W, spatial, n_iter, task, "auxiva-iteration")
-            W /= output_levels(W)[:, None, None]
-            model = self._model(recording, len(W), likelihood)
+            model = self._model(recording, output_power(W), likelihood)
+            W /= np.sqrt(output_power(W))[:, None, None]
 
             def learned(W, objectives):
-                levels = output_levels(W)
-                attributes = recording.learned(W / levels[:, None, None], objectives)
+                power = output_power(W)[:, None, None]
+                attributes = recording.learned(W / np.sqrt(power), objectives)
                 if isinstance(model, LowRankVariances):
-                    power = (recording.scale / levels[:, None, None]) ** 2
-                    attributes["basis_"] = model.basis * power
+                    scale = np.float64(recording.scale)
+                    attributes["basis_"] = model.basis * (scale**2 / power)
                     attributes["activations_"] = model.activations.copy()
                 return attributes
 
@@ -233,22 +233,24 @@ class ILRMA(BatchSeparator):
             )
         return likelihood
 
-    def _model(self, recording, n_sources, likelihood):
-        F, T = recording.n_freqs, recording.n_frames
+    def _model(self, recording, power, likelihood):
+        """Return the variances to start from, of outputs brought to unit power."""
+        n_sources, F, T = len(power), recording.n_freqs, recording.n_frames
         if self.source != "nmf":
             return BinVariances(self.source)
         rng = check_random_state(self.random_state)
         basis = rng.uniform(0.1, 1, (n_sources, F, self.n_basis))
         activations = rng.uniform(0.1, 1, (n_sources, self.n_basis, T))
+        n_kept = 0
         if self._is_warm():
             if np.shape(getattr(self, "basis_", None)) == basis.shape:
                 basis = self.basis_ / np.float64(recording.scale) ** 2
+                n_kept += 1
             if np.shape(getattr(self, "activations_", None)) == activations.shape:
                 activations = self.activations_
+                n_kept += 1
         exponent, dtype = EXPONENTS[self.update], recording.features.dtype
-        return LowRankVariances(basis, activations, exponent, dtype, likelihood)
-
-
-def output_levels(W):
-    """Root mean square of the outputs of whitened microphones."""
-    return np.sqrt((W.real**2 + W.imag**2).sum(1).mean(1))
+        basis = basis / power[:, None, None]
+        return LowRankVariances(
+            basis, activations, exponent, dtype, likelihood, is_adapted=n_kept == 2
+        )

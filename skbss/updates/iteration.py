@@ -10,6 +10,7 @@ microphones, weighted by the inverse variances of each source.
 from itertools import count
 
 import numpy as np
+from sklearn.utils import gen_even_slices
 
 from skbss.linalg import log_volume
 from skbss.updates.recording import loaded_covariance
@@ -22,7 +23,7 @@ from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
 FLOOR = 1e-10
 
 # Bins that a spatial update moves at a time, so that its arrays stay in the cache.
-N_BINS = 256
+N_BINS = 512
 
 
 def iterate(recording, W, model, spatial, sort_iter=0):
@@ -62,7 +63,7 @@ def iterate(recording, W, model, spatial, sort_iter=0):
 def _bins(W):
     """Slices of frequency bins to work on at a time."""
     n_freqs = W.shape[-1]
-    return [slice(i, min(i + N_BINS, n_freqs)) for i in range(0, n_freqs, N_BINS)]
+    return list(gen_even_slices(n_freqs, -(-n_freqs // N_BINS)))
 
 
 def move(recording, W, S, spatial):
@@ -86,18 +87,17 @@ class SourceVariances:
     ----------
     source : object
         The source model.
-    W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Demixing matrices of whitened microphones to start from: what frames are loud
-        and what are silent is relative to the power of their outputs.
     dtype : data-type
         Precision of the features.
+    level : float, default=1.0
+        Mean power of the outputs to start from. Frames that are silent in comparison
+        weigh like quiet ones.
     """
 
-    def __init__(self, source, W, dtype):
+    def __init__(self, source, dtype, level=1.0):
         self.source = source
-        power = (W.real**2 + W.imag**2).sum(1).mean()
         # Powers are sums with cancellation: below rounding they mean nothing.
-        self.floor = max(FLOOR, 10 * np.finfo(dtype).eps) * (power or 1)
+        self.floor = max(FLOOR, 10 * np.finfo(dtype).eps) * level
 
     def weigh(self, recording, W):
         """Return the cost of the outputs and weighted covariances; see the module."""

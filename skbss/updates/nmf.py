@@ -2,6 +2,8 @@
 
 # License: BSD-3-Clause
 
+from functools import partial
+
 import numpy as np
 
 from skbss.compiled import CACHE_BYTES, kernels
@@ -31,6 +33,9 @@ class LowRankVariances:
     likelihood : object, default=None
         The distribution of a bin's power p relative to its variance, a source model of
         single bins; None for the Gaussian, whose cost is p / r + log r.
+    is_adapted : bool, default=False
+        Whether the factors fit the demixing matrices that come first, as when learning
+        goes on.
 
     Notes
     -----
@@ -38,13 +43,16 @@ class LowRankVariances:
     c'(p / r) p, whose multiplicative updates these are.
     """
 
-    def __init__(self, basis, activations, exponent, dtype, likelihood=None):
+    def __init__(
+        self, basis, activations, exponent, dtype, likelihood=None, *, is_adapted=False
+    ):
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
         self.basis = self._limit(basis.astype(dtype, order="C"))
         self.activations = self._limit(activations.astype(dtype, order="C"))
         self.exponent = exponent
         self.likelihood = likelihood
+        self.is_adapted = is_adapted
 
     def weigh(self, recording, W):
         """Adapt to the outputs of W; return their cost and weighted covariances.
@@ -55,8 +63,10 @@ class LowRankVariances:
         """
         Q = recording.by_bin(W)
         parts = even_slices(recording.n_freqs)
-        sums = sum(recording.map(lambda bins: self._adapt(recording, Q, bins), parts))
-        self._multiply(self.activations, sums)
+        if not self.is_adapted:
+            adapt = partial(self._adapt, recording, Q)
+            self._multiply(self.activations, sum(recording.map(adapt, parts)))
+        self.is_adapted = False
         S = np.empty((*Q.shape[:2], Q.shape[2]), Q.dtype)
         T = recording.n_frames
 
@@ -103,7 +113,7 @@ class LowRankVariances:
     def _powers(self, P, Q):
         """Powers of the outputs in some bins, (n_sources, n_bins, n_frames)."""
         # Sums with cancellation: rounding goes below 0.
-        return np.abs(sum_rows(P, Q))
+        return np.abs(sum_rows(P, Q)[..., : self.activations.shape[-1]])
 
     def _terms(self, b, power):
         """Return p / r² and 1 / r for the variances r = b c."""
@@ -146,8 +156,3 @@ class LowRankVariances:
             first = block.start - bins.start
             S[first : first + u.shape[1]] = dot_rows(P[block], u)
         return cost
-
-    def scale(self, factors):
-        """Multiply the variances of each source by a factor."""
-        self.basis *= factors[:, None, None].astype(self.basis.dtype)
-        self._limit(self.basis)

