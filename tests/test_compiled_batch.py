@@ -11,6 +11,9 @@ from sklearn.base import clone
 
 from skbss.compiled import kernels
 from skbss.separators import ILRMA, AuxIVA
+from skbss.updates import IP1
+from skbss.updates.nmf import LowRankVariances
+from skbss.updates.recording import Recording, dot_rows, sum_rows
 from skbss.updates.source import Cliques, box_mean
 from tests.conftest import make_record
 from tests.helpers import assert_never_rises

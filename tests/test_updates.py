@@ -179,7 +179,7 @@ def test_source_models(source):
     assert_allclose(rise / (2 * step), slope, rtol=1e-6, atol=1e-9)
     # and the cost lies below its tangents, which the updates rely on
     tangents = source.cost(power) + slope * (power.T - power)
-    assert (tangents * (1 + 1e-9) + 1e-9 >= source.cost(power).T).all()
+    assert (tangents + 1e-9 * (1 + abs(tangents)) >= source.cost(power).T).all()
 
 
 def test_source_models_that_are_one_another():
