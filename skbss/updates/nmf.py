@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 
 from skbss.compiled import CACHE_BYTES, kernels
+from skbss.linalg import power_features
 from skbss.parallel import even_slices
 from skbss.updates.recording import dot_rows, sum_rows
 from skbss.updates.source import source_cost, source_variance
@@ -75,9 +76,12 @@ class LowRankVariances:
 
         # The features of the last bins are still in the cache.
         cost = sum(recording.map(weigh_part, parts[::-1]))
+        S = np.ascontiguousarray(S.transpose(1, 2, 0))
         if self.likelihood is None:
-            cost += np.vdot(Q, S)
-        return cost, np.ascontiguousarray(S.transpose(1, 2, 0)) / T
+            # Powers over variances, with cancellation: more digits than Q has.
+            cost += np.vdot(power_features(W), S)
+        S /= T
+        return cost, S
 
     def _blocks(self, recording, bins):
         """Divide some bins into blocks whose work arrays fit in the cache together."""
