@@ -88,10 +88,7 @@ def _best_pair(U, P):
     rows = []
     for j in range(2):
         Uu = (U[j] * u[None, :, j]).sum(1)
-        form = (u[:, j].conj() * Uu).sum(0).real
-        # Rounding may bring it to zero, where U is nearly singular.
-        least = (abs(u[:, j]) ** 2 * np.einsum("iif->if", U[j]).real).sum(0)
-        scale = np.sqrt(np.maximum(form, np.finfo(float).eps * least))
+        scale = np.sqrt((u[:, j].conj() * Uu).sum(0).real)
         rows.append((P[j] * u[None, :, j]).sum(1).conj() / scale)
     return np.array(rows)
 
