@@ -137,9 +137,10 @@ def make_separator(
     if method not in METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
-    def one_pass(seconds, *steps, hops=4):
+    def one_pass(seconds, *steps, is_half=False):
         n_fft = window_length(sample_rate, seconds)
-        stft = STFT(n_fft, hop_length=n_fft // hops, sample_rate=sample_rate)
+        hop_length = n_fft // 2 if is_half else None  # a quarter
+        stft = STFT(n_fft, hop_length=hop_length, sample_rate=sample_rate)
         return [("stft", stft), *steps, ("istft", ISTFT())]
 
     def stage(*args, **kwargs):
@@ -164,9 +165,9 @@ def make_separator(
         sort = ("sort", SortFrequencies())
         long = ("cancel", CrosstalkCanceller(5, n_future=2, decay=0.6))
         cancel = [
-            ("short", stage(0.128, ("cancel", CrosstalkCanceller()), hops=2)),
-            ("long", stage(0.256, long, hops=4)),
-            ("again", stage(0.128, ("cancel", CrosstalkCanceller()), hops=2)),
+            ("short", stage(0.128, ("cancel", CrosstalkCanceller()), is_half=True)),
+            ("long", stage(0.256, long)),
+            ("again", stage(0.128, ("cancel", CrosstalkCanceller()), is_half=True)),
         ]
         # A separator of fewer sources gets the reference microphone as the first one.
         ref = ref_mic if n_sources is None else 0
