@@ -19,7 +19,14 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
 from skbss.separators import ILRMA, AuxIVA
-from skbss.transforms import ISTFT, STFT, ProjectionBack
+from skbss.transforms import (
+    ISTFT,
+    STFT,
+    CrosstalkCanceller,
+    LoudestFirst,
+    ProjectionBack,
+    SortFrequencies,
+)
 
 METHODS = ("refined", "ilrma", "auxiva")
 
@@ -56,10 +63,8 @@ def make_separator(
     Parameters
     ----------
     method : {'refined', 'ilrma', 'auxiva'}, default='refined'
-        How to separate: `AuxIVA` alone, `ILRMA` started by it, or two passes: `ILRMA`
-        and `AuxIVA` with the source model 'cliques' on windows of 256 ms, then
-        'cliques' again on windows of 512 ms, which separates best. Short windows have
-        more frames to learn from, long ones cover the reverberation.
+        How to separate: `AuxIVA` alone, `ILRMA` started by it, or three stages, which
+        separate best and take three times as long as `ILRMA`.
     sample_rate : float, default=16000
         In Hz, of the recordings to come. Windows of the `STFT` are powers of two,
         within a factor of √2 of 256 and 512 ms in two passes, of 512 ms in a single
@@ -76,10 +81,10 @@ def make_separator(
     -------
     pipeline : Pipeline
         It takes signals of shape (n_samples, n_mics) and gives signals of shape
-        (n_samples, n_sources). Its steps are 'stft', the separator, of the method's
-        name, 'projectionback' and 'istft'; for 'refined' they are 'stft', 'ilrma',
-        'refine', 'projectionback', 'istft', 'stft2', 'refine2', 'projectionback2' and
-        'istft2'.
+        (n_samples, n_sources), the loudest source at the reference microphone first.
+        Its steps are 'stft', the separator, of the method's name, 'projectionback',
+        'istft' and 'loudestfirst'. For 'refined' they are the stages 'first', 'second'
+        and 'cancel', each a pipeline from signals to signals, and 'loudestfirst'.
 
     Raises
     ------
@@ -88,6 +93,18 @@ def make_separator(
 
     Notes
     -----
+    The stages of 'refined' are:
+
+    first : 'stft', 'ilrma', 'refine', 'projectionback', 'sort', 'istft'
+        `ILRMA`, then `AuxIVA` with the source model 'cliques', on windows of 256 ms:
+        short ones have more frames to learn from. `SortFrequencies` gives ranges of
+        frequency back to the outputs that they belong to.
+    second : 'stft', 'refine', 'projectionback', 'istft'
+        'cliques' again on windows of 512 ms, which cover the reverberation.
+    cancel : 'short', 'long', 'again'
+        `CrosstalkCanceller` on windows of 128, 256 and 128 ms, each a pipeline of
+        'stft', 'cancel' and 'istft'.
+
     Parameters are those of the classes, except that `ILRMA` has ``update='me'``, and
     `AuxIVA` with cliques ``max_iter=20``, which did best in a search.
 
@@ -103,27 +120,39 @@ def make_separator(
     if method not in METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
-    def one_pass(seconds, separators, ref_mic, suffix=""):
+    def one_pass(seconds, *steps, hops=4):
         n_fft = window_length(sample_rate, seconds)
-        return [
-            (f"stft{suffix}", STFT(n_fft, sample_rate=sample_rate)),
-            *separators,
-            (f"projectionback{suffix}", ProjectionBack(ref_mic)),
-            (f"istft{suffix}", ISTFT()),
-        ]
+        stft = STFT(n_fft, hop_length=n_fft // hops, sample_rate=sample_rate)
+        return [("stft", stft), *steps, ("istft", ISTFT())]
 
-    auxiva = ("auxiva", AuxIVA())
+    def stage(*args, **kwargs):
+        return Pipeline(one_pass(*args, **kwargs), memory=memory)
+
+    def refine():
+        return "refine", AuxIVA("cliques", max_iter=20)
+
+    def back(ref_mic):
+        return "projectionback", ProjectionBack(ref_mic)
+
     ilrma = ("ilrma", ILRMA(update="me", random_state=random_state))
-    refine = ("refine", AuxIVA("cliques", max_iter=20))
-    refine2 = ("refine2", AuxIVA("cliques", max_iter=20))
     if method == "auxiva":
-        steps = one_pass(0.512, [auxiva], ref_mic)
+        steps = one_pass(0.512, ("auxiva", AuxIVA()), back(ref_mic))
     elif method == "ilrma":
-        steps = one_pass(0.512, [ilrma], ref_mic)
+        steps = one_pass(0.512, ilrma, back(ref_mic))
     else:
-        steps = one_pass(0.256, [ilrma, refine], ref_mic)
-        steps += one_pass(0.512, [refine2], "sum", suffix="2")
-    return Pipeline(steps, memory=memory)
+        sort = ("sort", SortFrequencies())
+        long = ("cancel", CrosstalkCanceller(5, n_future=2, decay=0.6))
+        cancel = [
+            ("short", stage(0.128, ("cancel", CrosstalkCanceller()), hops=2)),
+            ("long", stage(0.256, long, hops=4)),
+            ("again", stage(0.128, ("cancel", CrosstalkCanceller()), hops=2)),
+        ]
+        steps = [
+            ("first", stage(0.256, ilrma, refine(), back(ref_mic), sort)),
+            ("second", stage(0.512, refine(), back("sum"))),
+            ("cancel", Pipeline(cancel, memory=memory)),
+        ]
+    return Pipeline([*steps, ("loudestfirst", LoudestFirst())], memory=memory)
 
 
 def online_pipeline(separator, sample_rate, ref_mic=0):

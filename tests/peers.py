@@ -128,16 +128,32 @@ def skbss_auxiva(X, n_iter, source="gauss", spatial="ip1"):
     return AuxIVA(source, spatial=spatial, max_iter=n_iter).fit(X).demixing_
 
 
-def fit_skbss_ilrma(X, n_iter, basis, activations, update="mm", spatial="ip1"):
+class Draws(np.random.RandomState):
+    """Gives arrays where it is asked for random ones."""
+
+    def __init__(self, *arrays):
+        super().__init__()
+        self.arrays = list(arrays)
+
+    def uniform(self, low, high, size):
+        assert self.arrays[0].shape == size
+        return self.arrays.pop(0)
+
+
+def fit_skbss_ilrma(
+    X, n_iter, basis, activations, update="mm", spatial="ip1", **params
+):
     from skbss.separators import ILRMA
 
-    separator = ILRMA(
-        basis.shape[-1], update=update, spatial=spatial, init="identity", max_iter=1
+    return ILRMA(
+        basis.shape[-1],
+        update=update,
+        spatial=spatial,
+        init="identity",
+        max_iter=n_iter,
+        random_state=Draws(basis, activations),
+        **params,
     ).fit(X)
-    # A warm start from the given state.
-    separator.demixing_ = np.tile(np.eye(X.shape[2]), (X.shape[1], 1, 1))
-    separator.basis_, separator.activations_ = basis, activations
-    return separator.set_params(warm_start=True, max_iter=n_iter).fit(X)
 
 
 def skbss_ilrma(X, n_iter, basis, activations, update="mm", spatial="ip1"):

@@ -7,8 +7,8 @@ from sklearn.utils import gen_batches
 
 from skbss.compiled import CACHE_BYTES
 from skbss.parallel import block_map
-from skbss.updates.features import level
 from skbss.updates.powers import frame_parts, invert_positive, mean_powers, powers
+from skbss.updates.recording import level
 from skbss.updates.source import source_variance
 
 # Mean power of a band, relative to the output's there, that frames have at least.

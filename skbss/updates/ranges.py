@@ -7,8 +7,8 @@ from itertools import combinations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from skbss.updates.features import level
 from skbss.updates.powers import frame_parts, invert_positive, mean_powers, powers
+from skbss.updates.recording import level
 
 # Frequency in Hz around which the steps of blocks turn from equal to proportional.
 CORNER = 300.0
