@@ -139,7 +139,9 @@ class SortingDisplay:
         left.set(xlabel="output after sorting", ylabel="frequency (Hz)")
         left.set_xticks(range(n_sources))
         patches = [Patch(color=colors(k), label=name) for k, name in enumerate(names)]
-        left.legend(handles=patches, title="came from")
+        # Above, as below it would hide ranges.
+        place = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
+        left.legend(handles=patches, title="came from", ncols=2, **place)
         heights = bin_edges[self.block_edges]
         self.lines_ = [
             right.plot(
