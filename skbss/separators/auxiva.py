@@ -189,13 +189,12 @@ class AuxIVA(BatchSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
+        task = FitTask(self, X, y, self._may_search() * SEARCH_ITER + self.max_iter)
         X = self._check_X(X, reset=not self._is_warm())
-        search_iter = SEARCH_ITER if self._searches(X.shape[2]) else 0
-        task = FitTask(self, X, y, search_iter + self.max_iter)
         source = resolve(self.source, SOURCE_MODELS)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         with block_map() as map_blocks:
-            W = self._start(X, spatial, search_iter, task, map_blocks)
+            W = self._start(X, spatial, SEARCH_ITER, task, map_blocks)
             recording = self._recording(X, map_blocks)
             W = recording.from_microphones(W)
             level, sort_iter = output_power(W).mean(), self.sort_iter

@@ -209,10 +209,10 @@ class ILRMA(BatchSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
-        X = self._check_X(X, reset=not self._is_warm())
         starts_cold = not self._is_warm() and isinstance(self.init, str)
         init_iter = self.init_iter if starts_cold and self.init == "auxiva" else 0
         task = FitTask(self, X, y, init_iter + self.max_iter)
+        X = self._check_X(X, reset=not self._is_warm())
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         likelihood = self._likelihood()
         with block_map() as map_blocks:
