@@ -40,13 +40,18 @@ class Spectrogram:
         Length in samples of the signal that the spectrogram comes from.
     mixing : ndarray of shape (n_frames or 1, n_freqs, n_mics, n_sources), default=None
         Set by separators: the matrices that take `data` back to the microphones,
-        ``x[t, f] = mixing[t, f] @ data[t, f]``.
+        ``x[t, f] = mixing[t, f] @ data[t, f]``. None where `data` are microphones.
+    mixing_index : ndarray of shape (n_frames,), default=None
+        The matrix of each frame, where `mixing` has some number of them: online
+        separators have a new one now and then only. A matrix for each frame would take
+        as many times the memory of `data` as there are microphones.
     """
 
     data: np.ndarray
     stft_params: dict
     n_samples: int
     mixing: np.ndarray | None = None
+    mixing_index: np.ndarray | None = None
     __array_ufunc__ = None
 
     def __post_init__(self):
@@ -73,6 +78,29 @@ class Spectrogram:
         """Shape of `data`, (n_frames, n_freqs, n_channels)."""
         return self.data.shape
 
+    @property
+    def images_at(self):
+        """The microphone whose images of the sources `data` are, or None."""
+        if self.mixing is None:
+            return None
+        rows = range(self.mixing.shape[2])
+        return next((m for m in rows if (self.mixing[:, :, m] == 1).all()), None)
+
+    def mixing_of(self, frames):
+        """Return the mixing matrices of frames.
+
+        Parameters
+        ----------
+        frames : slice
+            Which.
+
+        Returns
+        -------
+        mixing : ndarray of shape (n_frames or 1, n_freqs, n_mics, n_sources)
+            One if it is the same for all.
+        """
+        return of_frames(self.mixing, self.mixing_index, frames)
+
     def __repr__(self):
         rate = self.stft_params.get("sample_rate")
         return (
@@ -83,7 +111,14 @@ class Spectrogram:
         )
 
 
-def separated(X, Y, mixing):
+def of_frames(matrices, index, frames):
+    """Return what frames (a slice) have of matrices; see `Spectrogram`."""
+    if len(matrices) == 1:
+        return matrices
+    return matrices[frames if index is None else index[frames]]
+
+
+def separated(X, Y, mixing, index=None):
     """Return what a separator made of its input, of the same type.
 
     Parameters
@@ -94,6 +129,8 @@ def separated(X, Y, mixing):
         Its outputs.
     mixing : ndarray of shape (n_frames or 1, n_freqs, n_channels, n_sources)
         What takes the outputs back to the channels of `X`.
+    index : ndarray of shape (n_frames,), default=None
+        The matrix of each frame, as `Spectrogram.mixing_index`.
 
     Returns
     -------
@@ -104,5 +141,12 @@ def separated(X, Y, mixing):
     if not isinstance(X, Spectrogram):
         return Y
     if X.mixing is not None:
-        mixing = X.mixing @ mixing
-    return replace(X, data=Y, mixing=mixing)
+        if len(X.mixing) == 1:
+            mixing = X.mixing @ mixing
+        elif len(mixing) == 1:
+            mixing, index = X.mixing @ mixing, X.mixing_index
+        else:
+            frames = slice(None)
+            mixing = X.mixing_of(frames) @ of_frames(mixing, index, frames)
+            index = None
+    return replace(X, data=Y, mixing=mixing, mixing_index=index)

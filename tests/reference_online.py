@@ -13,7 +13,7 @@ from tests import reference
 
 SILENCE, PEAK, FLOOR, LOADING = 1e-5, 3.0, 1e-3, 1.0
 JUMP, RECENT, KEPT = 0.3, 32, 16  # of the coherence; frames
-VARIANCE = {"gauss": lambda p, F: p / F, "laplace": lambda p, F: 2 * np.sqrt(p)}
+VARIANCE = {"gauss": lambda p: p, "laplace": lambda p: 2 * np.sqrt(p)}
 
 
 def outer(x):
@@ -35,8 +35,7 @@ class OnlineAuxIVA:
 
     def weight(self, power):
         """Weights (K,) of a frame from the powers (K, F) of its outputs."""
-        F = power.shape[1]
-        return 1 / self.variance(np.maximum(power.sum(1), FLOOR * F), F)
+        return 1 / self.variance(np.maximum(power.mean(1), FLOOR))
 
     def past_weight(self, i):
         """Weights (K, 1) or (K, F) that past frame i gets now."""

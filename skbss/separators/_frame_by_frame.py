@@ -10,8 +10,13 @@ from sklearn.utils.validation import check_is_fitted
 class FrameByFrameMixin:
     """Mixin for separators that learn frame by frame.
 
-    They have ``_run``, which takes the next frames, and for the state ``_get_state``,
-    ``_set_state`` and ``_state_shapes``, the shapes that a state should have.
+    They have ``_run``, which takes the next frames, and their state in ``_state``, a
+    dict of arrays and numbers. For one that is handed over they have ``_state_like``,
+    which returns one of the same sizes, ``_least``, the lowest values of its entries,
+    and ``_check_state``, which looks for what else may be wrong.
+
+    Attributes that scikit-learn asks for are properties of the state: so all changes at
+    once, or nothing.
     """
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -106,7 +111,7 @@ class FrameByFrameMixin:
             A copy. ``np.savez(file, **state)`` saves it.
         """
         check_is_fitted(self)
-        return {key: np.copy(value)[()] for key, value in self._get_state().items()}
+        return {key: np.copy(value)[()] for key, value in self._to_save().items()}
 
     def set_state(self, state):
         """Go on from a state that `get_state` returned.
@@ -125,28 +130,93 @@ class FrameByFrameMixin:
         Raises
         ------
         ValueError
-            If entries are missing or not finite, or an array's shape isn't the one that
-            the parameters and the rest of the state ask for.
+            If entries are missing, not finite, out of their range, or of another shape
+            or type than the parameters and the rest of the state ask for. Nothing is
+            changed then.
         """
         name = type(self).__name__
         try:
-            shapes = self._state_shapes(state)
+            expected = self._state_like(state)
         except KeyError as error:
             raise ValueError(
                 f"Got a state without {error}: not one of {name}."
             ) from None
-        if set(shapes) != set(state):
+        if set(expected) != set(state):
             raise ValueError(
-                f"Got a state with {sorted(state)}, expected {sorted(shapes)}."
+                f"Got a state with {sorted(state)}, expected {sorted(expected)}."
             )
-        values = {key: np.array(state[key], order="C") for key in shapes}
-        for key, shape in shapes.items():
-            if values[key].shape != shape:
+        values = {
+            key: _checked_entry(key, state[key], example, name)
+            for key, example in expected.items()
+        }
+        for key, least in self._least.items():
+            low = np.min(values[key]) if np.size(values[key]) else least
+            if low < least:
                 raise ValueError(
-                    f"Got a state whose {key} has shape {values[key].shape}, but "
-                    f"{name} needs {shape}."
+                    f"Got a state whose {key} is as low as {low}, expected at least "
+                    f"{least}."
                 )
-            if not np.isfinite(values[key]).all():
-                raise ValueError(f"Got a state whose {key} isn't finite.")
-        self._set_state(values)
+        self._check_state(values)
+        self._state = self._restored(values)
         return self
+
+    def _to_save(self):
+        """Return the state as a dict of arrays and numbers."""
+        return self._state
+
+    def _restored(self, state):
+        """Return the state from such a dict."""
+        return state
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "_state")
+
+    def _run_from(self, state, process, *, whole):
+        """Set a state and go on from there, or leave the separator as it was.
+
+        Parameters
+        ----------
+        state : dict
+            To start from: the present one, or a new one.
+        process : callable
+            Learns from frames.
+        whole : bool
+            Whether to go back to the state before if not all frames were learned from.
+            Else what was learned from some is kept.
+
+        Returns
+        -------
+        result : object
+            What `process` returned.
+        """
+        before = vars(self).get("_state")
+        self._state = state
+        try:
+            return process()
+        except BaseException:  # also where somebody has interrupted it
+            if before is None and (whole or self._state is state):
+                del self._state
+            elif whole:
+                self._state = before
+            raise
+
+
+def _checked_entry(key, value, example, name):
+    """Return an entry of a state, copied, if it is like one that fits."""
+    value, example = np.array(value, order="C"), np.asarray(example)
+    if value.shape != example.shape:
+        raise ValueError(
+            f"Got a state whose {key} has shape {value.shape}, but {name} needs "
+            f"{example.shape}."
+        )
+    # Numbers may be those of any library.
+    casting = "equiv" if example.ndim else "safe"
+    if not np.can_cast(value.dtype, example.dtype, casting):
+        raise ValueError(
+            f"Got a state whose {key} is of type {value.dtype}, but {name} needs "
+            f"{example.dtype}."
+        )
+    if not np.isfinite(value).all():
+        raise ValueError(f"Got a state whose {key} isn't finite.")
+    value = value.astype(example.dtype, copy=False)
+    return value if value.ndim else value.item()

@@ -1,4 +1,4 @@
-"""What the online separators share: the loop over frames, level, silence, state."""
+"""What the recursive separators share: the loop over frames, level, silence, state."""
 
 # License: BSD-3-Clause
 
@@ -20,8 +20,11 @@ from skbss.updates.online import (
     mean_powers,
     outputs,
     past_powers,
+    phase_to,
     power_of,
-    sweeps,
+    relative_to,
+    scale_to,
+    sweep,
     weighted_sum,
 )
 from skbss.updates.spatial import SPATIAL_UPDATES
@@ -53,6 +56,10 @@ REVISION = 4
 JUMP = 0.3
 RECENT = 32
 KEPT = 16
+# A record keeps its mixing matrices for this share of the frames that were learned from
+# since the start or a jump, and for so many at most.
+HOLD = 1 / 16
+LONGEST = 32
 # Least running power in units of the arithmetic: at once a level falls or rises by no
 # more (140 dB), which leaves squares finite in single precision.
 LEAST_POWER = 2.0**-48
@@ -60,11 +67,13 @@ LEAST_POWER = 2.0**-48
 INAUDIBLE = 2.0**-100
 
 
-class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
-    """Base of the separators that learn frame by frame.
+class RecursiveSeparator(FrameByFrameMixin, LinearSeparator):
+    """Base of the separators that learn frame by frame, by recursive covariances.
 
     The outputs are kept at a running mean power of one, by one factor per source that
     is the same at all frequencies. So nothing drifts, and all floors are relative.
+
+    A frame replaces the entries of the state that it changes, all of them or none.
     """
 
     _parameter_constraints: dict = {
@@ -72,55 +81,45 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
         "inner_iter": [Interval(Integral, 1, None, closed="left")],
         "lookback": [Interval(Integral, 1, None, closed="left")],
         "spatial": [StrOptions({"ip1", "iss1"}), HasMethods("update")],
+        "ref_mic": [Interval(Integral, 0, None, closed="left")],
     }
 
-    def _get_state(self):
-        return self._state
-
-    def _state_shapes(self, state):
-        W = np.asarray(state["demixing"])
-        if W.ndim != 3 or W.shape[0] != W.shape[1]:
-            raise ValueError(
-                f"Got a state whose demixing has shape {W.shape}, expected "
-                "(n_sources, n_mics, n_freqs), as many sources as microphones."
-            )
-        n_mics, n_freqs = W.shape[1:]
-        if self.__sklearn_is_fitted__():
-            n_mics, n_freqs = self.n_features_in_, self._n_freqs_in
-        blank = self._blank_state(n_mics, n_freqs, W.real.dtype)
-        return {key: np.shape(value) for key, value in blank.items()}
-
-    def _set_state(self, state):
-        self._state = {k: v if v.ndim else v.item() for k, v in state.items()}
-        self.n_features_in_, self._n_freqs_in = state["demixing"].shape[1:]
+    # Parameters that the state's sizes come from, with an entry and its axis.
+    _sizes = {"lookback": ("ring", 0)}
+    # Lowest values of entries of the state.
+    _least = dict.fromkeys(["n_frames", "n_kept", "power", "scale", "shares"], 0)
+    _least |= {"fade": 0, "held_at": -1, "ref_mic": 0}
+    _features = "ring", "covariance", "weighted", "past"
 
     @property
     def demixing_(self):
         """Demixing matrices after the last frame."""
         W = self._state["demixing"] / (self._state["scale"] or 1)
-        return np.ascontiguousarray(W.transpose(2, 0, 1))
+        return W.transpose(2, 0, 1).copy()
 
     @property
     def mixing_(self):
         """Mixing matrices after the last frame, by least squares."""
-        W = self._state["demixing"]
-        return self._write_mixing(np.empty(W.shape[::-1], W.dtype))
+        return self._image_mixing().transpose(2, 0, 1).copy()
 
-    def _write_mixing(self, out):
-        W, R, scale = (self._state[k] for k in ("demixing", "covariance", "scale"))
-        return image_mixing(W, R, scale, out)
+    def _image_mixing(self):
+        state = self._state
+        A = image_mixing(state["demixing"], state["covariance"])
+        return A * A.real.dtype.type(state["scale"])
 
     @property
     def n_frames_seen_(self):
         """Number of frames that were learned from, silent ones left out."""
-        return int(self._state["n_frames"])
+        return self._state["n_frames"]
 
-    _per_bin = False  # whether weights differ from bin to bin
-    # Parameters that the state's sizes come from, with an entry and its axis.
-    _sizes = {"lookback": ("ring", 0)}
+    @property
+    def n_features_in_(self):
+        """Number of microphones."""
+        return self._state["demixing"].shape[1]
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "_state")
+    @property
+    def _n_freqs_in(self):
+        return self._state["demixing"].shape[2]
 
     def _blank_state(self, n_mics, n_freqs, dtype):
         """State before the first frame. Subclasses add what they learn."""
@@ -143,60 +142,164 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
             # Of the quiet frames since the last loud one: number, sum of powers, sum of
             # changes, last logarithm.
             "quiet": np.zeros(4),
+            # Relative mixing matrices that records have, the microphone that they are
+            # relative to, and from which frame on.
+            "held": np.repeat(eye[..., None], n_freqs, axis=2),
+            "ref_mic": self.ref_mic,
+            "held_at": -1,
         }
+
+    def _first_state(self, n_mics, n_freqs, dtype):
+        """State to begin with."""
+        return self._blank_state(n_mics, n_freqs, dtype)
+
+    def _state_like(self, state):
+        W, held = np.asarray(state["demixing"]), np.asarray(state["held"])
+        if W.ndim != 3 or W.shape[0] != W.shape[1] or 0 in W.shape:
+            raise ValueError(
+                f"Got a state whose demixing has shape {W.shape}, expected "
+                "(n_sources, n_mics, n_freqs), as many sources as microphones."
+            )
+        n_mics, n_freqs = W.shape[1:]
+        if hasattr(self, "_state"):
+            n_mics, n_freqs = self.n_features_in_, self._n_freqs_in
+        dtype = np.float32 if W.dtype == np.complex64 else np.float64
+        blank = self._blank_state(n_mics, n_freqs, dtype)
+        if held.ndim == 3 and len(held) > self.ref_mic:  # after another separator
+            shape = len(held), *blank["held"].shape[1:]
+            blank["held"] = np.empty(shape, blank["held"].dtype)
+        return blank
+
+    def _check_state(self, state):
+        n_mics = state["demixing"].shape[1]
+        for key in self._features:
+            if (state[key][..., :n_mics, :] < 0).any():
+                raise ValueError(f"Got a state whose {key} has negative powers.")
+        n_frames = state["n_frames"]
+        for key in ("n_kept", "held_at"):
+            if state[key] > n_frames:
+                raise ValueError(
+                    f"Got a state with {key}={state[key]}, more than the {n_frames} "
+                    "frames that were learned from."
+                )
+        if n_frames and not (state["scale"] > 0 and state["power"] > 0):
+            raise ValueError(
+                f"Got a state with scale={state['scale']} and power={state['power']} "
+                f"after {n_frames} frames, expected positive numbers."
+            )
+        self._check_parameters(state)
+
+    def _check_parameters(self, state):
+        """Raise ValueError if parameters aren't those that a state was learned with."""
+        learned = {
+            name: state[key].shape[axis] for name, (key, axis) in self._sizes.items()
+        }
+        for name, value in (learned | {"ref_mic": state["ref_mic"]}).items():
+            if getattr(self, name) != value:
+                raise ValueError(
+                    f"Got {name}={getattr(self, name)} after learning with "
+                    f"{name}={value}, which only `fit` and `fit_transform` can change."
+                )
 
     def _run(self, X, y=None, *, reset, monitored=False, separate=False):
         """Learn from the frames of X, and return them separated if asked for."""
         data = self._check_X(X, reset=reset)
-        T, F, M = data.shape
-        if reset:
-            self._state = self._blank_state(M, F, data.real.dtype)
-        for name, (key, axis) in self._sizes.items():
-            size = self._state[key].shape[axis]
-            if getattr(self, name) != size:
-                raise ValueError(
-                    f"Got {name}={getattr(self, name)} after learning with "
-                    f"{name}={size}, which only `fit` and `fit_transform` can change."
-                )
-        self._spatial = resolve(self.spatial, SPATIAL_UPDATES)
         self._prepare()
+        _, n_freqs, n_channels = data.shape
+        composed = isinstance(X, Spectrogram) and X.mixing is not None
+        n_mics = X.mixing.shape[2] if composed else n_channels
+        if self.ref_mic >= n_mics:
+            raise ValueError(
+                f"Got ref_mic={self.ref_mic}, but the recording has {n_mics} "
+                "microphones."
+            )
+        if reset:
+            state = self._first_state(n_channels, n_freqs, data.real.dtype)
+        else:
+            state = self._state
+            self._check_parameters(state)
+
+        def process():
+            task = FitTask(self, X, y, -(-len(data) // 64)) if monitored else None
+            out = self._separate(X, data, task, separate)
+            if task is not None:
+                task.end()
+            return out
+
+        return self._run_from(state, process, whole=monitored)
+
+    def _separate(self, X, data, task, separate):
+        """Learn from frames one after the other, in tasks of 64 at a time."""
+        is_record = separate and isinstance(X, Spectrogram)
         dtype = self._state["demixing"].dtype
-        self._dtype = dtype.type(0).real.dtype
-        is_record = isinstance(X, Spectrogram)
-        if separate:
-            Y = np.empty_like(data)
-            mixing = np.empty((T, F, M, M) if is_record else 0, data.dtype)
-        starts = range(0, T, 64)
-        if monitored:
-            task = FitTask(self, X, y, len(starts))
-            starts = task.parts(starts, lambda: {"_state": self.get_state()}, "frames")
+        Y = np.empty_like(data) if separate else None
+        mixing = Changes(data.dtype) if is_record else None
+        starts = range(0, len(data), 64)
+        if task is not None:
+            learned = lambda: {"_state": self.get_state()}  # noqa: E731
+            starts = task.parts(starts, learned, "frames")
         for start in starts:
-            block = data[start : start + 64].transpose(0, 2, 1)
-            for t, x in enumerate(np.ascontiguousarray(block, dtype), start):
-                out = self._frame(x)
-                if not separate:
-                    continue
-                Y[t] = out.T
+            frames = data[start : start + 64].transpose(0, 2, 1)
+            for t, x in enumerate(np.ascontiguousarray(frames, dtype), start):
+                onward = None
+                if is_record and X.mixing is not None:
+                    onward = X.mixing_of(slice(t, t + 1))[0].transpose(1, 2, 0)
+                out = self._advance(x, is_record, onward)
+                if separate:
+                    Y[t] = out.T
                 if is_record:
-                    self._write_mixing(mixing[t])
-        if monitored:
-            task.end()
-        if separate:
-            return replace(X, data=Y, mixing=mixing) if is_record else Y
+                    mixing.append(self._state["held"])
+        if not is_record:
+            return Y
+        matrices, index = mixing.arrays()
+        return replace(X, data=Y, mixing=matrices, mixing_index=index)
+
+    def _advance(self, x, is_record, onward):
+        """Learn from a frame and return its outputs, or leave all as it was."""
+        before = self._state
+        overwritten = [(slot, slot.copy()) for slot in self._slots(before)]
+        self._state = dict(before)
+        try:
+            y = self._frame(x)
+            return y * self._factors(onward) if is_record else y
+        except BaseException:  # also where somebody has interrupted it
+            for slot, content in overwritten:
+                slot[...] = content
+            self._state = before
+            raise
+
+    def _slots(self, state):
+        """Return what the next frame changes in place: to copy it would cost time."""
+        return [state["ring"][state["n_frames"] % self.lookback]]
+
+    def _factors(self, onward):
+        """Factors (n_sources, n_freqs) that make outputs images at a microphone.
+
+        They follow every change, while the mixing matrices relative to the microphone
+        are held for some frames.
+        """
+        state = self._state
+        A = self._image_mixing()
+        if onward is not None:
+            A = np.einsum("mcf,ckf->mkf", onward, A)
+        n_frames, since, held = state["n_frames"], state["held_at"], state["held"]
+        longest = min(LONGEST, max(1, HOLD * state["n_kept"]))
+        if since < 0 or n_frames - since >= longest or held.shape != A.shape:
+            state["held"] = relative_to(A, self.ref_mic).astype(held.dtype, copy=False)
+            state["held_at"] = n_frames
+        return scale_to(state["held"], A, self.ref_mic)
 
     def _frame(self, x):
         """Learn from a frame (n_mics, n_freqs) and return its outputs."""
         state = self._state
-        parts = x.view(self._dtype)
-        peak = float(max(parts.max(), -parts.min()))
+        peak = float(max(abs(x.real).max(), abs(x.imag).max()))
         if peak > INAUDIBLE:
             self._follow_level(peak)
-        x = x * self._dtype.type(1 / (state["scale"] or 1))
+        x = x * self._real(1 / (state["scale"] or 1))
         if peak <= INAUDIBLE:
             return outputs(state["demixing"], x)
-        M = len(x)
         P = frame_features(x)
-        powers = np.add.reduce(P[:M], axis=1, dtype=float) / x.shape[1]
+        powers = P[: len(x)].mean(axis=1, dtype=float)
         power = float(powers.mean())
         before = state["power"] or power
         now = min(power, PEAK * before)
@@ -206,14 +309,18 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
         if now <= SILENCE * state["power"]:
             return outputs(state["demixing"], x)
         share = powers / powers.sum()
-        state["shares"] += (share - state["shares"]) / memory
+        state["shares"] = state["shares"] + (share - state["shares"]) / memory
         if (share < DEAD * state["shares"]).any():
             return outputs(state["demixing"], x)
         state["n_frames"] += 1
         state["n_kept"] += 1
-        state["covariance"] *= self._dtype.type(1 - 1 / memory)
-        state["covariance"] += P * self._dtype.type(now / power / memory)
+        past = state["covariance"] * self._real(1 - 1 / memory)
+        state["covariance"] = past + P * self._real(now / power / memory)
         return self._learn(x, P, power, memory)
+
+    def _real(self, number):
+        """Return a number of the state's precision; others would make all double."""
+        return self._state["covariance"].dtype.type(number)
 
     def _memory(self, n_frames):
         """Sum of the weights of so many frames: the memory grows from short to long."""
@@ -242,15 +349,15 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
     def _rescale_past(self, ratio):
         """Make the past louder by a factor."""
         state = self._state
-        state["quiet"][:] = 0
+        state["quiet"] = np.zeros(4)
         state["power"] = max(state["power"] * ratio**2, LEAST_POWER)
         for key in ("ring", "covariance"):
-            state[key] *= self._dtype.type(ratio**2)
+            state[key] = state[key] * self._real(ratio**2)
         # Outputs stay as they are, unless that would take them out of range.
         ratio = np.clip(ratio, 2.0**-20, 2.0**20)
-        state["demixing"] /= self._dtype.type(ratio)
+        state["demixing"] = state["demixing"] / self._real(ratio)
         for key in ("weighted", "past"):
-            state[key] *= self._dtype.type(ratio**2)
+            state[key] = state[key] * self._real(ratio**2)
 
     def _follow_drop(self, power):
         """Bring the past to the level of a signal that has become much quieter.
@@ -259,18 +366,20 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
         signal is taken to be quieter when half a memory has passed without a frame
         above the floor. Pauses in which nothing but steady noise is heard don't count.
         """
-        quiet = self._state["quiet"]
-        if power > FLOOR * self._state["power"]:
-            quiet[:] = 0
+        state = self._state
+        if power > FLOOR * state["power"]:
+            state["quiet"] = np.zeros(4)
             return
+        n_quiet, total, changes, last = state["quiet"]
         log = np.log(max(power, 1e-300))
-        quiet += 1, power, abs(log - quiet[3]) if quiet[0] else 0, log - quiet[3]
-        n_quiet, total, changes, _ = quiet
+        changes += abs(log - last) if n_quiet else 0
+        n_quiet, total = n_quiet + 1, total + power
+        state["quiet"] = np.array([n_quiet, total, changes, log])
         if n_quiet > 1 and 2 * n_quiet * (1 - self.forget) >= 1:
+            state["quiet"] = np.zeros(4)
             if changes > RESTLESS * n_quiet:
-                level = max(total / n_quiet, LEAST_POWER * self._state["power"])
-                self._rescale_past(np.sqrt(level / self._state["power"]))
-            quiet[:] = 0
+                level = max(total / n_quiet, LEAST_POWER * state["power"])
+                self._rescale_past(np.sqrt(level / state["power"]))
 
     def _learn(self, x, P, power, memory):
         """Update the model with a frame.
@@ -291,48 +400,44 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
         y : ndarray of shape (n_sources, n_freqs)
             The outputs.
         """
-        state, dtype, M = self._state, self._dtype.type, len(x)
+        state, M = self._state, len(x)
         n, N = state["n_frames"] - 1, self.lookback
-        W = state["demixing"]
         if n == 0:
-            size = power_of(outputs(W, x), False) / x.shape[1]
-            W = W / np.sqrt(np.maximum(size, FLOOR * size.max()))[:, None]
+            size = power_of(outputs(state["demixing"], x)).mean(axis=1)
+            size = np.sqrt(np.maximum(size, FLOOR * size.max()))
+            state["demixing"] = state["demixing"] / size[:, None, None]
         elif self._is_filling() or (n - N) % self._every == 0:
             self._revise(n)
             memory = self._memory(state["n_kept"])
-        scale = 1 / (memory + LOADING)
-        typical = self._variance(np.ones((M, 1), self._dtype))
-        white = np.add.reduce(state["covariance"][:M], axis=0)
+        scale = self._real(1 / (memory + LOADING))
+        typical = self._variance(np.ones((M, 1), P.dtype))
+        white = state["covariance"][:M].sum(axis=0)
         # A trace of noise in bins without signal.
-        white += 1e-10 * M * (state["power"] + power)
-        B = state["weighted"] * dtype(scale)
-        load(B, white * dtype(scale * LOADING / M) / typical)
-
-        def weigh(power):
-            return self._weigh(power) * dtype(scale)
-
-        n_sweeps, per_bin = self.inner_iter, self._per_bin
-        W, y = sweeps(W, B, x, P, weigh, n_sweeps, self._spatial, per_bin)
-        power = power_of(y, per_bin)
+        white += self._real(1e-10 * M * (state["power"] + power))
+        B = state["weighted"] * scale
+        load(B, white * (scale * self._real(LOADING / M)) / typical)
+        old = W = state["demixing"]
+        for _ in range(self.inner_iter):  # each time the frame counts once
+            W = sweep(W, B, x, P, lambda p: self._weigh(p) * scale, self._spatial)
+        W = W * phase_to(W, old)[:, None]
+        y = outputs(W, x)
+        power = power_of(y)
         weights = self._commit(power, n % N)
         # One real factor per source, the same in all bins, changes nothing but the size
         # of numbers.
-        mean = np.add.reduce(power, axis=1, keepdims=True) / x.shape[1]
-        gain = 1 + (np.minimum(np.maximum(mean, FLOOR), PEAK) - 1) / (
-            memory + 2 * LOADING
-        )
+        mean = power.mean(axis=1, keepdims=True)
+        excess = np.minimum(np.maximum(mean, FLOOR), PEAK) - 1
+        gain = 1 + excess / self._real(memory + 2 * LOADING)
         shrink = 1 / np.sqrt(gain)
-        W *= shrink[:, None]
-        y *= shrink
-        state["demixing"] = W
-        state["ring"][n % N] = P
+        state["demixing"] = W * shrink[:, None]
         # Weights of outputs that are smaller now.
-        fade = self.forget * typical / self._variance(1 / gain)
-        state["weighted"] += weights[:, None] * P
-        state["weighted"] *= fade[:, None]
-        state["fade"] *= fade
+        fade = self._real(self.forget) * typical / self._variance(1 / gain)
+        weighted = state["weighted"] + weights[:, None] * P
+        state["weighted"] = weighted * fade[:, None]
+        state["fade"] = state["fade"] * fade
         self._divide_powers(gain)
-        return y
+        state["ring"][n % N] = P
+        return y * shrink
 
     @property
     def _every(self):
@@ -351,19 +456,19 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
         decay = self.forget ** (ages + 1.0)
         ring = state["ring"][: len(slots)]
         powers = past_powers(ring, state["demixing"])
-        weights = self._past_weights(powers, decay.astype(self._dtype))
+        weights = self._past_weights(powers, decay.astype(ring.dtype))
         if state["n_kept"] > N >= 2 * RECENT and self._jumped(ages, ring, weights):
             self._forget_place(ages, ring)
         weights[:, ages >= state["n_kept"] - 1] = 0
         state["weighted"] = weighted_sum(ring, weights)
         if self._is_filling():
             return
-        state["past"] *= state["fade"][:, :, None]
-        state["fade"][:] = 1
-        state["weighted"] += state["past"]
+        past = state["past"] * state["fade"][:, :, None]
+        state["fade"] = np.ones_like(state["fade"])
+        state["weighted"] += past
         # Those that leave the ring before the next time keep their weights for good.
         leaving = np.arange(n, n + self._every) % N
-        state["past"] += weighted_sum(ring[leaving], weights[:, leaving])
+        state["past"] = past + weighted_sum(ring[leaving], weights[:, leaving])
 
     def _is_filling(self):
         """Whether all frames that count, before the present one, stay in the ring."""
@@ -374,7 +479,6 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
         """Whether the outputs of the newest frames are coherent, as after a jump."""
         newest = np.flatnonzero(ages < RECENT)
         bins = slice(None, None, max(1, ring.shape[2] // 256))  # so many tell
-        W = np.ascontiguousarray(self._state["demixing"][..., bins])
         P = ring[newest, :, bins]
         # Clicks are coherent, too.
         usual = mean_powers(P) < PEAK * self._state["power"]
@@ -383,21 +487,23 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
         weights = weights[:, newest[usual]]
         if weights.ndim == 3:
             weights = weights[..., bins]
-        return coherence(W, weighted_sum(P[usual], weights)) > JUMP
+        S = weighted_sum(P[usual], weights)
+        return coherence(self._state["demixing"][..., bins], S) > JUMP
 
     def _forget_place(self, ages, ring):
         """Forget all but the newest frames. The demixing matrices are kept."""
         state = self._state
         state["n_kept"] = KEPT + 1
-        state["past"][:] = 0
-        state["fade"][:] = 1
+        state["past"] = np.zeros_like(state["past"])
+        state["fade"] = np.ones_like(state["fade"])
         P = ring[ages < KEPT]
-        most = self._dtype.type(PEAK * state["power"])
+        most = self._real(PEAK * state["power"])
         share = most / np.maximum(mean_powers(P), most) / KEPT
         state["covariance"] = weighted_sum(P, share[None])[0]
 
     def _prepare(self):
-        """Get ready for frames."""
+        """Get ready for frames, and refuse parameters that don't work together."""
+        self._spatial = resolve(self.spatial, SPATIAL_UPDATES)
 
     def _variance(self, power):
         """Variances of frames of these mean powers, of shape (n_sources, n_frames)."""
@@ -405,3 +511,38 @@ class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
 
     def _divide_powers(self, gain):
         """Follow outputs whose powers were divided by gains of shape (n_sources, 1)."""
+
+
+class Changes:
+    """Matrices of frames, each kept once, in an array that grows.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the array.
+    """
+
+    def __init__(self, dtype):
+        self._dtype, self._matrices = dtype, None
+        self._last, self._index = None, []
+
+    def append(self, matrix):
+        """Take the matrix (n_mics, n_sources, n_freqs) of the next frame."""
+        if matrix is not self._last:
+            n = self._index[-1] + 1 if self._index else 0
+            shape = matrix.transpose(2, 0, 1).shape
+            if n == 0:
+                self._matrices = np.empty((1, *shape), self._dtype)
+            elif n == len(self._matrices):
+                self._matrices.resize((n + 1 + n // 8, *shape), refcheck=False)
+            self._matrices[n] = matrix.transpose(2, 0, 1)
+            self._last = matrix
+            self._index.append(n)
+        else:
+            self._index.append(self._index[-1])
+
+    def arrays(self):
+        """Return the matrices (n_matrices, n_freqs, ...), and the one of each frame."""
+        shape = self._index[-1] + 1, *self._matrices.shape[1:]
+        self._matrices.resize(shape, refcheck=False)
+        return self._matrices, np.array(self._index)

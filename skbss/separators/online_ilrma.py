@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
-from skbss.separators._online import FLOOR, OnlineSeparator
+from skbss.separators._online import FLOOR, RecursiveSeparator
 
 # Least variance of a bin, relative to an output's mean power (-20 dB).
 BIN_FLOOR = 1e-2
@@ -42,27 +42,17 @@ def update_activations(basis, power, h):
         u, v = inverse_variance(variance, power)
         ratio = np.matvec(basis, v) / np.matvec(basis, u)
         h = np.maximum(h * np.sqrt(ratio), FLOOR * BIN_FLOOR)
-        np.vecmat(h, basis, out=variance)
+        variance = np.vecmat(h, basis)
     return h, variance
 
 
 def inverse_variance(variance, power):
     """Return one over the variances, limited, and the powers over their squares."""
-    u = np.maximum(variance, BIN_FLOOR)
-    np.reciprocal(u, out=u)
-    v = power * u
-    v *= u
-    return u, v
+    u = 1 / np.maximum(variance, BIN_FLOOR)
+    return u, power * u * u
 
 
-def inverse_power(x, exponent):
-    """Return x to the power of minus an exponent."""
-    if exponent == 0.25:  # the default; numpy's power takes five times as long
-        return np.reciprocal(np.sqrt(np.sqrt(x)))
-    return x**-exponent
-
-
-class OnlineILRMA(OnlineSeparator):
+class OnlineILRMA(RecursiveSeparator):
     r"""Separate by ILRMA while the recording is being made.
 
     `OnlineAuxIVA` with spectra: each source also has a few spectra, learned by online
@@ -96,6 +86,8 @@ class OnlineILRMA(OnlineSeparator):
         share is full after half of it.
     random_state : int, RandomState instance or None, default=None
         Seed of the initial spectra.
+    ref_mic : int, default=0
+        The microphone that outputs of a record are images at, as in `OnlineAuxIVA`.
 
     Attributes
     ----------
@@ -148,17 +140,18 @@ class OnlineILRMA(OnlineSeparator):
     """
 
     _parameter_constraints: dict = {
-        **OnlineSeparator._parameter_constraints,
+        **RecursiveSeparator._parameter_constraints,
         "n_basis": [Interval(Integral, 1, None, closed="left")],
         "blend": [Interval(Real, 0, 1, closed="both")],
         "basis_forget": [Interval(Real, 0, 1, closed="left")],
         "random_state": ["random_state"],
     }
 
-    _sizes = OnlineSeparator._sizes | {"n_basis": ("basis", 1)}
+    _sizes = RecursiveSeparator._sizes | {"n_basis": ("basis", 1)}
 
-    _per_bin = True
-    _h = None  # activations of the present frame
+    _least = RecursiveSeparator._least | dict.fromkeys(
+        ["basis", "numerator", "denominator", "spectral_weights", "spectral_factor"], 0
+    )
 
     def __init__(
         self,
@@ -171,6 +164,7 @@ class OnlineILRMA(OnlineSeparator):
         blend=0.25,
         basis_forget=0.999,
         random_state=None,
+        ref_mic=0,
     ):
         self.n_basis = n_basis
         self.forget = forget
@@ -180,24 +174,38 @@ class OnlineILRMA(OnlineSeparator):
         self.blend = blend
         self.basis_forget = basis_forget
         self.random_state = random_state
+        self.ref_mic = ref_mic
 
     @property
     def basis_(self):
         """Spectra of the outputs, each of mean one."""
-        return np.ascontiguousarray(self._state["basis"].transpose(0, 2, 1))
+        return self._state["basis"].transpose(0, 2, 1).copy()
 
     def _blank_state(self, n_mics, n_freqs, dtype):
-        rng = check_random_state(self.random_state)
-        basis = rng.uniform(0.5, 1.5, (n_mics, n_freqs, self.n_basis)).astype(dtype)
-        basis = np.ascontiguousarray(basis.transpose(0, 2, 1))
+        basis = np.ones((n_mics, self.n_basis, n_freqs), dtype)
         return super()._blank_state(n_mics, n_freqs, dtype) | {
             "basis": basis,
-            "numerator": basis.copy(),
-            "denominator": 1 / basis,
+            "numerator": basis,
+            "denominator": basis,
             # Weights of past frames by the spectra, up to a factor per source.
             "spectral_weights": np.ones((n_mics, self.lookback, n_freqs), dtype),
             "spectral_factor": np.ones((n_mics, 1), dtype),
         }
+
+    def _first_state(self, n_mics, n_freqs, dtype):
+        rng = check_random_state(self.random_state)
+        basis = rng.uniform(0.5, 1.5, (n_mics, n_freqs, self.n_basis)).astype(dtype)
+        basis = np.ascontiguousarray(basis.transpose(0, 2, 1))
+        spectra = {"basis": basis, "numerator": basis, "denominator": 1 / basis}
+        return super()._first_state(n_mics, n_freqs, dtype) | spectra
+
+    def _slots(self, state):
+        slot = state["n_frames"] % self.lookback
+        return [*super()._slots(state), state["spectral_weights"][:, slot]]
+
+    def _frame(self, x):
+        self._h = None  # activations of the frame
+        return super()._frame(x)
 
     def _exponent(self):
         """Share of the factorization in the weights: it grows with what it has seen."""
@@ -209,45 +217,39 @@ class OnlineILRMA(OnlineSeparator):
 
     def _past_weights(self, power, decay):
         state = self._state
-        loudness = self._loudness_weight(power / self._n_freqs_in) * decay
-        state["spectral_weights"] *= state["spectral_factor"][:, :, None]
-        state["spectral_factor"][:] = 1
+        factor = state["spectral_factor"]
+        state["spectral_weights"] = state["spectral_weights"] * factor[:, :, None]
+        state["spectral_factor"] = np.ones_like(factor)
+        loudness = self._loudness_weight(power) * decay
         return loudness[:, :, None] * state["spectral_weights"][:, : len(decay)]
 
     def _weigh(self, power):
-        mean = np.add.reduce(power, axis=1, keepdims=True) / self._n_freqs_in
-        np.maximum(mean, FLOOR, out=mean)
+        """Weights of the frame in each bin, from the powers (n_sources, n_freqs)."""
+        mean = np.maximum(power.mean(axis=1, keepdims=True), FLOOR)
         if self._h is None:
             self._h = np.repeat(mean / self.n_basis, self.n_basis, axis=1)
         self._h, variance = update_activations(self._state["basis"], power, self._h)
-        np.maximum(variance, BIN_FLOOR * mean, out=variance)
-        self._spectral_weight = inverse_power(variance, self._exponent())
+        variance = np.maximum(variance, BIN_FLOOR * mean)
+        self._spectral_weight = variance ** -self._exponent()
         return self._loudness_weight(mean) * self._spectral_weight
 
     def _commit(self, power, slot):
-        state, forget = self._state, self._dtype.type(self.basis_forget)
-        mean = np.add.reduce(power, axis=1, keepdims=True) / self._n_freqs_in
-        weights = self._loudness_weight(mean) * self._spectral_weight
-        scaled = self._spectral_weight / state["spectral_factor"]
-        state["spectral_weights"][:, slot] = scaled
+        state, forget = self._state, self._real(self.basis_forget)
+        loudness = self._loudness_weight(power.mean(axis=1, keepdims=True))
         basis = state["basis"]
         h, variance = update_activations(basis, power, self._h)
         u, v = inverse_variance(variance, power)
         h = h[:, :, None]
-        numerator, denominator = state["numerator"], state["denominator"]
-        numerator *= forget
-        numerator += np.square(basis) * (v[:, None] * h)
-        denominator *= forget
-        denominator += u[:, None] * h
-        np.divide(numerator, denominator, out=basis)
-        np.sqrt(basis, out=basis)
-        size = np.add.reduce(basis, axis=2, keepdims=True) / self._n_freqs_in
-        basis /= size
-        np.maximum(basis, BASIS_FLOOR, out=basis)
-        numerator /= size
-        denominator *= size
-        self._h = None
-        return weights
+        numerator = forget * state["numerator"] + basis**2 * (v[:, None] * h)
+        denominator = forget * state["denominator"] + u[:, None] * h
+        basis = np.sqrt(numerator / denominator)
+        size = basis.mean(axis=2, keepdims=True)
+        state["basis"] = np.maximum(basis / size, BASIS_FLOOR)
+        state["numerator"], state["denominator"] = numerator / size, denominator * size
+        scaled = self._spectral_weight / state["spectral_factor"]
+        state["spectral_weights"][:, slot] = scaled
+        return loudness * self._spectral_weight
 
     def _divide_powers(self, gain):
-        self._state["spectral_factor"] *= gain ** self._exponent()
+        factor = self._state["spectral_factor"]
+        self._state["spectral_factor"] = factor * gain ** self._exponent()

@@ -2,7 +2,7 @@
 
 # License: BSD-3-Clause
 
-from dataclasses import replace
+from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbss.base import SpectrogramInputMixin, SpectrogramOutputMixin, check_spectrogram
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.separators._frame_by_frame import FrameByFrameMixin
-from skbss.spectrogram import Spectrogram
+from skbss.spectrogram import separated
 from skbss.updates.online_nmf import (
     activate,
     frame_powers,
@@ -28,11 +28,6 @@ from skbss.updates.online_nmf import (
 BLOCK_FRAMES = 32
 # Callbacks are called after so many frames.
 TASK_FRAMES = 10 * BLOCK_FRAMES
-
-STATE = (
-    *("basis", "numerator", "denominator", "activations"),
-    *("pending_activations", "pending_weights"),
-)
 
 
 class OnlineISNMF(
@@ -192,7 +187,8 @@ class OnlineISNMF(
         Y : Spectrogram or ndarray of shape (n_frames, n_freqs, n_sources)
             The separated sources, of the type and precision of `X`. They sum to it:
             the mixing matrices of a record are all ones, and `ProjectionBack` leaves
-            the sources as they are.
+            the sources as they are. After another separator the matrices lead on to
+            the microphones.
         """
         check_is_fitted(self)
         return self._run(X, learn=False, separate=True)
@@ -217,31 +213,65 @@ class OnlineISNMF(
             masks[frames] = block.transpose(0, 2, 1)
         return masks
 
-    def _get_state(self):
-        arrays = self.basis_, *self._statistics, self.activations_, *self._pending()
-        return dict(zip(STATE, arrays, strict=True))
+    _least = dict.fromkeys(["basis", "numerator", "denominator"], np.finfo(float).tiny)
+    _least |= dict.fromkeys(
+        ["activations", "pending_activations", "pending_weights"], 0.0
+    )
 
-    def _state_shapes(self, state):
-        F, L = getattr(self, "_n_freqs_in", len(state["basis"])), self.n_components
-        n = len(np.atleast_1d(state["pending_activations"]))
-        shapes = (F, L), (L, F), (L, F), (L,), (n, L), (2, n, F)
-        return dict(zip(STATE, shapes, strict=True))
+    @property
+    def basis_(self):
+        """Spectra, each of mean one."""
+        return self._state["basis"].copy()
 
-    def _set_state(self, state):
-        basis, *statistics, self.activations_, H, weights = state.values()
-        self.n_features_in_, self._n_freqs_in = 1, len(basis)
-        self.basis_, self._statistics = basis, tuple(statistics)
-        self._frames, self._n_pending = [(H, weights)], len(H)
+    @property
+    def activations_(self):
+        """Mean power of each spectrum in the last frame."""
+        return self._state["activations"].copy()
+
+    @cached_property
+    def n_features_in_(self):
+        """Number of channels, 1."""
+        if not self.__sklearn_is_fitted__():
+            raise AttributeError("OnlineISNMF is not fitted yet.")
+        return 1
+
+    @property
+    def _n_freqs_in(self):
+        return len(self._state["basis"])
+
+    def _to_save(self):
+        state = dict(self._state)
+        H, weights = join_frames(state.pop("frames"), *state["basis"].shape)
+        return state | {"pending_activations": H, "pending_weights": weights}
+
+    def _restored(self, state):
+        pending = state.pop("pending_activations"), state.pop("pending_weights")
+        return state | {"frames": (pending,)}
+
+    def _state_like(self, state):
+        n_freqs, n_components = len(np.atleast_1d(state["basis"])), self.n_components
+        if self.__sklearn_is_fitted__():
+            n_freqs = self._n_freqs_in
+        pending = np.atleast_1d(state["pending_activations"])
+        dtype = np.float32 if pending.dtype == np.float32 else np.float64
+        return {
+            "basis": np.empty((n_freqs, n_components)),
+            "numerator": np.empty((n_components, n_freqs)),
+            "denominator": np.empty((n_components, n_freqs)),
+            "activations": np.empty(n_components),
+            "pending_activations": np.empty((len(pending), n_components), dtype),
+            "pending_weights": np.empty((2, len(pending), n_freqs), dtype),
+        }
+
+    def _check_state(self, state):
+        pass
 
     @property
     def _n_features_out(self):
         return self.n_sources
 
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "basis_")
-
     def _check_X(self, X, *, reset):
-        """Check a spectrogram, and start anew where asked to."""
+        """Check a spectrogram, also against what was learned from."""
         name = type(self).__name__
         X = check_spectrogram(X, name)
         if X.shape[2] != 1:
@@ -250,17 +280,23 @@ class OnlineISNMF(
                 "input (it separates a single channel)."
             )
         if reset:
-            self._start(X.shape[1])
-        elif X.shape[1] != self._n_freqs_in:
+            return X
+        n_freqs, n_components = self._state["basis"].shape
+        if X.shape[1] != n_freqs:
             raise ValueError(
                 f"X has {X.shape[1]} frequency bins, but {name} was fitted on "
-                f"{self._n_freqs_in}."
+                f"{n_freqs}."
+            )
+        if self.n_components != n_components:
+            raise ValueError(
+                f"Got n_components={self.n_components} after learning with "
+                f"n_components={n_components}, which only `fit` and `fit_transform` "
+                "can change."
             )
         return X
 
-    def _start(self, n_freqs):
-        """Set the state from which a recording is begun."""
-        self._members()
+    def _first_state(self, n_freqs):
+        """State from which a recording is begun."""
         shape = n_freqs, self.n_components
         if self.basis_init is None:
             rng = check_random_state(self.random_state)
@@ -277,12 +313,15 @@ class OnlineISNMF(
             if not basis.any(axis=0).all():
                 raise ValueError("Got basis_init with components that are all zero.")
         B, _ = normalize_basis(basis.T / basis.max(axis=0)[:, None])
-        self.n_features_in_, self._n_freqs_in = 1, n_freqs
-        self.basis_ = B.T  # in memory row by row, as it is worked with
-        self._statistics = start_statistics(B)
-        self.activations_ = np.zeros(self.n_components)
-        # Activations and weights of the frames since the basis was renewed.
-        self._frames, self._n_pending = [], 0
+        numerator, denominator = start_statistics(B)
+        return {
+            "basis": B.T,  # in memory row by row, as it is worked with
+            "numerator": numerator,
+            "denominator": denominator,
+            "activations": np.zeros(self.n_components),
+            # Activations and weights of the frames since the basis was renewed.
+            "frames": (),
+        }
 
     def _members(self):
         """Ones where a component (column) belongs to a source (row)."""
@@ -308,19 +347,24 @@ class OnlineISNMF(
     ):
         """Learn from the frames of X, and return them separated if asked for."""
         data = self._check_X(X, reset=reset)
-        task = FitTask(self, X, y, -(-len(data) // TASK_FRAMES)) if monitored else None
-        Y = (
-            np.empty((*data.shape[:2], self.n_sources), data.dtype)
-            if separate
-            else None
-        )
-        for frames, masks in self._masks(data, learn, task):
-            if separate:
-                np.multiply(data[frames], masks.transpose(0, 2, 1), out=Y[frames])
-        if separate and isinstance(X, Spectrogram):
-            mixing = np.ones((1, data.shape[1], 1, self.n_sources), data.dtype)
-            return replace(X, data=Y, mixing=mixing)
-        return Y
+        self._members()
+        state = self._first_state(data.shape[1]) if reset else self._state
+
+        def process():
+            n_tasks = -(-len(data) // TASK_FRAMES)
+            task = FitTask(self, X, y, n_tasks) if monitored else None
+            shape = *data.shape[:2], self.n_sources
+            Y = np.empty(shape, data.dtype) if separate else None
+            for frames, masks in self._masks(data, learn, task):
+                if separate:
+                    np.multiply(data[frames], masks.transpose(0, 2, 1), out=Y[frames])
+            return Y
+
+        Y = self._run_from(state, process, whole=monitored)
+        if separate:
+            # All sources are as they are in the channel.
+            ones = np.ones((1, data.shape[1], 1, self.n_sources), data.dtype)
+            return separated(X, Y, ones)
 
     def _masks(self, data, learn, task=None):
         """Yield slices of frames and their masks (n_frames, n_sources, n_freqs)."""
@@ -328,8 +372,7 @@ class OnlineISNMF(
             yield from self._masks_of(data, 0, len(data), learn)
             return
         starts = range(0, len(data), TASK_FRAMES)
-        # What changes in place; the rest is replaced by what comes next.
-        for start in task.parts(starts, lambda: {"_frames": [*self._frames]}, "frames"):
+        for start in task.parts(starts, lambda: {"_state": self._state}, "frames"):
             end = min(start + TASK_FRAMES, len(data))
             yield from self._masks_of(data, start, end, learn)
         task.end()
@@ -343,41 +386,46 @@ class OnlineISNMF(
         while stop < end:
             start, stop = stop, min(stop + BLOCK_FRAMES, end)
             if learn and self.update_basis:
-                stop = min(stop, start + max(self.beta - self._n_pending, 1))
-            if basis is not self.basis_:
-                basis = self.basis_
+                n_pending = count_frames(self._state["frames"])
+                stop = min(stop, start + max(self.beta - n_pending, 1))
+            if basis is not self._state["basis"]:
+                basis = self._state["basis"]
                 B = np.ascontiguousarray(basis.T, dtype=dtype)
             V, levels = frame_powers(x[start:stop])
             H, weights = activate(V, B, self.inner_iter, exponent)
             yield slice(start, stop), wiener_masks(H, B, members)
             if learn:
-                self._follow(H, levels, weights)
+                self._state = self._followed(H, levels, weights)
 
-    def _follow(self, H, levels, weights):
-        """Keep what the basis is renewed from, and renew it where it is time."""
+    def _followed(self, H, levels, weights):
+        """State after frames: the basis is renewed from them where it is time."""
+        state = dict(self._state)
         heard = levels > 0
-        n_heard = np.count_nonzero(heard)
-        if self.update_basis and n_heard:
-            every = n_heard == len(heard)
-            kept = (H, weights) if every else (H[heard], weights[:, heard])
-            self._frames.append(kept)
-            self._n_pending += n_heard
+        if self.update_basis and heard.any():
+            state["frames"] += ((H[heard], weights[:, heard]),)
         h = H[-1].astype(float)
-        if self._n_pending >= self.beta:
-            h *= self._renew_basis()
-        self.activations_ = h * levels[-1]
+        if count_frames(state["frames"]) >= self.beta:
+            basis = state["basis"]
+            B, state["numerator"], state["denominator"], factors = refresh_basis(
+                basis.T,
+                state["numerator"],
+                state["denominator"],
+                *join_frames(state["frames"], *basis.shape),
+                self.forget**self.beta,
+            )
+            state["basis"], state["frames"] = B.T, ()
+            h *= factors
+        state["activations"] = h * levels[-1]
+        return state
 
-    def _renew_basis(self):
-        """Return the factors that activations take to the scale of the new basis."""
-        decay = self.forget**self.beta
-        P, Q = self._statistics
-        B, P, Q, factors = refresh_basis(self.basis_.T, P, Q, *self._pending(), decay)
-        self.basis_, self._statistics = B.T, (P, Q)
-        self._frames, self._n_pending = [], 0
-        return factors
 
-    def _pending(self):
-        """Activations and weights of the frames since the basis was renewed."""
-        H = np.empty((0, self.n_components)), *(H for H, _ in self._frames)
-        weights = np.empty((2, 0, self._n_freqs_in)), *(w for _, w in self._frames)
-        return np.concatenate(H), np.concatenate(weights, axis=1)
+def count_frames(frames):
+    """Return the number of frames in pairs of activations and weights."""
+    return sum(len(H) for H, _ in frames)
+
+
+def join_frames(frames, n_freqs, n_components):
+    """Join pairs of activations and weights of successive frames."""
+    H = np.empty((0, n_components)), *(H for H, _ in frames)
+    weights = np.empty((2, 0, n_freqs)), *(weights for _, weights in frames)
+    return np.concatenate(H), np.concatenate(weights, axis=1)

@@ -16,6 +16,7 @@ from skbss.base import (
     all_finite,
     check_spectrogram,
 )
+from skbss.spectrogram import of_frames
 from skbss.transforms.stft import blocks
 
 
@@ -81,6 +82,29 @@ def rescale_mixing(mixing, gains):
         least = tiny * np.maximum(abs(A).max(axis=-2, keepdims=True), 1)
         np.divide(A, g, out=out[block], where=abs(g) > least, casting="same_kind")
     return out
+
+
+def reference_of(Y, gains, index):
+    """Return a function of a slice of frames: the sum of Y, scaled by gains."""
+
+    def reference(block):
+        return (of_frames(gains, index, block) * Y[block]).sum(axis=2)
+
+    return reference
+
+
+def check_index(index, n_frames, n_matrices):
+    """Raise ValueError unless there is one of the mixing matrices for each frame."""
+    index = np.asarray(index)
+    if (
+        index.shape != (n_frames,)
+        or index.dtype.kind not in "iu"
+        or not (index.min() >= 0 and index.max() < n_matrices)
+    ):
+        raise ValueError(
+            f"Got mixing_index of shape {index.shape} and type {index.dtype}, expected "
+            f"a number from 0 to {n_matrices - 1} for each of {n_frames} frames."
+        )
 
 
 def lstsq_gains(Y, reference):
@@ -312,9 +336,10 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
     Notes
     -----
     It works with mixing matrices that are the same for all frames and with those of
-    each frame, which online separators give. The output has them too, scaled so that
-    they still take the sources back to the microphones. A source that doesn't reach the
-    reference microphone is silent in the output, and so is its column of the matrices.
+    some or all of the frames, which online separators give. The output has them too,
+    scaled so that they still take the sources back to the microphones. A source that
+    doesn't reach the reference microphone is silent in the output, and so is its column
+    of the matrices. A record that has the scale of the microphone is returned as it is.
 
     The factors come from each spectrogram itself, and nothing is learned: `transform`
     also works without `fit`.
@@ -373,15 +398,23 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
         """
         Y = self._check_record(X, reset=False)
         if self.ref_mic == "sum":
-            gains = A = X.mixing.sum(2)
+            gains = X.mixing.sum(2)
         else:
-            gains = A = X.mixing[:, :, self.ref_mic]
+            gains = X.mixing[:, :, self.ref_mic]
+        index = X.mixing_index
         if self.method == "least_squares":
-            A = np.broadcast_to(A, Y.shape)
-            gains = lstsq_gains(
-                Y, lambda block: np.einsum("tfk,tfk->tf", A[block], Y[block])
-            )[None]
-        return replace(X, data=scale(Y, gains), mixing=rescale_mixing(X.mixing, gains))
+            reference = reference_of(Y, gains, index)
+            gains, index = lstsq_gains(Y, reference)[None], None
+        if (gains == 1).all():
+            return X
+        scaled = np.empty_like(Y)
+        for block in blocks(len(Y), Y[0].nbytes):
+            scale(Y[block], of_frames(gains, index, block), out=scaled[block])
+        mixing = rescale_mixing(X.mixing, gains)
+        if self.method == "inverse" and self.ref_mic != "sum":
+            # A quotient of equal numbers isn't always one.
+            np.copyto(mixing[:, :, self.ref_mic], 1, where=mixing.any(axis=2))
+        return replace(X, data=scaled, mixing=mixing)
 
     def _check_record(self, X, *, reset):
         data = super()._check_record(X, reset=reset)
@@ -390,20 +423,23 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
                 "ProjectionBack needs the mixing matrices of a separator. Got a "
                 "Spectrogram without: put ProjectionBack after the separator."
             )
-        if X.mixing.ndim != 4:
-            raise ValueError(
-                f"Got mixing matrices of shape {X.mixing.shape}, expected "
-                "(1 or n_frames, n_freqs, n_mics, n_sources)."
-            )
-        if self.ref_mic != "sum":
-            check_ref_mic(self.ref_mic, X.mixing.shape[2])
-        n_frames, n_freqs, n_sources = X.shape
         shape = X.mixing.shape
-        if shape[0] not in (1, n_frames) or shape[1::2] != (n_freqs, n_sources):
+        n_frames, n_freqs, n_sources = X.shape
+        numbers = 1, n_frames
+        if X.mixing_index is not None:
+            numbers = range(1, n_frames + 1)
+            check_index(X.mixing_index, n_frames, shape[0])
+        if (
+            len(shape) != 4
+            or shape[0] not in numbers
+            or shape[1::2] != (n_freqs, n_sources)
+        ):
             raise ValueError(
                 f"Got mixing matrices of shape {shape} with sources of shape "
                 f"{X.shape}, expected (1 or n_frames, n_freqs, n_mics, n_sources)."
             )
+        if self.ref_mic != "sum":
+            check_ref_mic(self.ref_mic, shape[2])
         if not all_finite(X.mixing):
             assert_all_finite(X.mixing, input_name="mixing")  # says what and where
         return data

@@ -10,8 +10,8 @@ one call: a matrix product of several frames rounds differently than that of one
 
 import numpy as np
 
-from skbss.compiled import kernels
-from skbss.updates.nmf import FLOOR
+# Least powers and activations, relative to the mean of the frame (-100 dB).
+FLOOR = 1e-10
 
 # Amplitudes above can't be told apart: their squares times a few more overflow.
 LOUDEST = 1e140
@@ -34,12 +34,6 @@ def frame_powers(x):
     """
     # Scaled before they are squared, powers neither overflow nor vanish.
     parts = np.ascontiguousarray(x).view(x.real.dtype)
-    if compiled := kernels("nmf"):
-        V = np.empty(x.shape, parts.dtype)
-        peaks, means = np.empty((2, len(x)), parts.dtype)
-        numbers = V.dtype.type(FLOOR), V.dtype.type(1)
-        compiled.frame_powers(parts, peaks, V, means, *numbers)
-        return V, np.minimum(peaks, LOUDEST, dtype=float) ** 2 * means
     peaks = abs(parts).max(axis=1, keepdims=True)
     silent = peaks == 0
     parts = parts / (peaks + silent)
@@ -77,10 +71,6 @@ def activate(V, B, n_iter, exponent):
     """
     H = np.full((len(V), len(B)), 1 / len(B), V.dtype)
     weights = np.empty((2, *V.shape), V.dtype)
-    if compiled := kernels("nmf"):
-        numbers = V.dtype.type(FLOOR), V.dtype.type(1)
-        compiled.activate(V, B, H, weights, n_iter, exponent == 0.5, *numbers)
-        return H, weights
     _weigh(V, H, B, weights)
     for _ in range(n_iter):
         denominators, numerators = np.matvec(B, weights)
@@ -117,10 +107,6 @@ def wiener_masks(H, B, members):
     masks : ndarray of shape (n_frames, n_sources, n_freqs)
         They sum to one over the sources.
     """
-    if compiled := kernels("nmf"):
-        masks = np.empty((len(H), len(members), B.shape[1]), B.dtype)
-        compiled.wiener_masks(H, B, members, masks)
-        return masks
     masks = (H[:, None] * members) @ B
     masks /= np.add.reduce(masks, axis=1, keepdims=True)
     return masks
