@@ -30,13 +30,14 @@ class AuxIVA(BatchSeparator):
 
     Parameters
     ----------
-    source : str or object, default='gauss'
+    source : {'gauss', 'laplace', 't', 'ggd', 'cliques'} or object, default='gauss'
         The source model. 'gauss' is a Gaussian whose variance changes from frame to
-        frame [1]_, 'laplace' a spherical Laplace distribution [2]_, 'student_t' and
-        'generalized_gauss' lie around them. 'cliques' tells ranges of frequency apart
-        and refines what another separator has found; see `skbss.updates.Cliques`. An
-        object needs the two methods of `skbss.updates.Gauss`, and its parameters are
-        then reached as ``source__<parameter>``.
+        frame [1]_, 'laplace' a spherical Laplace distribution [2]_; 't' and 'ggd' are
+        `skbss.updates.StudentT` and `skbss.updates.GeneralizedGauss`. 'cliques' tells
+        ranges of frequency apart and refines what another separator has found; see
+        `skbss.updates.Cliques`. An object needs the two methods of
+        `skbss.updates.Gauss`, and its parameters are then reached as
+        ``source__<parameter>``.
     n_sources : int, default=None
         Number of outputs, at most that of microphones. None means as many as there are
         microphones. What fewer sources leave, noise and reverberation, is taken for a

@@ -33,8 +33,7 @@ class OnlineAuxIVA(RecursiveSeparator):
     inner_iter : int, default=1
         Updates per frame. More than one did not separate better in rooms: they fit the
         newest frame more closely.
-    source : {'gauss', 'laplace', 'student_t', 'generalized_gauss'} or object, \
-            default='gauss'
+    source : {'gauss', 'laplace', 't', 'ggd'} or object, default='gauss'
         The source model, as in `AuxIVA`, but of whole frames: ``variance`` is asked
         about mean powers of shape (n_sources, 1, n_frames), and nothing else is needed
         of an object. Outputs have a running mean power of one.
