@@ -97,7 +97,7 @@ def make_separator(
         'istft' and 'loudestfirst'. For 'refined' they are the stages 'first', 'second'
         and 'cancel', each a pipeline from signals to signals, and 'loudestfirst'. With
         `n_sources` the first two are the `separator` in a step 'sources', a
-        `skbss.compose.LoudestSources`.
+        `skbss.LoudestSources`.
 
     Raises
     ------
