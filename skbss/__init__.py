@@ -19,7 +19,14 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
     )
     from skbss.spectrogram import Spectrogram
     from skbss.streaming import Stream
-    from skbss.transforms import ISTFT, STFT, ProjectionBack
+    from skbss.transforms import (
+        ISTFT,
+        STFT,
+        CrosstalkCanceller,
+        LoudestFirst,
+        ProjectionBack,
+        SortFrequencies,
+    )
 
 __all__ = [
     "ILRMA",
@@ -27,11 +34,14 @@ __all__ = [
     "STFT",
     "AuxIVA",
     "BlockBatch",
+    "CrosstalkCanceller",
     "EachRecording",
+    "LoudestFirst",
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",
     "ProjectionBack",
+    "SortFrequencies",
     "Spectrogram",
     "Stream",
     "load_yaml",
@@ -46,7 +56,10 @@ _NAMES = {
     "jsonl": ("read_jsonl",),
     "spectrogram": ("Spectrogram",),
     "streaming": ("Stream",),
-    "transforms": ("ISTFT", "STFT", "ProjectionBack"),
+    "transforms": (
+        *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "ProjectionBack"),
+        "SortFrequencies",
+    ),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 _SUBMODULES = (

@@ -2,19 +2,13 @@
 
 # License: BSD-3-Clause
 
-import warnings
-from dataclasses import replace
-from itertools import islice
-
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import CallbackSupportMixin, FitTask
-from skbss.linalg import inv, log_abs_det, matmul
-from skbss.spectrogram import Spectrogram
+from skbss.spectrogram import Spectrogram, separated
 
 
 def all_finite(X):
@@ -214,27 +208,35 @@ class RecordInputMixin(SpectrogramInputMixin, CallbackSupportMixin):
 class BaseSeparator(
     SpectrogramInputMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator
 ):
-    """Base of the separators that demix with one matrix per frequency bin."""
+    """Base of what takes a spectrogram of microphones, and gives one of sources."""
 
     def _check_X(self, X, *, reset):
         """Check a spectrogram against what the separator needs or was fitted on."""
         name = type(self).__name__
         X = check_spectrogram(X, name)
         _, n_freqs, n_mics = X.shape
-        if reset:
-            self.n_features_in_ = n_mics
-            self._n_freqs_in = n_freqs
-        elif n_mics != self.n_features_in_:
+        if not reset and n_mics != self.n_features_in_:
             raise ValueError(
                 f"X has {n_mics} features, but {name} is expecting "
                 f"{self.n_features_in_} features as input (the microphones)."
             )
-        elif n_freqs != self._n_freqs_in:
+        if not reset and n_freqs != self._n_freqs_in:
             raise ValueError(
                 f"X has {n_freqs} frequency bins, but {name} was fitted on "
                 f"{self._n_freqs_in}."
             )
         return X
+
+
+class LinearSeparator(BaseSeparator):
+    """Base of the separators that demix with one matrix per frequency bin.
+
+    They have the fitted attributes `demixing_` and `mixing_`.
+    """
+
+    @property
+    def _n_features_out(self):
+        return self.demixing_.shape[1]
 
     def transform(self, X):
         """Demix a spectrogram with the fitted demixing matrices.
@@ -257,101 +259,13 @@ class BaseSeparator(
         for bins in gen_batches(len(W), 32):  # copied to where matmul is fast
             x = np.ascontiguousarray(data[:, bins].transpose(1, 2, 0))
             Y[:, bins] = (W[bins] @ x).transpose(2, 0, 1)
-        if isinstance(X, Spectrogram):
-            # Indexing with None would make a stride of 0, which joblib.hash sees.
-            mixing = self.mixing_.reshape(1, *self.mixing_.shape)
-            # After another separator, these matrices lead back to its outputs.
-            if X.mixing is not None:
-                mixing = X.mixing @ mixing
-            return replace(X, data=Y, mixing=mixing)
-        return Y
-
-    def _is_warm(self):
-        return self.warm_start and hasattr(self, "demixing_")
-
-    def _start(self, n_freqs, n_mics):
-        """Demixing matrices to start from, of shape (n_sources, n_mics, n_freqs)."""
-        if self._is_warm():
-            return self.demixing_.transpose(1, 2, 0)
-        if self.init is None or isinstance(self.init, str):
-            return np.repeat(np.eye(n_mics, dtype=complex)[..., None], n_freqs, axis=2)
-        W = np.array(self.init, dtype=complex)
-        if W.shape != (n_freqs, n_mics, n_mics):
-            raise ValueError(
-                f"Got init of shape {W.shape}, expected (n_freqs, n_sources, n_mics) = "
-                f"{(n_freqs, n_mics, n_mics)}: there is one source per microphone."
-            )
-        if not np.isfinite(W).all() or (np.linalg.matrix_rank(W) < n_mics).any():
-            raise ValueError("Got init with singular or non-finite demixing matrices.")
-        return W.transpose(1, 2, 0)
-
-
-def run(estimator, iterations, size):
-    """Draw from a generator of (state, objective) until the estimator is satisfied.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        Has `max_iter` and `tol`, the least fall of the objective per value.
-    iterations : iterator
-        Yields the initial state with its objective, then one iteration at a time. It
-        may end early.
-    size : int
-        Number of values that the objective sums over.
-
-    Returns
-    -------
-    state : object
-        The last state.
-    objectives : list of float
-        The objective after each iteration.
-    """
-    tol = estimator.tol * size
-    state, last = next(iterations)
-    objectives = []
-    for state, value in islice(iterations, estimator.max_iter):  # noqa: B007
-        objectives.append(value)
-        if tol > 0 and last - value < tol:
-            break
-        last = value
-    else:
-        if tol > 0 and len(objectives) == estimator.max_iter:
-            warnings.warn(
-                f"{type(estimator).__name__} did not converge to "
-                f"tol={estimator.tol} in max_iter={estimator.max_iter} iterations. "
-                "Raise one of them, or set tol=0 to run a fixed number of iterations.",
-                ConvergenceWarning,
-            )
-    return state, objectives
-
-
-def learned_attributes(W, objectives, *, Z, Z_inv, n_frames):
-    """Return the fitted attributes, from what was learned on whitened microphones.
-
-    Parameters
-    ----------
-    W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Demixing matrices of whitened microphones.
-    objectives : list of float
-        The objective after each iteration.
-    Z, Z_inv : ndarray of shape (n_mics, n_mics, n_freqs)
-        What whitens the microphones, and its inverse.
-    n_frames : int
-        Number of frames.
-
-    Returns
-    -------
-    attributes : dict
-        By name, new arrays.
-    """
-    return {
-        "demixing_": np.ascontiguousarray(matmul(W, Z).transpose(2, 0, 1)),
-        "mixing_": np.ascontiguousarray(matmul(Z_inv, inv(W)).transpose(2, 0, 1)),
-        "objective_": np.array(objectives) - 2 * n_frames * log_abs_det(Z).sum(),
-        "n_iter_": len(objectives),
-    }
+        return separated(X, Y, self.mixing_[None])
 
 
 def resolve(value, registry):
     """Return an instance of the class that a name stands for, or the user's object."""
-    return registry[value]() if isinstance(value, str) else value
+    if isinstance(value, str):
+        return registry[value]()
+    if type(value) in registry.values() and hasattr(value, "_parameter_constraints"):
+        value._validate_params()
+    return value

@@ -17,8 +17,6 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from skbss.compiled import kernels
-
 
 def hermitian_features(re, im, out):
     """Pack the outer products x xᴴ.
@@ -95,10 +93,6 @@ def power_features(W):
         Real features.
     """
     K, M, F = W.shape
-    if fast := kernels("batch"):
-        Q = np.empty((K, M * M, F), W.real.dtype)
-        fast.power_features(np.ascontiguousarray(W), Q)
-        return Q
     n_pairs = M * (M - 1) // 2
     re, im = (np.ascontiguousarray(part.swapaxes(0, 1)) for part in (W.real, W.imag))
     Q = np.empty((K, M * M, F), re.dtype)
@@ -225,7 +219,7 @@ MAX_COFACTORS = 4
 
 
 def inverse_columns(W):
-    """Columns of the inverses of matrices, 2 <= M <= 4, one after the other.
+    """Columns of the inverses of matrices, one after the other.
 
     Parameters
     ----------
@@ -239,6 +233,15 @@ def inverse_columns(W):
         Column k of the inverses.
     """
     M, minors = len(W), None
+    if not 2 <= M <= MAX_COFACTORS:
+        A = inv(W)
+        for k in range(M):
+            yield A[:, k]
+            row = matmul(W[k][None], A)[0]  # the k-th unit vector, unless replaced
+            column = A[:, k] / row[k]
+            A -= column[:, None] * row
+            A[:, k] = column
+        return
     for k in range(M):
         others = [row for i, row in enumerate(W) if i != k]
         if M == 4:
@@ -261,16 +264,40 @@ def log_abs_det(W):
     """Logarithm of the absolute determinants of matrices of shape (M, M, n_bins)."""
     if not 2 <= len(W) <= MAX_COFACTORS:
         return np.linalg.slogdet(W.transpose(2, 0, 1)).logabsdet
-    if fast := kernels("spatial"):
-        out = np.empty(W.shape[2])
-        fast.log_abs_det(np.ascontiguousarray(W, complex), out, (0,) * len(W))
-        return out
     return np.log(np.abs((W[0] * _orthogonal(*W[1:])).sum(0)))
 
 
 def matmul(A, B):
     """Multiply matrices of shape (M, N, n_bins) and (N, K, n_bins)."""
     return (A[:, :, None] * B[None]).sum(1)
+
+
+def adjoint(A):
+    """Conjugate transposes of matrices of shape (M, N, n_bins)."""
+    return A.conj().swapaxes(0, 1)
+
+
+def pinv(W):
+    """Pseudo-inverses Wᴴ (W Wᴴ)⁻¹, (M, K, n_bins), of matrices with K <= M rows."""
+    if len(W) == W.shape[1]:
+        return inv(W)
+    return matmul(adjoint(W), inv(matmul(W, adjoint(W))))
+
+
+def log_volume(W):
+    """Logarithms of the volumes that K <= M rows span, log det(W Wᴴ) / 2.
+
+    Of square matrices it is that of the absolute determinant.
+    """
+    if len(W) == W.shape[1]:
+        return log_abs_det(W)
+    return log_abs_det(matmul(W, adjoint(W))) / 2
+
+
+def complement(W):
+    """Orthonormal rows, (M - K, M, n_bins), that are orthogonal to the K rows of W."""
+    Q = np.linalg.qr(W.conj().transpose(2, 1, 0), mode="complete").Q
+    return Q[:, :, len(W) :].conj().transpose(2, 1, 0)
 
 
 def eigh_pencil_2x2(U, V):
@@ -301,10 +328,10 @@ def eigh_pencil_2x2(U, V):
     c11 = c11 + (s.real**2 + s.imag**2) * c00 / t**2
     half = (c00 - c11) / 2
     g = np.abs(half) + np.hypot(half, np.abs(c10))
-    g = np.where(g > 0, g, 1)  # equal eigenvalues: any orthogonal pair will do
+    c10 = c10 / np.where(g > 0, g, 1)  # equal eigenvalues: any orthogonal pair will do
     first = half >= 0
-    v0 = np.where(first, g, c10.conj())
-    v1 = np.where(first, c10, g)
+    v0 = np.where(first, 1, c10.conj())
+    v1 = np.where(first, c10, 1)
     v = np.array([[v0, -v1.conj()], [v1, v0.conj()]])
     # u = R⁻ᴴ v
     v[1] /= t
@@ -343,27 +370,3 @@ def whitening(C, loading):
     L = np.linalg.cholesky(correlation + loading * np.eye(M)).transpose(1, 2, 0)
     L_inv = np.linalg.inv(L.transpose(2, 0, 1)).transpose(1, 2, 0)
     return L_inv / gain, L * gain[:, None], power
-
-
-def _products(x, n):
-    """Products of n entries each, and what is left over."""
-    whole = x.size // n * n
-    return x[:whole].reshape(n, -1).prod(0), x[whole:]
-
-
-def sum_log(x):
-    """Sum of the logarithms of a contiguous array, by products of many entries.
-
-    A logarithm takes as long as some twenty multiplications.
-    """
-    x = x.ravel(order="K")
-    with np.errstate(over="ignore", under="ignore"):
-        products, rest = _products(x, 8 if x.dtype == float else 2)
-    products = products.astype(float, copy=False)
-    least, most = float(products.min(initial=1)), float(products.max(initial=1))
-    if least == 0 or most == np.inf:
-        return np.log(x).sum(dtype=float)
-    # As many factors as cannot leave the range of float64, e**-708 to e**709.
-    n = int(700 / max(-math.log(least), math.log(most), 10))
-    parts = *_products(products, max(1, n)), rest
-    return sum(np.log(part).sum(dtype=float) for part in parts)

@@ -2,13 +2,11 @@
 
 # License: BSD-3-Clause
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from threading import Lock, local
+from threading import Lock
 
-import numpy as np
 from sklearn.utils import gen_even_slices
 from threadpoolctl import ThreadpoolController
 
@@ -54,22 +52,6 @@ def block_map():
         _in_use.release()
 
 
-class WorkArray:
-    """An array for each thread: memory anew from the system would be slow."""
-
-    def __init__(self):
-        self._local = local()
-
-    def get(self, shape, dtype):
-        """Return this thread's array, with whatever it holds."""
-        size = math.prod(shape)
-        array = getattr(self._local, "array", None)
-        if array is None or array.dtype != dtype or array.size < size:
-            array = self._local.array = np.empty(size, dtype)
-        return array[:size].reshape(shape)
-
-
-def parts_of(blocks):
-    """Divide a list of blocks into at most `N_PARTS` runs of about the same number."""
-    n_parts = min(N_PARTS, len(blocks))
-    return [blocks[part] for part in gen_even_slices(len(blocks), n_parts)]
+def even_slices(size):
+    """Divide a range into at most `N_PARTS` slices of about the same length."""
+    return list(gen_even_slices(size, min(N_PARTS, size)))

@@ -2,7 +2,7 @@
 
 # License: BSD-3-Clause
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,3 +81,28 @@ class Spectrogram:
             f"n_samples={self.n_samples}, sample_rate={rate}, "
             f"mixing={None if self.mixing is None else self.mixing.shape})"
         )
+
+
+def separated(X, Y, mixing):
+    """Return what a separator made of its input, of the same type.
+
+    Parameters
+    ----------
+    X : Spectrogram or array
+        The input of the separator.
+    Y : ndarray of shape (n_frames, n_freqs, n_sources)
+        Its outputs.
+    mixing : ndarray of shape (n_frames or 1, n_freqs, n_channels, n_sources)
+        What takes the outputs back to the channels of `X`.
+
+    Returns
+    -------
+    Y : Spectrogram or ndarray
+        A record if `X` is one. After another separator, its mixing matrices lead on to
+        the microphones.
+    """
+    if not isinstance(X, Spectrogram):
+        return Y
+    if X.mixing is not None:
+        mixing = X.mixing @ mixing
+    return replace(X, data=Y, mixing=mixing)

@@ -211,11 +211,11 @@ class CountingGauss(Gauss):
         self.scale = scale
         self.log = log
 
-    def variance(self, power, n_freqs):
+    def variance(self, power):
         if self.log:
             with open(self.log, "a") as file:
                 file.write("x")
-        return super().variance(power, n_freqs) * self.scale
+        return super().variance(power) * self.scale
 
 
 def test_parameters_of_parts_are_parameters():

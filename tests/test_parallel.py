@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skbss import ILRMA, BlockBatch
-from skbss.parallel import N_PARTS, block_map, parts_of
+from skbss import ILRMA, AuxIVA, BlockBatch
+from skbss.parallel import N_PARTS, block_map, even_slices
 from tests.conftest import make_record
 
 
@@ -33,6 +33,9 @@ def long_record():
 @pytest.mark.parametrize(
     "separator",
     [
+        AuxIVA(max_iter=4),
+        AuxIVA("cliques", max_iter=3),
+        AuxIVA(n_sources=2, max_iter=4, spatial="ip2"),
         ILRMA(max_iter=4, init_iter=3, random_state=0),
         ILRMA(max_iter=4, init="identity", update="me", random_state=0),
         ILRMA(n_basis=3, spatial="iss2", max_iter=4, random_state=0),
@@ -110,11 +113,10 @@ def test_separators_in_threads_are_right(long_record):
         np.testing.assert_array_equal(separator.demixing_, expected)
 
 
-@pytest.mark.parametrize("n_blocks", [1, 7, 8, 9, 100])
-def test_parts(n_blocks):
-    blocks = list(range(n_blocks))
-    parts = parts_of(blocks)
-    assert len(parts) == min(n_blocks, N_PARTS)
-    assert [block for part in parts for block in part] == blocks
-    sizes = list(map(len, parts))
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 100])
+def test_even_slices(size):
+    slices = even_slices(size)
+    assert len(slices) == min(size, N_PARTS)
+    assert [i for s in slices for i in range(size)[s]] == list(range(size))
+    sizes = [s.stop - s.start for s in slices]
     assert max(sizes) - min(sizes) <= 1

@@ -7,11 +7,11 @@ from sklearn.pipeline import make_pipeline
 from skbss import ILRMA, ISTFT, STFT, AuxIVA, ProjectionBack, make_separator
 from skbss.compose import METHODS
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
+from skbss.linalg import log_volume
 from skbss.metrics import si_sdr_improvement
-from skbss.separators.auxiva import frame_powers, objective, weigh, weigh_bands
 from skbss.updates import Cliques, Gauss
-from skbss.updates.features import whitened_features
-from skbss.updates.frames import frame_products
+from skbss.updates.iteration import SourceVariances
+from skbss.updates.recording import Recording
 from skbss.updates.sorting import sort_bands
 
 
@@ -31,20 +31,18 @@ def random_rows(shape, seed=0):
 
 
 def test_sorting_swaps_bands_back(spectrogram):
-    P, _, Z_inv, _ = whitened_features(spectrogram.data, frames_last=False)
-    W = AuxIVA(max_iter=40).fit(spectrogram).demixing_.transpose(1, 2, 0)
-    W = np.einsum("kmf,mnf->knf", W, Z_inv)
-    floor = 1e-10 * frame_powers(P, W).mean()
-    settled = sort_bands(P, W, floor, Gauss())
+    recording = Recording(spectrogram.data)
+    W = recording.from_microphones(AuxIVA(max_iter=40).fit(spectrogram).demixing_)
+    model = SourceVariances(Gauss(), float)
+    settled = sort_bands(recording, W, model)
     # Two crossings, at limits of the 64 parts that 257 bins are divided into.
     mixed = settled.copy()
     mixed[[0, 1], :, 100:160] = mixed[[1, 0], :, 100:160]
     mixed[[1, 2], :, 200:] = mixed[[2, 1], :, 200:]
-    again = sort_bands(P, mixed, floor, Gauss())
+    again = sort_bands(recording, mixed, model)
 
     def cost(W):
-        power, variance, _ = weigh(frame_products(P, len(W)), W, floor, Gauss())
-        return objective(power, variance, W, floor, Gauss())
+        return model.weigh(recording, W)[0] - 2 * len(spectrogram) * log_volume(W).sum()
 
     assert cost(again) < cost(mixed)
     np.testing.assert_allclose(cost(again), cost(settled), rtol=1e-9)
@@ -80,7 +78,7 @@ def test_cliques_against_loops(widths):
     power = np.random.default_rng(0).gamma(0.3, size=(2, 50, 7)) + 1e-6
     cost, precision = slow_cliques(power, widths)
     source = Cliques(widths)
-    np.testing.assert_allclose(source.cost(power), cost, rtol=1e-10)
+    np.testing.assert_allclose(source.cost(power).sum(), cost, rtol=1e-10)
     # The filter's running sums lose about as much as the powers' range has digits.
     np.testing.assert_allclose(source.variance(power), 1 / precision, rtol=1e-6)
 
@@ -88,24 +86,20 @@ def test_cliques_against_loops(widths):
 @pytest.mark.parametrize("n_freqs", [5, 24, 25, 31])
 def test_bands_of_any_number_of_bins(n_freqs):
     X = random_rows((11, n_freqs, 2))
-    P, *_ = whitened_features(X, frames_last=True)
+    recording = Recording(X)
     W = random_rows((2, 2, n_freqs), seed=1)
     source = Cliques((0.5, 0.1), n_bands=8)
     size = max(1, n_freqs // 8)
-    Q = np.stack([abs(np.einsum("mf,tfm->ft", W[k], white(X))) ** 2 for k in range(2)])
+    white = np.einsum("mnf,tfn->tfm", recording.Z, X) / recording.scale
+    Q = np.stack([abs(np.einsum("mf,tfm->ft", W[k], white)) ** 2 for k in range(2)])
     bands = [Q[:, i : i + size].sum(1) / size for i in range(0, n_freqs, size)]
     expected, precision = slow_cliques(np.stack(bands, axis=1), source.widths)
-    cost, S = weigh_bands(P, len(X), W, source)
+    cost, S = SourceVariances(source, float).weigh(recording, W)
     np.testing.assert_allclose(cost, size * expected, rtol=1e-6)
     precision = np.repeat(precision, size, axis=1)[:, :n_freqs]
     # The first feature is the power of the first whitened microphone.
-    power = abs(white(X)[..., 0].T) ** 2
+    power = abs(white[..., 0].T) ** 2
     np.testing.assert_allclose(S[:, 0], (precision * power).mean(2), rtol=1e-6)
-
-
-def white(X):
-    _, Z, _, scale = whitened_features(X, frames_last=True)
-    return np.einsum("mnf,tfn->tfm", Z, X) / scale
 
 
 @pytest.mark.parametrize("spatial", ["ip1", "ip2", "iss1", "iss2"])

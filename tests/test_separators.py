@@ -45,12 +45,9 @@ def any_record(request):
 
 
 def auxiva_objective(estimator, X):
-    power = output_power(estimator.demixing_, X).sum(axis=1)
-    if estimator.source == "gauss":
-        cost = X.shape[1] * (np.log(power / X.shape[1]) + 1)
-    else:
-        cost = np.sqrt(power)
-    return cost.sum() - log_determinants(estimator, X)
+    power = output_power(estimator.demixing_, X).mean(axis=1)
+    cost = np.log(power) + 1 if estimator.source == "gauss" else np.sqrt(power)
+    return X.shape[1] * cost.sum() - log_determinants(estimator, X)
 
 
 def ilrma_objective(estimator, X, unit):
@@ -231,7 +228,9 @@ def test_tol_means_the_same_for_any_recording(separator, record):
     separator.set_params(tol=1e-3, max_iter=500)
     n_iter = separator.fit(record).n_iter_
     assert separator.fit(1e3 * record.data).n_iter_ == n_iter
-    assert separator.fit(np.tile(record.data, (2, 1, 1))).n_iter_ == n_iter
+    twice = separator.fit(np.tile(record.data, (2, 1, 1))).n_iter_
+    # ILRMA's activations start at random.
+    assert abs(twice - n_iter) <= (1 if isinstance(separator, ILRMA) else 0)
 
 
 def test_without_tol_all_iterations_are_run_silently(separator, record):
@@ -362,7 +361,7 @@ def test_init_of_ilrma_by_the_identity(record):
     [
         (np.eye(2), r"init of shape \(2, 2\), expected .* = \(65, 2, 2\)"),
         (np.tile(np.eye(3), (65, 1, 1)), r"\(65, 3, 3\), expected .* = \(65, 2, 2\)"),
-        (np.ones((65, 1, 2)), r"\(65, 1, 2\), .* one source per microphone"),
+        (np.ones((65, 1, 2)), r"\(65, 1, 2\), expected .* \(65, 2, 2\)"),
         (np.zeros((65, 2, 2)), "singular"),
         (np.ones((65, 2, 2)), "singular"),
         (np.full((65, 2, 2), np.nan), "non-finite"),

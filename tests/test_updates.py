@@ -7,23 +7,22 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skbss.compiled import LINE_BYTES
-from skbss.linalg import (
-    hermitian_features,
-    matmul,
-    power_features,
-    unpack_hermitian,
+from skbss.linalg import hermitian_features, matmul, unpack_hermitian
+from skbss.updates import (
+    IP1,
+    IP2,
+    ISS1,
+    ISS2,
+    Cliques,
+    Gauss,
+    GeneralizedGauss,
+    Laplace,
+    StudentT,
 )
-from skbss.separators.auxiva import weigh
-from skbss.updates import IP1, IP2, ISS1, ISS2, Gauss, Laplace
-from skbss.updates.features import (
-    NOISE,
-    level,
-    loaded_covariance,
-    whitened_features,
-    whole_lines,
-)
-from skbss.updates.frames import MatrixProducts, VectorProducts
-from skbss.updates.nmf import GivenVariances, LowRankVariances, bin_blocks
+from skbss.updates.iteration import BinVariances, SourceVariances
+from skbss.updates.nmf import LowRankVariances
+from skbss.updates.recording import NOISE, Recording, level, loaded_covariance
+from skbss.updates.spatial import update_demixing
 from tests.reference import output_power, update_factors
 
 UPDATES = [IP1(), IP2(), ISS1(), ISS2()]
@@ -159,66 +158,111 @@ def test_equal_covariances_are_no_special_case(spatial, rng):
         assert_allclose(gradient, np.eye(3)[..., None] + 0 * gradient, atol=1e-9)
 
 
-@pytest.mark.parametrize("source", [Gauss(), Laplace()], ids=repr)
-@pytest.mark.parametrize("n_freqs", [1, 65])
-def test_source_models(source, n_freqs):
-    power = np.geomspace(1e-6, 1e6, 49)[None]
+MODELS = [
+    Gauss(),
+    Laplace(),
+    StudentT(0.1),
+    StudentT(30),
+    GeneralizedGauss(0.5),
+    GeneralizedGauss(2),
+]
+
+
+@pytest.mark.parametrize("source", MODELS, ids=repr)
+def test_source_models(source):
+    power = np.geomspace(1e-6, 1e6, 49)[None, None]
     # variance is the inverse of the cost's slope
     step = 1e-5 * power
-    rise = source.cost(power + step, n_freqs) - source.cost(power - step, n_freqs)
+    rise = source.cost(power + step) - source.cost(power - step)
+    slope = 1 / source.variance(power)
     # The difference quotient is off by the square of the step, and by cancellation.
-    assert_allclose(rise / (2 * step) * source.variance(power, n_freqs), 1, rtol=1e-7)
+    assert_allclose(rise / (2 * step), slope, rtol=1e-6, atol=1e-9)
     # and the cost lies below its tangents, which the updates rely on
-    slope = 1 / source.variance(power, n_freqs)
-    tangents = source.cost(power, n_freqs) + slope * (power.T[:, :, None] - power)
-    assert (source.cost(power, n_freqs).T[:, :, None] <= tangents + 1e-9).all()
+    tangents = source.cost(power) + slope * (power.T - power)
+    assert (tangents + 1e-9 * (1 + abs(tangents)) >= source.cost(power).T).all()
+
+
+def test_source_models_that_are_one_another():
+    power = np.geomspace(1e-6, 1e6, 49)[None, None]
+    for method in ("cost", "variance"):
+        laplace, generalized = Laplace(), GeneralizedGauss(1.0)
+        assert_allclose(
+            getattr(generalized, method)(power), getattr(laplace, method)(power)
+        )
+    # With few degrees of freedom Gauss, up to its scale; with many a constant variance.
+    assert_allclose(StudentT(1e-9).variance(power), Gauss().variance(power), rtol=1e-3)
+    assert_allclose(StudentT(1e12).variance(power), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("source", [*MODELS, Cliques()], ids=repr)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_source_models_keep_shape_and_precision(source, dtype, rng):
+    power = rng.gamma(0.5, size=(3, 7, 11)).astype(dtype) + dtype(1e-3)
+    before = power.copy()
+    for values in (source.variance(power), source.cost(power)):
+        assert values.shape == power.shape
+        assert values.dtype == dtype
+    assert_array_equal(power, before)
 
 
 def naive_features(X):
     return np.einsum("tfm,tfn->mnft", X, X.conj())
 
 
-@pytest.mark.parametrize("frames_last", [False, True])
+def unpacked(recording):
+    """The features of a recording as matrices (n_mics, n_mics, n_freqs, n_frames)."""
+    F, T, M = recording.n_freqs, recording.n_frames, recording.n_mics
+    P = recording.features[..., :T].transpose(1, 0, 2).reshape(M * M, -1)
+    return unpack_hermitian(P).reshape(M, M, F, T)
+
+
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (40, 9, 2), (150, 700, 3)])
-def test_whitened_features(shape, dtype, frames_last, rng):
+def test_a_recording_is_whitened(shape, dtype, rng):
     X = (cnormal(rng, *shape) * 10 ** rng.uniform(-2, 2, size=(shape[1], 1))).astype(
         dtype
     )
-    P, Z, Z_inv, scale = whitened_features(X, frames_last=frames_last)
+    recording = Recording(X)
+    P, Z = recording.features, recording.Z
     assert P.dtype == X.real.dtype
     assert P.flags.c_contiguous
-    if frames_last:
-        assert P.ctypes.data % LINE_BYTES == P[0, 0].nbytes % LINE_BYTES == 0
-        assert_array_equal(P[..., shape[0] :], 0)
-        P = P[..., : shape[0]]
-    P = P.transpose(1, 0, 2) if frames_last else P.transpose(1, 2, 0)
-    features = unpack_hermitian(P.reshape(shape[2] ** 2, -1))
-    features = features.reshape(shape[2], shape[2], shape[1], shape[0])
-    whitened = np.einsum("mnf,tfn->tfm", Z, X / scale)
-    # Some roundings, and the assumed noise, relative to a unit power.
+    assert P.ctypes.data % LINE_BYTES == P[0, 0].nbytes % LINE_BYTES == 0
+    assert_array_equal(P[..., shape[0] :], 0)
+    features = unpacked(recording)
+    whitened = np.einsum("mnf,tfn->tfm", Z, X / recording.scale)
+    # Some roundings, and the expected noise, relative to a unit power.
     tolerance = max(1e-12, 100 * np.finfo(dtype).eps) * abs(whitened).max() ** 2
     assert_allclose(features, naive_features(whitened), rtol=0, atol=tolerance)
-    assert_allclose(matmul(Z, Z_inv), np.eye(shape[2])[..., None] + 0 * Z, atol=1e-9)
+    identity = np.eye(shape[2])[..., None] + 0 * Z
+    assert_allclose(matmul(Z, recording.Z_inv), identity, atol=1e-9)
     if shape[0] > shape[2]:
-        expected = np.eye(shape[2])[..., None] + 0 * Z
-        assert_allclose(features.mean(-1), expected, atol=1e-3)
+        assert_allclose(features.mean(-1), identity, atol=1e-3)
 
 
-@pytest.mark.parametrize("frames_last", [False, True])
-def test_dependent_microphones_have_bounded_features(frames_last, rng):
+def test_dependent_microphones_have_bounded_features(rng):
     x = cnormal(rng, 50, 9, 1)
     X = np.concatenate([x, 1e-3j * x, 0 * x], axis=2)
     X[:, 4] = 0
-    P, Z, _, _ = whitened_features(X, frames_last=frames_last)
-    P = P[..., :50].transpose(1, 0, 2) if frames_last else P.transpose(1, 2, 0)
-    assert_array_equal(P[:, 4], 0)  # silence stays silence
-    V = unpack_hermitian(P.mean(-1))
-    V = np.delete(V, 4, axis=-1).transpose(2, 0, 1)
+    recording = Recording(X)
+    assert_array_equal(recording.features[4], 0)  # silence stays silence
+    V = np.delete(unpacked(recording).mean(-1), 4, axis=-1).transpose(2, 0, 1)
     # Every direction has power: its own, or that of the noise.
     assert np.linalg.eigvalsh(V).min() > 0.01
     assert np.linalg.eigvalsh(V).max() < 1.1
-    assert abs(Z).max() < 1e4 / np.sqrt(NOISE)
+    assert abs(recording.Z).max() < 1e4 / np.sqrt(NOISE)
+
+
+def test_expected_noise_is_part_of_the_features(rng):
+    """They are the mean features of the recording with such noise added."""
+    X = cnormal(rng, 2000, 3, 2) @ np.array([[1, 1], [0, 1e-2]])
+    recording = Recording(X, noise=0.1)
+    V = unpacked(recording).mean(-1)
+    C = np.einsum("tfm,tfn->mnf", X, X.conj()) / len(X) / recording.scale**2
+    C += 0.1 * np.eye(2)[..., None] * np.einsum("mmf->mf", C).real
+    Z = recording.Z
+    expected = np.einsum("mif,ijf,njf->mnf", Z, C, Z.conj())
+    assert_allclose(V, expected, atol=1e-12)
+    assert_allclose(V, np.eye(2)[..., None] + 0 * V, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [1, 1e-300, 1e-160, 1e160, 1e300])
@@ -253,86 +297,124 @@ def test_loaded_covariance(dtype, rng):
     assert_allclose(V[..., audible], expected, rtol=0, atol=20 * eps * abs(S).max())
 
 
-@pytest.mark.parametrize("products", [MatrixProducts, VectorProducts])
-@pytest.mark.parametrize("n_sources", [1, 3])
-def test_weighing_in_blocks_of_frames(n_sources, products, rng):
-    """One product per block of frames is one product."""
-    T, F, M = 300, 700, 3  # several blocks
+@pytest.mark.parametrize("n_bands", [1, 3, 8, 30, 100, 700])
+@pytest.mark.parametrize("K", [1, 3])
+def test_powers_and_covariances_in_bands(K, n_bands, rng):
+    T, F, M = 60, 700, 3
+    recording = Recording(cnormal(rng, T, F, M))
+    P = unpacked(recording)
+    W = cnormal(rng, K, M, F)
+    of_bins = np.einsum("kmf,mnft,knf->kft", W, P, W.conj(), optimize=True).real
+    size = F // n_bands
+    expected = np.add.reduceat(of_bins, range(0, F, size), axis=1) / size
+    power = recording.powers(W, n_bands)
+    assert_allclose(power, expected, rtol=1e-10)  # sums of F * M ** 2 values
+    weights = rng.gamma(1, size=power.shape)
+    S = recording.covariances(weights, n_bands)
+    of_bins = np.repeat(weights, size, axis=1)[:, :F]
+    expected = np.einsum("kft,mnft->kmnf", of_bins, P, optimize=True)
+    scale = abs(expected).max()
+    assert_allclose(unpack_hermitian(S), expected, rtol=0, atol=1e-12 * scale)
+
+
+def test_the_model_of_a_source_model(rng):
+    T, F, M = 40, 30, 2
     X = cnormal(rng, T, F, M)
-    P = np.empty((T, M * M, F))
-    parts = X.transpose(2, 0, 1)
-    hermitian_features(parts.real, parts.imag, P.transpose(1, 0, 2))
-    W = cnormal(rng, n_sources, M, F)
-    products = products(P, n_sources)
-    assert products.step < T / 2
-    weigh(products, 2 * W, 1e-3, Gauss())  # leaves nothing behind
-    power, variance, S = weigh(products, W, 1e-3, Gauss())
-    expected = (abs(np.einsum("kmf,tfm->ktf", W, X)) ** 2).sum(-1)
-    assert_allclose(power, expected, rtol=1e-11)  # sums of F * M values
-    assert_allclose(variance, expected / F, rtol=1e-11)
-    covariance = np.einsum("tfm,tfn,kt->kmnf", X, X.conj(), 1 / variance, optimize=True)
-    assert_allclose(unpack_hermitian(S), covariance / T, rtol=1e-10, atol=1e-13)
+    recording = Recording(X)
+    W = cnormal(rng, M, M, F)
+    cost, S = SourceVariances(Gauss(), float).weigh(recording, W)
+    power = recording.powers(W)
+    assert_allclose(cost, F * (np.log(power) + 1).sum())
+    assert_allclose(S, recording.covariances(1 / power) / T, atol=1e-12)
 
 
 @pytest.mark.parametrize(("update", "exponent"), [("mm", 0.5), ("me", 1.0)])
-def test_factors_in_blocks_of_bins(update, exponent, rng):
+@pytest.mark.parametrize("likelihood", [None, GeneralizedGauss(2.0), StudentT(1e9)])
+def test_factors_in_blocks_of_bins(likelihood, update, exponent, rng):
     """Bases and activations in one pass over blocks are those of two passes."""
     T, F, M = 2001, 40, 2
     X = cnormal(rng, T, F, M)
-    P = features_by_bin(X)
-    assert len(bin_blocks(P, M)) > 2
+    recording = Recording(X)
+    white = np.einsum("mnf,tfn->tfm", recording.Z, X / recording.scale)
     W = cnormal(rng, M, M, F)
     basis = rng.uniform(0.1, 1, (M, F, 3))
     activations = rng.uniform(0.1, 1, (M, 3, T))
-    model = LowRankVariances(basis, activations, exponent, float)
-    model.update(P, power_features(W))
-    power = output_power(W.transpose(2, 0, 1), X)
+    model = LowRankVariances(basis, activations, exponent, float, likelihood)
+    assert len(model._blocks(recording, slice(0, F))) > 2
+    cost, S = model.weigh(recording, W)
+    power = output_power(W.transpose(2, 0, 1), white)
     B, C = update_factors(power, basis, activations, update)
-    assert_allclose(model.basis, B, rtol=1e-10)
-    assert_allclose(model.activations, C, rtol=1e-10)
-    u = np.empty((M, 7, T))
-    model.precision(slice(3, 10), u)
-    assert_allclose(u, 1 / (B @ C)[:, 3:10], rtol=1e-10)
-    assert_weighs(model, P, 1 / (B @ C))
-    model.scale(np.array([2.0, 3.0]))
-    assert_allclose(model.basis, B * np.array([2, 3])[:, None, None], rtol=1e-10)
+    # A t distribution of 1e9 degrees of freedom is nearly a Gaussian.
+    rtol = 1e-6 if isinstance(likelihood, StudentT) else 1e-10
+    assert_allclose(model.basis, B, rtol=rtol)
+    assert_allclose(model.activations, C, rtol=rtol)
+    r = B @ C
+    assert_allclose(cost, (power / r + np.log(r)).sum(), rtol=rtol)
+    expected = np.einsum("kft,mnft->kmnf", 1 / r, unpacked(recording)) / T
+    scale = abs(expected).max()
+    assert_allclose(unpack_hermitian(S), expected, rtol=0, atol=10 * rtol * scale)
 
 
-def test_given_variances_are_asked_for_powers(rng):
+def test_variances_of_bins_are_asked_for_powers(rng):
     class Remember:
         def variance(self, power):
-            self.power = power
+            self.power = power.copy()
             return power + 1
 
     T, F, M = 50, 9, 2
     X = cnormal(rng, T, F, M)
-    P = features_by_bin(X)
+    recording = Recording(X)
+    white = np.einsum("mnf,tfn->tfm", recording.Z, X / recording.scale)
     W = cnormal(rng, M, M, F)
     source = Remember()
-    model = GivenVariances(source, M, T)
-    model.update(P, power_features(W))
-    expected = output_power(W.transpose(2, 0, 1), X)
-    assert_allclose(source.power, expected, atol=1e-12)
-    u = np.empty((M, 4, T))
-    model.precision(slice(2, 6), u)
-    assert_allclose(u, 1 / (expected[:, 2:6] + 1), rtol=1e-12)
-    assert_weighs(model, P, 1 / (expected + 1))
+    cost, S = BinVariances(source).weigh(recording, W)
+    power = output_power(W.transpose(2, 0, 1), white)
+    mean = power.mean((1, 2), keepdims=True)
+    assert_allclose(source.power, power / mean, atol=1e-12)
+    r = power + mean
+    assert_allclose(cost, (power / r + np.log(r)).sum(), rtol=1e-10)
+    expected = np.einsum("kft,mnft->kmnf", 1 / r, unpacked(recording)) / T
+    assert_allclose(unpack_hermitian(S), expected, atol=1e-12 * abs(expected).max())
 
 
-def features_by_bin(X):
-    """Features of X, (n_freqs, n_mics ** 2, n_frames) and a few columns of zeros."""
-    T, F, M = X.shape
-    P = whole_lines((F, M * M, T), X.real.dtype)
-    assert P.shape[-1] > T
-    parts = X.transpose(2, 1, 0)
-    hermitian_features(parts.real, parts.imag, P[..., :T].transpose(1, 0, 2))
-    return P
+# Fewer sources than microphones
 
 
-def assert_weighs(model, P, precision):
-    """Features averaged with weights (n_sources, n_freqs, n_frames), their log-sum."""
-    S, log_precision = model.weigh(P)
-    T = precision.shape[-1]
-    expected = np.einsum("kft,fit->kif", precision, P[..., :T]) / T
-    assert_allclose(S, expected, rtol=1e-10, atol=1e-10 * abs(expected).max())
-    assert_allclose(log_precision, np.log(precision).sum(), rtol=1e-10)
+def background_majorizer(W, V):
+    """sum_k w_k^H V_k w_k - log det(W W^H) in every bin."""
+    quadratic = np.einsum("kif,kijf,kjf->f", W, V, W.conj()).real
+    gram = np.einsum("kif,lif->fkl", W, W.conj())
+    return quadratic - np.linalg.slogdet(gram).logabsdet
+
+
+class PlainIP1(IP1):
+    """IP1 that is given the background as sources of its own."""
+
+
+@pytest.mark.parametrize("spatial", [*UPDATES, PlainIP1()], ids=repr)
+@pytest.mark.parametrize(("K", "M"), [(1, 2), (1, 6), (2, 3), (3, 5), (2, 8), (5, 7)])
+def test_fewer_sources_never_raise_the_majorizer(spatial, K, M, rng):
+    V = make_covariances(rng, M, 30)[:K]
+    W = cnormal(rng, K, M, 30)
+    value = first = background_majorizer(W, V)
+    for _ in range(6):
+        W = update_demixing(spatial, W, V)
+        assert W.shape == (K, M, 30)
+        assert W.flags.c_contiguous
+        previous, value = value, background_majorizer(W, V)
+        assert (value - previous).max() < 1e-11 * M  # rounding
+    assert (value < first).all()
+
+
+@pytest.mark.parametrize("spatial", UPDATES, ids=repr)
+def test_one_source_ends_at_the_largest_eigenvalue(spatial, rng):
+    """Of one source w^H V w - log |w|^2 is least at the smallest eigenvector of V."""
+    V = make_covariances(rng, 4, 10, condition=5)[:1]
+    W = cnormal(rng, 1, 4, 10)
+    for _ in range(300):
+        W = update_demixing(spatial, W, V)
+    for f in range(10):
+        values, vectors = np.linalg.eigh(V[0, ..., f])
+        expected = vectors[:, 0].conj() / np.sqrt(values[0])
+        inner = abs(np.vdot(expected, W[0, :, f]))
+        assert_allclose(inner, 1 / values[0], rtol=1e-6)

@@ -75,9 +75,11 @@ def _dots(p, q0, q1):
 
 
 @kernel
-def dot_rows(P, u, out):
-    """See `skbss.updates.products.dot_rows`."""
+def dot_rows(P, u):
+    """See `skbss.updates.recording.dot_rows`."""
+    out = np.empty((len(P), len(u), P.shape[1]), P.dtype)
     _dot_rows(P, u, out, _step_of_whole(P))
+    return out
 
 
 @inlined
@@ -103,33 +105,17 @@ def _dot_rows(P, u, out, step):
 
 
 @inlined
-def _add_four(p, v, w, sums, more, adds):
-    """Write or add four rows, weighted by v and by w, to two rows of sums."""
-    p0, p1, p2, p3 = p
-    zero = p0.dtype.type(0)
-    a, b, c, d = v[0], v[1], v[2], v[3]
-    A, B, C, D = w[0], w[1], w[2], w[3]
-    for j in range(len(p0)):
-        # Both are written last: after writing, all would have to be read again.
-        x, y, z, q = p0[j], p1[j], p2[j], p3[j]
-        first = (sums[j] if adds else zero) + x * a + y * b + z * c + q * d
-        second = (more[j] if adds else zero) + x * A + y * B + z * C + q * D
-        sums[j] = first
-        more[j] = second
-
-
-@inlined
-def _add_eight(p, q, v, w, sums, more, adds):
-    """Add eight rows; see `_add_four`."""
+def _add_eight(p, q, v, w, sums, more):
+    """Add eight rows, weighted by v and by w, to two rows of sums."""
     p0, p1, p2, p3 = p
     p4, p5, p6, p7 = q
-    zero = p0.dtype.type(0)
     a, b, c, d, e, f, g, h = v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]
     A, B, C, D, E, F, G, H = w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]
     for j in range(len(p0)):
+        # Both are written last: after writing, all would have to be read again.
         x, y, z, q = p0[j], p1[j], p2[j], p3[j]
-        first = (sums[j] if adds else zero) + x * a + y * b + z * c + q * d
-        second = (more[j] if adds else zero) + x * A + y * B + z * C + q * D
+        first = sums[j] + x * a + y * b + z * c + q * d
+        second = more[j] + x * A + y * B + z * C + q * D
         x, y, z, q = p4[j], p5[j], p6[j], p7[j]
         first += x * e + y * f + z * g + q * h
         second += x * E + y * F + z * G + q * H
@@ -138,44 +124,42 @@ def _add_eight(p, q, v, w, sums, more, adds):
 
 
 @kernel
-def sum_rows(P, weights, out, adds):
-    """See `skbss.updates.products.sum_rows`; may add them to what is there."""
-    _sum_rows(P, weights, out, adds, _step_of_whole(P))
+def sum_rows(P, weights):
+    """See `skbss.updates.recording.sum_rows`."""
+    out = np.empty((weights.shape[1], len(P), P.shape[2]), P.dtype)
+    _sum_rows(P, weights, out, False, _step_of_whole(P))
+    return out
 
 
 @inlined
 def _sum_rows(P, weights, out, adds, step):
     n, n_rows, size = P.shape
     K = len(out)
-    buffer = np.empty(2 * WIDTH, P.dtype)
+    width = min(WIDTH, size)
+    sums = np.empty((K + 1) * width, P.dtype)
     w = np.zeros((K + 1, n_rows + 7), P.dtype)
     for i in range(n):
         _read_next(P, i, step)
         for k in range(K):
             for r in range(n_rows):
                 w[k, r] = weights[i, k, r]
-        for start in range(0, size, WIDTH):
-            stop = min(start + WIDTH, size)
-            width = stop - start
-            sums, more = buffer[:width], buffer[WIDTH : WIDTH + width]
-            for k in range(0, K, 2):
-                r = 0
-                while n_rows - r > 4:
-                    p = _four_rows(P[i], r, start, stop)
-                    q = _four_rows(P[i], r + 4, start, stop)
-                    _add_eight(p, q, w[k, r:], w[k + 1, r:], sums, more, r > 0)
-                    r += 8
-                if r < n_rows:
-                    p = _four_rows(P[i], r, start, stop)
-                    _add_four(p, w[k, r:], w[k + 1, r:], sums, more, r > 0)
-                for s in range(min(2, K - k)):
-                    to, row = out[k + s, i, start:stop], buffer[s * WIDTH :]
-                    if adds:
-                        for j in range(width):
-                            to[j] += row[j]
-                    else:
-                        for j in range(width):
-                            to[j] = row[j]
+        for start in range(0, size, width):
+            stop = min(start + width, size)
+            sums[:] = 0
+            for r in range(0, n_rows, 8):
+                p = _four_rows(P[i], r, start, stop)
+                q = _four_rows(P[i], r + 4, start, stop)
+                for k in range(0, K, 2):
+                    first, second = sums[k * width :], sums[(k + 1) * width :]
+                    _add_eight(p, q, w[k, r:], w[k + 1, r:], first, second)
+            for k in range(K):
+                to, row = out[k, i, start:stop], sums[k * width :]
+                if adds:
+                    for j in range(len(to)):
+                        to[j] += row[j]
+                else:
+                    for j in range(len(to)):
+                        to[j] = row[j]
 
 
 @inlined
@@ -200,25 +184,11 @@ def _write_precision(b, c, u):
 
 
 @inlined
-def _write_terms(b, c, y, u, v, T):
-    """Write 1 / r and y / r² for the variances r = b @ c of T frames, and zeros."""
+def _write_terms(b, c, y, u, v):
+    """Write 1 / r and y / r² for the variances r = b @ c."""
     _write_precision(b, c, u)
-    for t in range(T, len(u)):
-        u[t] = 0
     for t in range(len(u)):
         v[t] = u[t] * u[t] * abs(y[t])
-
-
-@inlined
-def _lengthened(rows, width):
-    """Copy of rows with ones at their ends."""
-    n, n_rows, T = rows.shape
-    longer = np.ones((n, n_rows, width), rows.dtype)
-    for i in range(n):
-        for r in range(n_rows):
-            for t in range(T):
-                longer[i, r, t] = rows[i, r, t]
-    return longer
 
 
 @kernel
@@ -241,35 +211,40 @@ def update_factors(P, Q, basis, activations, start, root, limits, sums):
         Whether to take the square root of ratios.
     limits : ndarray of shape (2,)
         Least and greatest entry of the bases.
-    sums : ndarray of shape (n_sources, n_basis, 2, n_columns)
-        Sums over bins, of basis * y / r² and of basis / r, to add to.
+    sums : ndarray of shape (2, n_sources, n_basis, n_frames)
+        Sums over bins, of basis * y / r² and of basis / r, to write.
     """
-    n_bins, _, width = P.shape
+    n_bins, _, n_columns = P.shape
     K, n_basis, T = activations.shape
-    longer = _lengthened(activations, width)
+    by_source = np.zeros((K, n_basis, 2, T), P.dtype)
     for first in range(0, n_bins, STEP):
         n = min(STEP, n_bins - first)
-        y = np.empty((K, n, width), P.dtype)
-        terms = np.empty((2, n, width), P.dtype)
+        y = np.empty((K, n, n_columns), P.dtype)
+        terms = np.empty((2, n, T), P.dtype)
         weights = np.empty((2, n_basis, n), P.dtype)
         p = P[first : first + n]
         _sum_rows(p, Q[first : first + n], y, False, _step_of_block(p))
         for k in range(K):
-            c = longer[k]
+            c = activations[k]
             for i in range(n):
                 b = basis[k, start + first + i]
                 v, u = terms[0, i], terms[1, i]
-                _write_terms(b, c, y[k, i], u, v, T)
+                _write_terms(b, c, y[k, i, :T], u, v)
                 for m in range(0, n_basis, 4):
-                    above, below = _dots(_four_rows(c, m, 0, width), v, u)
+                    above, below = _dots(_four_rows(c, m, 0, T), v, u)
                     for j in range(min(4, n_basis - m)):
                         ratio = above[j] / below[j]
                         ratio = np.sqrt(ratio) if root else ratio
                         b[m + j] = min(max(b[m + j] * ratio, limits[0]), limits[1])
-                _write_terms(b, c, y[k, i], u, v, T)
+                _write_terms(b, c, y[k, i, :T], u, v)
                 for m in range(n_basis):
                     weights[0, m, i] = weights[1, m, i] = b[m]
-            _sum_rows(terms, weights, sums[k], True, 0)
+            _sum_rows(terms, weights, by_source[k], True, 0)
+    for k in range(K):
+        for m in range(n_basis):
+            for j in range(2):
+                for t in range(T):
+                    sums[j, k, m, t] = by_source[k, m, j, t]
 
 
 @inlined
@@ -333,73 +308,20 @@ def weigh_by_factors(P, basis, activations, start, out):
     log_precision : float
         Sum of the logarithms of the inverse variances.
     """
-    n_bins, _, width = P.shape
+    n_bins, _, n_columns = P.shape
     K, _, T = activations.shape
-    longer = _lengthened(activations, width)
     log_precision = 0.0
     for first in range(0, n_bins, STEP):
         n = min(STEP, n_bins - first)
-        u = np.empty((K, n, width), P.dtype)
+        u = np.ones((K, n, n_columns), P.dtype)
         for k in range(K):
             for i in range(n):
-                _write_precision(basis[k, start + first + i], longer[k], u[k, i])
-                for t in range(T, width):
-                    u[k, i, t] = 1
+                b = basis[k, start + first + i]
+                _write_precision(b, activations[k], u[k, i, :T])
         log_precision += _sum_log(u)
         p = P[first : first + n]
         _dot_rows(p, u, out[first : first + n], _step_of_block(p))
     return log_precision
-
-
-@kernel
-def power_features(W, out):
-    """See `skbss.linalg.power_features`."""
-    K, M, n_bins = W.shape
-    n_pairs = M * (M - 1) // 2
-    for k in range(K):
-        p = M
-        for i in range(M):
-            a, power = W[k, i], out[k, i]
-            for f in range(n_bins):
-                power[f] = a[f].real * a[f].real + a[f].imag * a[f].imag
-            for j in range(i + 1, M):
-                b, re, im = W[k, j], out[k, p], out[k, p + n_pairs]
-                for f in range(n_bins):
-                    half = a[f].real * b[f].real + a[f].imag * b[f].imag
-                    re[f] = half + half
-                for f in range(n_bins):
-                    half = a[f].real * b[f].imag - a[f].imag * b[f].real
-                    im[f] = half + half
-                p += 1
-
-
-@kernel
-def loaded_covariance(S, loading, V):
-    """See `skbss.updates.features.loaded_covariance`; loading is relative."""
-    K, _, n_bins = S.shape
-    M = V.shape[1]
-    n_pairs = M * (M - 1) // 2
-    added = np.empty(n_bins)
-    for k in range(K):
-        added[:] = 0
-        for i in range(M):
-            for f in range(n_bins):
-                added[f] += S[k, i, f]
-        for f in range(n_bins):
-            added[f] = loading * (added[f] / M) if added[f] > 0 else 1.0
-        p = M
-        for i in range(M):
-            power, diagonal = S[k, i], V[k, i, i]
-            for f in range(n_bins):
-                diagonal[f] = power[f] + added[f]
-            for j in range(i + 1, M):
-                re, im = S[k, p], S[k, p + n_pairs]
-                upper, lower = V[k, i, j], V[k, j, i]
-                for f in range(n_bins):
-                    upper[f] = complex(re[f], im[f])
-                for f in range(n_bins):
-                    lower[f] = complex(re[f], -im[f])
-                p += 1
 
 
 @kernel

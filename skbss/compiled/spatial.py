@@ -59,24 +59,6 @@ def ip1(W, V, mics):
                     W[k, m, first + i] = complex(s[row, i], s[row, LANES + i])
 
 
-@kernel
-def log_abs_det(W, out, mics):
-    """See `skbss.linalg.log_abs_det`; matrices are complex128, of 2 to 4 rows."""
-    M = len(mics)
-    n_bins = W.shape[2]
-    A = M * M
-    T = A + M
-    s = np.zeros((T + 1, 2 * LANES))
-    for first in range(0, n_bins, LANES):
-        for k in range(M):
-            for m in range(M):
-                load(s, k * M + m, W[k, m], first)
-        orthogonal_to_others(s, M, 0, 0, A, T)
-        dot(s, T, 0, A, mics)
-        for i in range(min(LANES, n_bins - first)):
-            out[first + i] = np.log(abs(complex(s[T, i], s[T, LANES + i])))
-
-
 @inlined
 def _factor(s, M, L, D):
     """Turn the lower triangle of a matrix to that of L and the inverse pivots D."""

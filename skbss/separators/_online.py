@@ -8,7 +8,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skbss.base import BaseSeparator, resolve
+from skbss.base import LinearSeparator, resolve
 from skbss.callbacks import FitTask
 from skbss.separators._frame_by_frame import FrameByFrameMixin
 from skbss.spectrogram import Spectrogram
@@ -60,7 +60,7 @@ LEAST_POWER = 2.0**-48
 INAUDIBLE = 2.0**-100
 
 
-class OnlineSeparator(FrameByFrameMixin, BaseSeparator):
+class OnlineSeparator(FrameByFrameMixin, LinearSeparator):
     """Base of the separators that learn frame by frame.
 
     The outputs are kept at a running mean power of one, by one factor per source that

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.base import _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 
-from skbss.base import BaseSeparator
+from skbss.base import LinearSeparator
 from skbss.callbacks import FitTask, call_within
 from skbss.spectrogram import Spectrogram
 
@@ -80,7 +80,7 @@ def continue_sources(previous, estimator, X):
     return W * gain[:, :, None], A / gain[:, None, :]
 
 
-class BlockBatch(BaseSeparator):
+class BlockBatch(LinearSeparator):
     """Separate long recordings block by block with a batch separator.
 
     Speakers move and rooms change, while a batch separator assumes that one demixing
@@ -221,5 +221,6 @@ class BlockBatch(BaseSeparator):
             yield slice(faded, len(X) if last else start + hop), W[None]
             previous = W, A
         self.demixing_, self.mixing_ = previous
+        self.n_features_in_, self._n_freqs_in = X.shape[2], X.shape[1]
         self.n_blocks_ = len(starts)
         task.end()

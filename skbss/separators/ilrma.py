@@ -2,96 +2,27 @@
 
 # License: BSD-3-Clause
 
-from functools import partial
-from itertools import islice
-from numbers import Integral, Real
+from numbers import Integral
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skbss.base import BaseSeparator, learned_attributes, resolve, run
+from skbss.base import resolve
 from skbss.callbacks import FitTask
-from skbss.linalg import log_abs_det, matmul, power_features
 from skbss.parallel import block_map
-from skbss.separators.auxiva import auxiva
-from skbss.updates.features import loaded_covariance, whitened_features
-from skbss.updates.nmf import (
-    FLOOR,
-    GivenVariances,
-    LowRankVariances,
-    low_rank_variances,
-)
-from skbss.updates.source import Gauss
-from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
+from skbss.separators._batch import BatchSeparator, by_auxiva, output_power, run
+from skbss.updates.iteration import BinVariances, iterate
+from skbss.updates.nmf import LowRankVariances
+from skbss.updates.source import GeneralizedGauss, StudentT, bands_of
+from skbss.updates.spatial import SPATIAL_UPDATES
+
+EXPONENTS = {"mm": 0.5, "me": 1.0}
+LIKELIHOODS = {"student_t": StudentT, "generalized_gauss": GeneralizedGauss}
 
 
-def ilrma(P, W, model, spatial, map_blocks=map):
-    """Iterate ILRMA for ever, from given demixing matrices and variances.
-
-    Parameters
-    ----------
-    P : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
-        Hermitian features of the recording, zero beyond the last frame.
-    W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Demixing matrices to start from.
-    model : LowRankVariances or GivenVariances
-        The variances, updated in place.
-    spatial : object
-        The spatial update.
-    map_blocks : callable, default=map
-        From `block_map`.
-
-    Yields
-    ------
-    W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Demixing matrices: first those given, then one update further each time.
-    objective : float
-        Negative log-likelihood of them and of the model, after an update.
-    """
-    n_frames = model.n_frames
-    mean = np.ascontiguousarray(P.sum(-1, dtype=float).T) / n_frames
-    W, Q = normalize(W, power_features(W), mean, model)
-    yield W, np.inf
-    while True:
-        model.update(P, Q, map_blocks)
-        S, log_precision = model.weigh(P, map_blocks)
-        W = update_demixing(spatial, W, loaded_covariance(S))
-        Q = power_features(W)
-        # sum_t |y|² / r is a quadratic form of the covariance at hand.
-        data = n_frames * np.vdot(Q, S)
-        objective = data - log_precision - 2 * n_frames * log_abs_det(W).sum()
-        W, Q = normalize(W, Q, mean, model)
-        yield W, objective
-
-
-def normalize(W, Q, mean, model):
-    """Give every output unit mean power, which leaves the likelihood as it is.
-
-    Q are the power features of W, `mean` those of the recording. Returns W and Q.
-    """
-    K, M, F = W.shape
-    power = Q.reshape(K, -1) @ mean.ravel()
-    # An output in which nothing is heard (a dead microphone) must not be blown up.
-    power = np.maximum(power, FLOOR * Q[:, :M].sum((1, 2))) / F
-    model.scale(1 / power)
-    gain = 1 / power[:, None, None]
-    return W * np.sqrt(gain), Q * gain
-
-
-def start_by_auxiva(X, W, spatial, n_iter, task):
-    """Return the demixing matrices of X after some iterations of AuxIVA."""
-    P, Z, Z_inv, _ = whitened_features(X, frames_last=False)
-    learned = partial(learned_attributes, Z=Z, Z_inv=Z_inv, n_frames=len(X))
-    iterations = auxiva(P, matmul(W, Z_inv), Gauss(), spatial, sort_iter=25)
-    iterations = task.iterations(iterations, learned, "auxiva-iteration")
-    for W, _ in islice(iterations, n_iter + 1):  # noqa: B007
-        pass
-    return matmul(W, Z)
-
-
-class ILRMA(BaseSeparator):
+class ILRMA(BatchSeparator):
     r"""Separate by independent low-rank matrix analysis.
 
     ILRMA [1]_ models the power spectrogram of each source by nonnegative matrix
@@ -105,11 +36,24 @@ class ILRMA(BaseSeparator):
     n_basis : int, default=2
         Number of spectra per source. 1 or 2 for speech; music, whose notes return,
         takes 5 to 20 [1]_.
+    n_sources : int, default=None
+        Number of outputs, at most that of microphones. None means as many as there are
+        microphones. What fewer sources leave, noise and reverberation, is taken for a
+        background of ``n_mics - n_sources`` stationary components, as in `AuxIVA`.
+    noise : float, default=1e-5
+        Power of white noise to expect at each microphone, relative to its power, where
+        there are fewer sources than microphones, as in `AuxIVA`.
     source : {'nmf'} or object, default='nmf'
         The variance model. An object with a method ``variance(power)`` replaces the
         factorization: it gets the powers of the outputs, an ndarray of shape
         (n_sources, n_freqs, n_frames) whose mean is 1 for each source, and returns
         their variances, positive and of the same shape. A trained network fits in.
+    likelihood : {'gauss', 'student_t', 'generalized_gauss'} or object, default='gauss'
+        The distribution of a bin, given its variance. 'gauss' is the complex Gaussian
+        of [1]_, `skbss.updates.StudentT` [2]_ and `skbss.updates.GeneralizedGauss` [3]_
+        have heavier tails, which holds back what fits neither source. An object needs
+        the two methods of `skbss.updates.Gauss`, and is asked about the power of single
+        bins relative to their variances. Only with ``source='nmf'``.
     update : {'mm', 'me'}, default='mm'
         Multiplicative updates of basis and activations. 'mm' (majorization-
         minimization) never raises the objective, 'me' (majorization-equalization, no
@@ -125,7 +69,9 @@ class ILRMA(BaseSeparator):
     init : {'auxiva', 'identity'} or array-like, default='auxiva'
         Demixing matrices to start from, of shape (n_freqs, n_sources, n_mics). 'auxiva'
         runs `init_iter` iterations of `AuxIVA` first, which sorts the frequencies by
-        source: worth several dB on speech.
+        source: worth several dB on speech. Where there are fewer sources than
+        microphones, half of them look for what is loud; see `AuxIVA`. 'identity' takes
+        the first microphones for the sources.
     init_iter : int, default=50
         Iterations of AuxIVA for ``init='auxiva'``.
     warm_start : bool, default=False
@@ -140,7 +86,8 @@ class ILRMA(BaseSeparator):
         Demixing matrices W, y = W x, complex128. Each output has the mean power of
         the recording.
     mixing_ : ndarray of shape (n_freqs, n_mics, n_sources)
-        Their inverses, x = A y, complex128.
+        Mixing matrices, complex128, as in `AuxIVA`: the inverses, where there are as
+        many sources as microphones.
     basis_ : ndarray of shape (n_sources, n_freqs, n_basis)
         Spectra of the outputs, in units of their power. Only with ``source='nmf'``.
     activations_ : ndarray of shape (n_sources, n_basis, n_frames)
@@ -163,10 +110,12 @@ class ILRMA(BaseSeparator):
     With variances :math:`r_{kft} = \sum_l b_{kfl} c_{klt}` the objective is
 
     .. math:: \sum_{kft} \Big(\frac{|y_{kft}|^2}{r_{kft}} + \log r_{kft}\Big)
-        - 2 T \sum_f \log|\det W_f|.
+        - 2 T \sum_f \log|\det W_f|
 
-    An iteration updates the basis, the activations, the demixing matrices, and scales
-    every output to unit power, which leaves the objective as it is.
+    and for fewer sources than microphones has the last term of `AuxIVA`. Another
+    likelihood with the cost c has :math:`c(|y|^2 / r)` for :math:`|y|^2 / r`. An
+    iteration updates the demixing matrices, the basis and the activations; the
+    objective is that after all of them.
 
     References
     ----------
@@ -174,6 +123,13 @@ class ILRMA(BaseSeparator):
        blind source separation unifying independent vector analysis and nonnegative
        matrix factorization", IEEE/ACM Trans. Audio, Speech, Lang. Process. 24(9), 2016.
        :doi:`10.1109/TASLP.2016.2577880`
+    .. [2] S. Mogami, D. Kitamura, Y. Mitsui, N. Takamune, H. Saruwatari and N. Ono,
+       "Independent low-rank matrix analysis based on complex Student's t-distribution
+       for blind audio source separation", MLSP 2017. :doi:`10.1109/MLSP.2017.8168129`
+    .. [3] D. Kitamura, S. Mogami, Y. Mitsui, N. Takamune, H. Saruwatari, N. Ono,
+       Y. Takahashi and K. Kondo, "Generalized independent low-rank matrix analysis
+       using heavy-tailed distributions for blind source separation", EURASIP Journal on
+       Advances in Signal Processing 2018:28. :doi:`10.1186/s13634-018-0549-5`
 
     Examples
     --------
@@ -188,24 +144,26 @@ class ILRMA(BaseSeparator):
     True
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: dict = BatchSeparator._parameter_constraints | {
         "n_basis": [Interval(Integral, 1, None, closed="left")],
         "source": [StrOptions({"nmf"}), HasMethods("variance")],
-        "update": [StrOptions({"mm", "me"})],
-        "spatial": [StrOptions(set(SPATIAL_UPDATES)), HasMethods("update")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "likelihood": [
+            StrOptions({"gauss", *LIKELIHOODS}),
+            HasMethods(["variance", "cost"]),
+        ],
+        "update": [StrOptions(set(EXPONENTS))],
         "init": [StrOptions({"auxiva", "identity"}), "array-like"],
         "init_iter": [Interval(Integral, 1, None, closed="left")],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
     }
 
     def __init__(
         self,
         n_basis=2,
         *,
+        n_sources=None,
+        noise=1e-5,
         source="nmf",
+        likelihood="gauss",
         update="mm",
         spatial="ip1",
         max_iter=50,
@@ -216,7 +174,10 @@ class ILRMA(BaseSeparator):
         random_state=None,
     ):
         self.n_basis = n_basis
+        self.n_sources = n_sources
+        self.noise = noise
         self.source = source
+        self.likelihood = likelihood
         self.update = update
         self.spatial = spatial
         self.max_iter = max_iter
@@ -248,48 +209,73 @@ class ILRMA(BaseSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
+        X = self._check_X(X, reset=not self._is_warm())
         starts_cold = not self._is_warm() and isinstance(self.init, str)
         init_iter = self.init_iter if starts_cold and self.init == "auxiva" else 0
         task = FitTask(self, X, y, init_iter + self.max_iter)
-        X = self._check_X(X, reset=not self._is_warm())
-        W = self._start(*X.shape[1:])
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
-        if init_iter:
-            W = start_by_auxiva(X, W, spatial, init_iter, task)
-        P, Z, Z_inv, scale = whitened_features(X, frames_last=True)
-        model = self._model(X, scale)
+        likelihood = self._likelihood()
+        with block_map() as map_blocks:
+            search_iter = init_iter // 2 if self._searches(X.shape[2]) else 0
+            W = self._start(X, spatial, search_iter, task, map_blocks)
+            recording = self._recording(X, map_blocks)
+            W = recording.from_microphones(W)
+            if init_iter:
+                n_iter = init_iter - search_iter
+                W = by_auxiva(recording, W, spatial, n_iter, task, "auxiva-iteration")
+            model = self._model(recording, output_power(W), likelihood)
+            W /= np.sqrt(output_power(W))[:, None, None]
+
+            def learned(W, objectives):
+                power = output_power(W)[:, None, None]
+                attributes = recording.learned(W / np.sqrt(power), objectives)
+                if isinstance(model, LowRankVariances):
+                    scale = np.float64(recording.scale)
+                    attributes["basis_"] = model.basis * (scale**2 / power)
+                    attributes["activations_"] = model.activations.copy()
+                return attributes
+
+            iterations = iterate(recording, W, model, spatial)
+            iterations = task.iterations(iterations, learned)
+            attributes = learned(*run(self, iterations, X.size))
         # What another source model has left would be out of date.
         vars(self).pop("basis_", None)
         vars(self).pop("activations_", None)
-
-        def learned(W, objectives):
-            attributes = learned_attributes(
-                W, objectives, Z=Z, Z_inv=Z_inv, n_frames=len(X)
-            )
-            if isinstance(model, LowRankVariances):
-                attributes["basis_"] = model.basis * np.float64(scale) ** 2
-                attributes["activations_"] = model.activations.copy()
-            return attributes
-
-        with block_map() as map_blocks:
-            iterations = ilrma(P, matmul(W, Z_inv), model, spatial, map_blocks)
-            iterations = task.iterations(iterations, learned)
-            vars(self).update(learned(*run(self, iterations, X.size)))
+        vars(self).update(attributes)
         task.end()
         return self
 
-    def _model(self, X, scale):
-        n_frames, n_freqs, n_sources = X.shape
+    def _likelihood(self):
+        """Return the model of bins relative to their variances, None for Gaussian."""
+        if self.likelihood == "gauss":
+            return None
+        likelihood = resolve(self.likelihood, LIKELIHOODS)
+        if bands_of(likelihood) != 1:
+            raise ValueError(
+                f"Got likelihood={likelihood!r}, which tells {bands_of(likelihood)} "
+                "bands apart, expected a source model without bands: it is asked about "
+                "single bins."
+            )
+        return likelihood
+
+    def _model(self, recording, power, likelihood):
+        """Return the variances to start from, of outputs brought to unit power."""
+        n_sources, F, T = len(power), recording.n_freqs, recording.n_frames
         if self.source != "nmf":
-            return GivenVariances(self.source, n_sources, n_frames)
+            return BinVariances(self.source)
         rng = check_random_state(self.random_state)
-        basis = rng.uniform(0.1, 1, (n_sources, n_freqs, self.n_basis))
-        activations = rng.uniform(0.1, 1, (n_sources, self.n_basis, n_frames))
+        basis = rng.uniform(0.1, 1, (n_sources, F, self.n_basis))
+        activations = rng.uniform(0.1, 1, (n_sources, self.n_basis, T))
+        n_kept = 0
         if self._is_warm():
             if np.shape(getattr(self, "basis_", None)) == basis.shape:
-                basis = self.basis_ / scale**2
+                basis = self.basis_ / np.float64(recording.scale) ** 2
+                n_kept += 1
             if np.shape(getattr(self, "activations_", None)) == activations.shape:
                 activations = self.activations_
-        return low_rank_variances(
-            basis, activations, {"mm": 0.5, "me": 1.0}[self.update], X.real.dtype
+                n_kept += 1
+        exponent, dtype = EXPONENTS[self.update], recording.features.dtype
+        basis = basis / power[:, None, None]
+        return LowRankVariances(
+            basis, activations, exponent, dtype, likelihood, is_adapted=n_kept == 2
         )

@@ -1,19 +1,25 @@
-"""Transforms between signals and spectrograms, and the scale of the outputs."""
+"""Transforms between signals and spectrograms, and what mends separated outputs."""
 
 # License: BSD-3-Clause
 
+from skbss.transforms.crosstalk_canceller import CrosstalkCanceller
+from skbss.transforms.loudest_first import LoudestFirst
 from skbss.transforms.projection_back import (
     ProjectionBack,
     normalized_mixing,
     projection_back,
     projection_back_lstsq,
 )
+from skbss.transforms.sort_frequencies import SortFrequencies
 from skbss.transforms.stft import ISTFT, STFT
 
 __all__ = [
     "ISTFT",
     "STFT",
+    "CrosstalkCanceller",
+    "LoudestFirst",
     "ProjectionBack",
+    "SortFrequencies",
     "normalized_mixing",
     "projection_back",
     "projection_back_lstsq",

@@ -2,7 +2,17 @@
 
 # License: BSD-3-Clause
 
-from skbss.updates.source import Cliques, Gauss, Laplace
+from skbss.updates.source import Cliques, Gauss, GeneralizedGauss, Laplace, StudentT
 from skbss.updates.spatial import IP1, IP2, ISS1, ISS2
 
-__all__ = ["IP1", "IP2", "ISS1", "ISS2", "Cliques", "Gauss", "Laplace"]
+__all__ = [
+    "IP1",
+    "IP2",
+    "ISS1",
+    "ISS2",
+    "Cliques",
+    "Gauss",
+    "GeneralizedGauss",
+    "Laplace",
+    "StudentT",
+]

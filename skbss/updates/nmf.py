@@ -1,94 +1,29 @@
-"""Variance models of ILRMA: what the spectrum of a source looks like over time.
-
-``update(P, Q)`` adapts a model to the outputs of demixing matrices with the power
-features Q, and ``weigh(P)`` weighs the features P by its inverse variances. Both are
-one pass over the features, in blocks of bins. Rows of P may be longer than there are
-frames, see `skbss.updates.features.whole_lines`.
-"""
+"""ILRMA's variances: the spectrum of each source over time is a matrix of low rank."""
 
 # License: BSD-3-Clause
 
+from functools import partial
+
 import numpy as np
-from sklearn.utils import gen_even_slices
 
 from skbss.compiled import CACHE_BYTES, kernels
-from skbss.linalg import sum_log
-from skbss.parallel import N_PARTS, WorkArray, parts_of
-from skbss.updates.products import by_bin, dot_rows, few_rows_matmul, sum_rows
-from skbss.updates.source import source_variance
+from skbss.linalg import power_features
+from skbss.parallel import even_slices
+from skbss.updates.recording import dot_rows, sum_rows
+from skbss.updates.source import source_cost, source_variance
 
 # Least entry of basis and activations, relative to outputs of unit mean power. An entry
 # at zero could never leave it.
 FLOOR = 1e-10
 
 
-def bin_blocks(P, n_sources):
-    """Slices over the bins of P whose work arrays fit in the cache together."""
-    n_freqs, n_features, n_frames = P.shape
-    # Beside the features there are three arrays of n_sources values per bin and frame.
-    bin_bytes = (n_features + 3 * n_sources) * n_frames * P.itemsize
-    step = min(max(1, 2 * CACHE_BYTES // bin_bytes), n_freqs)
-    return [slice(i, min(i + step, n_freqs)) for i in range(0, n_freqs, step)]
-
-
-class _Variances:
-    """Base of the models, which have a method ``precision(bins, out)``."""
-
-    def __init__(self, n_sources, n_frames):
-        self.n_sources = n_sources
-        self.n_frames = n_frames
-        self._work = WorkArray()
-
-    def _blocks(self, P):
-        return bin_blocks(P, self.n_sources)
-
-    def weigh(self, P, map_blocks=map):
-        """Covariances weighted by the inverse variances, and the latter's log-sum.
-
-        Parameters
-        ----------
-        P : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
-            Hermitian features of the recording, zero beyond the last frame.
-        map_blocks : callable, default=map
-            From `block_map`.
-
-        Returns
-        -------
-        S : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
-            Features averaged with weights 1 / variance.
-        log_precision : float
-            Sum of log(1 / variance).
-        """
-        F, n_features, _ = P.shape
-        sums = np.empty((F, self.n_sources, n_features), P.dtype)
-
-        def weigh_part(part):
-            return sum(self._weigh_block(bins, P[bins], sums[bins]) for bins in part)
-
-        # `update` went from the first bin to the last: more of the last features is
-        # still in the cache.
-        parts = parts_of(self._blocks(P)[::-1])
-        log_precision = sum(map_blocks(weigh_part, parts))
-        S = np.empty((self.n_sources, n_features, F), P.dtype)
-        np.divide(sums.transpose(1, 2, 0), self.n_frames, out=S)
-        return S, log_precision
-
-    def _weigh_block(self, bins, P, out):
-        """Write the sums of some bins, and return their share of the log-sum."""
-        u = self._work.get((self.n_sources, len(P), P.shape[-1]), P.dtype)
-        self.precision(bins, u[..., : self.n_frames])
-        u[..., self.n_frames :] = 1
-        dot_rows(P, u, out)
-        return sum_log(u)
-
-
-class LowRankVariances(_Variances):
-    """Nonnegative matrix factorization of each source's variances.
+class LowRankVariances:
+    """Nonnegative matrix factorization of each source's variances r = b c.
 
     Parameters
     ----------
     basis : ndarray of shape (n_sources, n_freqs, n_basis)
-        Initial spectra. Copied and updated.
+        Initial spectra, of outputs of unit mean power. Copied and updated.
     activations : ndarray of shape (n_sources, n_basis, n_frames)
         Initial loudness of each spectrum over time. Copied and updated.
     exponent : float
@@ -96,146 +31,132 @@ class LowRankVariances(_Variances):
         does so rarely.
     dtype : data-type
         Precision of the work.
+    likelihood : object, default=None
+        The distribution of a bin's power p relative to its variance, a source model of
+        single bins; None for the Gaussian, whose cost is p / r + log r.
+    is_adapted : bool, default=False
+        Whether the factors fit the demixing matrices that come first, as when learning
+        goes on.
+
+    Notes
+    -----
+    Another cost c(p / r) + log r is majorized by that of a Gaussian with the powers
+    c'(p / r) p, whose multiplicative updates these are.
     """
 
-    def __init__(self, basis, activations, exponent, dtype):
-        n_sources, _, n_frames = activations.shape
-        super().__init__(n_sources, n_frames)
+    def __init__(
+        self, basis, activations, exponent, dtype, likelihood=None, *, is_adapted=False
+    ):
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
-        limits = self.floor, 1 / self.floor
-        self.basis = np.clip(basis, *limits).astype(dtype, order="C")
-        self.activations = np.clip(activations, *limits).astype(dtype, order="C")
+        self.basis = self._limit(basis.astype(dtype, order="C"))
+        self.activations = self._limit(activations.astype(dtype, order="C"))
         self.exponent = exponent
+        self.likelihood = likelihood
+        self.is_adapted = is_adapted
 
-    def update(self, P, Q, map_blocks=map):
-        """Adapt the bases, then the activations, in one pass over the features.
+    def weigh(self, recording, W):
+        """Adapt to the outputs of W; return their cost and weighted covariances.
 
-        The activations' update sums over bins what the new bases of these bins give,
-        so that both can be had from one block of bins.
-
-        Parameters
-        ----------
-        P : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
-            Hermitian features of the recording, zero beyond the last frame.
-        Q : ndarray of shape (n_sources, n_mics ** 2, n_freqs)
-            Power features of the demixing matrices.
-        map_blocks : callable, default=map
-            From `block_map`.
+        The activations' update sums over bins what the new bases of these bins give, so
+        that both can be had from one pass over the features, in blocks of bins. A
+        second pass weighs the features by the inverse variances.
         """
-        K, n_basis, T = self.activations.shape
-        Q = by_bin(Q, P.dtype)
+        Q = recording.by_bin(W)
+        parts = even_slices(recording.n_freqs)
+        if not self.is_adapted:
+            adapt = partial(self._adapt, recording, Q)
+            self._multiply(self.activations, sum(recording.map(adapt, parts)))
+        self.is_adapted = False
+        S = np.empty((*Q.shape[:2], Q.shape[2]), Q.dtype)
+        T = recording.n_frames
 
-        def update_part(part):
-            sums = np.zeros((K, n_basis, 2, P.shape[-1]), P.dtype)
-            for bins in part:
-                self._update_block(bins, Q[bins], P[bins], sums)
-            return sums[..., :T].transpose(2, 0, 1, 3)
+        def weigh_part(bins):
+            return self._weigh(recording, Q, bins, S[bins])
 
-        parts = parts_of(self._blocks(P))
-        self._multiply(self.activations, sum(map_blocks(update_part, parts)))
+        # The features of the last bins are still in the cache.
+        cost = sum(recording.map(weigh_part, parts[::-1]))
+        S = np.ascontiguousarray(S.transpose(1, 2, 0))
+        if self.likelihood is None:
+            # Powers over variances, with cancellation: more digits than Q has.
+            cost += np.vdot(power_features(W), S)
+        S /= T
+        return cost, S
 
-    def _update_block(self, bins, Q, P, sums):
-        """Update the bases of some bins; add what they give to the activations' sums.
+    def _blocks(self, recording, bins):
+        """Divide some bins into blocks whose work arrays fit in the cache together."""
+        P, K = recording.features, len(self.basis)
+        # Beside the features there are three arrays of a value per source and bin.
+        bin_bytes = (P.shape[1] + 3 * K) * P.shape[2] * P.itemsize
+        step = max(1, 2 * CACHE_BYTES // bin_bytes)
+        starts = range(bins.start, bins.stop, step)
+        return [slice(i, min(i + step, bins.stop)) for i in starts]
 
-        The sums have the shape (n_sources, n_basis, 2, n_columns).
-        """
-        T = self.n_frames
-        work = self._work.get((3, self.n_sources, len(P), T), P.dtype)
-        y, terms = work[0], work[1:]
-        few_rows_matmul(Q, P[..., :T], out=y.transpose(1, 0, 2))
-        np.abs(y, out=y)  # a sum with cancellation: rounding goes below 0
-        b = self.basis[:, bins]
-        self._write_terms(b, y, terms)
-        self._multiply(b, terms @ self.activations.transpose(0, 2, 1))
-        self._write_terms(b, y, terms)
-        sums[..., :T] += (b.transpose(0, 2, 1) @ terms).transpose(1, 2, 0, 3)
+    def _adapt(self, recording, Q, bins):
+        """Update the bases of some bins; return the sums of the activations' update."""
+        P = recording.features
+        K, L, T = self.activations.shape
+        sums = np.zeros((2, K, L, T), P.dtype)
+        if self.likelihood is None and (fast := kernels("batch")):
+            limits = np.array([self.floor, 1 / self.floor], P.dtype)
+            factors = self.basis, self.activations
+            root = self.exponent == 0.5
+            fast.update_factors(
+                P[bins], Q[bins], *factors, bins.start, root, limits, sums
+            )
+            return sums
+        for block in self._blocks(recording, bins):
+            power = self._powers(P[block], Q[block])
+            b, c = self.basis[:, block], self.activations
+            v, u = self._terms(b, power)
+            self._multiply(b, np.stack([v @ c.swapaxes(1, 2), u @ c.swapaxes(1, 2)]))
+            v, u = self._terms(b, power)
+            sums += b.swapaxes(1, 2) @ v, b.swapaxes(1, 2) @ u
+        return sums
 
-    def _write_terms(self, b, y, terms):
-        """Write y / r² and 1 / r for the variances r = b c."""
-        v, u = terms
-        np.matmul(b, self.activations, out=u)
-        np.divide(1, u, out=u)  # twice as fast as np.reciprocal
-        np.square(u, out=v)
-        v *= y
+    def _powers(self, P, Q):
+        """Powers of the outputs in some bins, (n_sources, n_bins, n_frames)."""
+        # Sums with cancellation: rounding goes below 0.
+        return np.abs(sum_rows(P, Q)[..., : self.activations.shape[-1]])
+
+    def _terms(self, b, power):
+        """Return p / r² and 1 / r for the variances r = b c."""
+        u = np.divide(1, b @ self.activations)
+        v = power * u
+        if self.likelihood is not None:
+            v /= source_variance(self.likelihood, np.maximum(v, self.floor))
+        v *= u
+        return v, u
 
     def _multiply(self, factor, sums):
         """Multiply by the power of a ratio of sums, in place and within bounds."""
-        ratio = np.divide(*sums, out=sums[0])
-        factor *= np.sqrt(ratio, out=ratio) if self.exponent == 0.5 else ratio
-        np.maximum(factor, self.floor, out=factor)
-        np.minimum(factor, 1 / self.floor, out=factor)
+        ratio = np.divide(*sums)
+        factor *= np.sqrt(ratio) if self.exponent == 0.5 else ratio
+        self._limit(factor)
 
-    def precision(self, bins, out):
-        """Write the inverse variances of some bins.
+    def _limit(self, factor):
+        return np.clip(factor, self.floor, 1 / self.floor, out=factor)
 
-        Parameters
-        ----------
-        bins : slice
-            The bins.
-        out : ndarray of shape (n_sources, n_bins, n_frames)
-            Where to.
-        """
-        np.matmul(self.basis[:, bins], self.activations, out=out)
-        np.divide(1, out, out=out)
-
-    def scale(self, factor):
-        """Multiply the variances of each source by a factor."""
-        self.basis *= factor[:, None, None]
-        np.clip(self.basis, self.floor, 1 / self.floor, out=self.basis)
-
-
-class CompiledLowRankVariances(LowRankVariances):
-    """The same by compiled loops, which take care of the cache themselves."""
-
-    def _blocks(self, P):
-        return list(gen_even_slices(len(P), N_PARTS))
-
-    def _update_block(self, bins, Q, P, sums):
-        factors = self.basis, self.activations
-        limits = np.array([self.floor, 1 / self.floor], P.dtype)
-        root = self.exponent == 0.5
-        update_factors = kernels("batch").update_factors
-        update_factors(P, Q, *factors, bins.start, root, limits, sums)
-
-    def _weigh_block(self, bins, P, out):
-        factors = self.basis, self.activations
-        return kernels("batch").weigh_by_factors(P, *factors, bins.start, out)
-
-
-def low_rank_variances(*args):
-    """Take the fastest `LowRankVariances`."""
-    if kernels("batch"):
-        return CompiledLowRankVariances(*args)
-    return LowRankVariances(*args)
-
-
-class GivenVariances(_Variances):
-    """Variances that a user's source model estimates from the output powers.
-
-    Parameters
-    ----------
-    source : object
-        Has a method ``variance(power)``.
-    n_sources, n_frames : int
-        Numbers of sources and frames.
-    """
-
-    def __init__(self, source, n_sources, n_frames):
-        super().__init__(n_sources, n_frames)
-        self.source = source
-
-    def update(self, P, Q, map_blocks=map):
-        """Ask the source model for the variances; see `LowRankVariances.update`."""
-        power = np.empty((self.n_sources, len(P), P.shape[-1]), P.dtype)
-        sum_rows(P, by_bin(Q, P.dtype), power)
-        power = np.maximum(power[..., : self.n_frames], 0)
-        variance = source_variance(self.source, power, zero_ok=True).astype(P.dtype)
-        self.variances = np.maximum(variance, FLOOR * (variance.mean() or 1))
-
-    def precision(self, bins, out):
-        """Write the inverse variances of some bins; see `LowRankVariances`."""
-        np.divide(1, self.variances[:, bins], out=out)
-
-    def scale(self, factor):
-        """Do nothing: the next call of the source model sees the scaled outputs."""
+    def _weigh(self, recording, Q, bins, S):
+        """Write the sums of some bins; return the cost that isn't a product of them."""
+        P = recording.features
+        if self.likelihood is None and (fast := kernels("batch")):
+            factors = self.basis, self.activations
+            return -fast.weigh_by_factors(P[bins], *factors, bins.start, S)
+        cost = 0.0
+        for block in self._blocks(recording, bins):
+            r = self.basis[:, block] @ self.activations
+            cost += np.log(r).sum(dtype=float)
+            u = np.divide(1, r, out=r)
+            if self.likelihood is not None:
+                p = self._powers(P[block], Q[block])
+                p *= u
+                floored = np.maximum(p, self.floor)
+                variance = source_variance(self.likelihood, floored)
+                cost += source_cost(self.likelihood, floored).sum(dtype=float)
+                # As in `SourceVariances`, along the tangent below the floor.
+                cost += ((p - floored) / variance).sum(dtype=float)
+                u /= variance
+            first = block.start - bins.start
+            S[first : first + u.shape[1]] = dot_rows(P[block], u)
+        return cost

@@ -2,39 +2,25 @@
 
 # License: BSD-3-Clause
 
-from itertools import combinations, pairwise
+from itertools import combinations
 
 import numpy as np
 
-from skbss.linalg import power_features
+from skbss.updates.source import SOURCE_MODELS, source_cost
 
-# Bands are unions of neighbors among this many parts of the spectrum.
+# Bands are unions of neighbors among about this many parts of the spectrum.
 N_PARTS = 64
 
 
-def part_powers(P, W, edges):
-    """Output powers of parts of the spectrum: (n_sources, n_parts, n_frames)."""
-    Q = power_features(W).astype(P.dtype)
-    powers = np.empty((len(W), len(edges) - 1, len(P)))
-    for part, (start, stop) in enumerate(pairwise(edges)):
-        features = P[:, :, start:stop].reshape(len(P), -1)
-        np.matmul(
-            Q[:, :, start:stop].reshape(len(W), -1), features.T, out=powers[:, part]
-        )
-    return powers
-
-
-def best_swap(powers, floor, cost):
+def best_swap(powers, total):
     """Find the band and the two outputs whose swap lowers the cost most.
 
     Parameters
     ----------
     powers : ndarray of shape (n_sources, n_parts, n_frames)
         Output powers.
-    floor : float
-        Least power of a frame.
-    cost : callable
-        Negative log-likelihood of frames, given their powers.
+    total : callable
+        Negative log-likelihoods of outputs, given their powers (n_outputs, n_frames).
 
     Returns
     -------
@@ -43,27 +29,42 @@ def best_swap(powers, floor, cost):
     swap : tuple of int
         The outputs k and l, and the first part and the end of the band.
     """
-
-    def total(power):
-        return cost(np.maximum(power, floor)).sum(-1)
-
     sums = np.concatenate([np.zeros_like(powers[:, :1]), powers.cumsum(1)], axis=1)
     best, swap = 0.0, None
+    unmoved = total(sums[:, -1])
     for k, l in combinations(range(len(powers)), 2):
         p, q = sums[k, -1], sums[l, -1]
-        unmoved = total(p) + total(q)
         differences = sums[l] - sums[k]
         # All bands at once would take more memory than the spectrogram.
         for start in range(powers.shape[1]):
             moved = differences[start + 1 :] - differences[start]
-            gains = unmoved - total(p + moved) - total(q - moved)
+            gains = unmoved[k] + unmoved[l] - total(p + moved) - total(q - moved)
             i = gains.argmax()
             if gains[i] > best:
                 best, swap = gains[i], (k, l, start, start + 1 + i)
     return best, swap
 
 
-def sort_bands(P, W, floor, source):
+def total_cost(source, floor, n_sources):
+    """Return a function of powers (n_outputs, n_frames) to costs (n_outputs,).
+
+    Models that are built in are asked about all outputs at once, those of users about
+    as many as there are sources, in the shapes that they know.
+    """
+
+    def total(power):
+        power = np.maximum(power, floor)[:, None]
+        n = len(power) if type(source) in SOURCE_MODELS.values() else n_sources
+        lacking = -len(power) % n
+        power = np.concatenate([power, np.repeat(power[-1:], lacking, axis=0)])
+        blocks = power.reshape(-1, n, *power.shape[1:])
+        costs = [source_cost(source, block).sum((1, 2)) for block in blocks]
+        return np.concatenate(costs)[: len(power) - lacking]
+
+    return total
+
+
+def sort_bands(recording, W, model):
     """Swap outputs in bands of frequencies as long as that lowers the objective.
 
     Demixing matrices move bin by bin and rarely leave an arrangement in which all
@@ -73,14 +74,12 @@ def sort_bands(P, W, floor, source):
 
     Parameters
     ----------
-    P : ndarray of shape (n_frames, n_mics ** 2, n_freqs)
-        Hermitian features of the recording.
+    recording : Recording
+        The recording.
     W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Demixing matrices.
-    floor : float
-        Least power of a frame.
-    source : object
-        The source model, of whole frames.
+        Demixing matrices of its whitened microphones.
+    model : SourceVariances
+        With a source model of whole frames.
 
     Returns
     -------
@@ -88,20 +87,18 @@ def sort_bands(P, W, floor, source):
         The matrices with rows swapped, or the same array.
     """
     n_freqs = W.shape[-1]
-    edges = np.unique(np.linspace(0, n_freqs, N_PARTS + 1).astype(int))
-    powers = part_powers(P, W, edges)
-
-    def cost(power):
-        return source.cost(power, n_freqs)
+    size = max(1, n_freqs // N_PARTS)
+    powers = recording.powers(W, N_PARTS).astype(float) * (size / n_freqs)
+    total = total_cost(model.source, model.floor, len(W))
 
     # Every swap lowers the cost, so this ends; the bound is for ties of rounding.
     for _ in range(N_PARTS):
-        gain, swap = best_swap(powers, floor, cost)
-        if gain <= 1e-9 * n_freqs * len(P):
+        gain, swap = best_swap(powers, total)
+        if gain <= 1e-9 * recording.n_frames:
             break
         k, l, start, stop = swap
         W = W.copy()
-        bins = slice(edges[start], edges[stop])
+        bins = slice(start * size, stop * size)
         W[[k, l], :, bins] = W[[l, k], :, bins]
         powers[[k, l], start:stop] = powers[[l, k], start:stop]
     return W

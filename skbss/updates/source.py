@@ -1,14 +1,21 @@
-"""Source models of independent vector analysis: what a source looks like."""
+"""Source models: what a source looks like.
+
+A source model has the methods `variance` and `cost`, which are asked about the mean
+powers of the outputs in bands of frequency, and may have an attribute `n_bands`, the
+number of bands that it tells apart (1 if it is missing: whole frames).
+"""
 
 # License: BSD-3-Clause
+
+from numbers import Integral, Real
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
+from sklearn.utils._param_validation import Interval
 
 from skbss.compiled import kernels
-from skbss.linalg import sum_log
 
 # `Cliques` works on so many frames at a time, which bounds its memory. No power of two:
 # values of neighboring bands would share few lines of the cache.
@@ -18,8 +25,8 @@ N_FRAMES = 200
 class Gauss(BaseEstimator):
     r"""Time-varying complex Gaussian with one variance per frame.
 
-    The negative log-likelihood of a frame of F bins with power :math:`p = \sum_f
-    |y_f|^2` is F log(p / F) + F at the best variance r = p / F [1]_.
+    The negative log-likelihood of a frame of mean power p is log p + 1 per frequency
+    bin, at the best variance r = p [1]_.
 
     References
     ----------
@@ -27,48 +34,82 @@ class Gauss(BaseEstimator):
        vector-norm type weighting functions", APSIPA ASC 2012.
     """
 
-    def variance(self, power, n_freqs):
-        """Variance that the frame is weighted by, the inverse of d cost / d power.
+    def variance(self, power):
+        """Variance that a frame is weighted by, the inverse of d cost / d power.
 
         Parameters
         ----------
-        power : ndarray of shape (n_sources, n_frames)
-            Power of each source's frames, summed over frequency. Never zero: the
-            separator floors it relative to the power of the recording.
-        n_freqs : int
-            Number of frequency bins that were summed.
+        power : ndarray of shape (n_sources, n_bands, n_frames)
+            Mean power of the outputs over the bins of each band; `n_bands` is 1 for a
+            model without that attribute. Never zero: the separator floors it relative
+            to the power of the recording.
 
         Returns
         -------
-        variance : ndarray of shape (n_sources, n_frames)
+        variance : ndarray of shape (n_sources, n_bands, n_frames)
             Positive variances.
         """
-        return power / n_freqs
+        return power
 
-    def cost(self, power, n_freqs):
-        """Negative log-likelihood of each frame, up to a constant.
+    def cost(self, power):
+        """Negative log-likelihood per frequency bin, up to a constant.
 
         Parameters
         ----------
-        power : ndarray of shape (n_sources, n_frames)
-            As in `variance`.
-        n_freqs : int
+        power : ndarray of shape (n_sources, n_bands, n_frames)
             As in `variance`.
 
         Returns
         -------
-        cost : ndarray of shape (n_sources, n_frames)
+        cost : ndarray of shape (n_sources, n_bands, n_frames)
             A concave function of the power, else the objective may rise.
         """
-        return n_freqs * np.log(power / n_freqs) + n_freqs
+        return np.log(power) + 1
+
+
+class GeneralizedGauss(BaseEstimator):
+    r"""Spherical generalized Gaussian distribution.
+
+    The negative log-likelihood per bin is :math:`p^{\beta / 2}` with the mean power p
+    and the shape :math:`\beta`. With 2 it is a Gaussian of constant variance, which
+    tells no source from another in `AuxIVA`; 1 is `Laplace`; below, tails are heavier.
+
+    In `ILRMA` p is a bin's power relative to the variance of the factorization [1]_.
+
+    Parameters
+    ----------
+    shape : float, default=1.0
+        The shape :math:`\beta`, above 0 and at most 2: there the cost is concave, so
+        that the objective never rises.
+
+    References
+    ----------
+    .. [1] D. Kitamura, S. Mogami, Y. Mitsui, N. Takamune, H. Saruwatari, N. Ono,
+       Y. Takahashi and K. Kondo, "Generalized independent low-rank matrix analysis
+       using heavy-tailed distributions for blind source separation", EURASIP Journal on
+       Advances in Signal Processing 2018:28. :doi:`10.1186/s13634-018-0549-5`
+    """
+
+    _parameter_constraints: dict = {"shape": [Interval(Real, 0, 2, closed="right")]}
+
+    def __init__(self, shape=1.0):
+        self.shape = shape
+
+    def variance(self, power):
+        """Variance that a frame is weighted by; see `Gauss.variance`."""
+        return 2 / self.shape * power ** (1 - self.shape / 2)
+
+    def cost(self, power):
+        """Negative log-likelihood per bin; see `Gauss.cost`."""
+        return power ** (self.shape / 2)
 
 
 class Laplace(BaseEstimator):
     """Spherical Laplace distribution of a whole frame.
 
-    The negative log-likelihood of a frame is its norm √p, so a frame is weighted by
-    r = 2 √p [1]_. Less sensitive to quiet frames than `Gauss`, and usually slower to
-    converge on speech.
+    The negative log-likelihood per bin is the root of the mean power p, so a frame is
+    weighted by r = 2 √p [1]_. Less sensitive to quiet frames than `Gauss`, and usually
+    slower to converge on speech.
 
     References
     ----------
@@ -77,13 +118,50 @@ class Laplace(BaseEstimator):
        :doi:`10.1109/ASPAA.2011.6082320`
     """
 
-    def variance(self, power, n_freqs):
-        """Variance that the frame is weighted by; see `Gauss.variance`."""
+    def variance(self, power):
+        """Variance that a frame is weighted by; see `Gauss.variance`."""
         return 2 * np.sqrt(power)
 
-    def cost(self, power, n_freqs):
-        """Negative log-likelihood of each frame; see `Gauss.cost`."""
+    def cost(self, power):
+        """Negative log-likelihood per bin; see `Gauss.cost`."""
         return np.sqrt(power)
+
+
+class StudentT(BaseEstimator):
+    r"""Spherical Student's t distribution.
+
+    The negative log-likelihood per bin is :math:`(1 + \nu / 2) \log(1 + 2 p / \nu)`
+    with the mean power p and :math:`\nu` degrees of freedom per bin: that of a t
+    distribution of all F bins of a frame with :math:`F \nu` of them. With few, quiet
+    frames weigh much, as in `Gauss`, with many all weigh alike.
+
+    In `ILRMA` p is a bin's power relative to the variance of the factorization [1]_;
+    with many degrees of freedom it is the Gaussian model there.
+
+    Parameters
+    ----------
+    dof : float, default=1.0
+        Degrees of freedom per frequency bin, above 0. 1 is the Cauchy distribution.
+
+    References
+    ----------
+    .. [1] S. Mogami, D. Kitamura, Y. Mitsui, N. Takamune, H. Saruwatari and N. Ono,
+       "Independent low-rank matrix analysis based on complex Student's t-distribution
+       for blind audio source separation", MLSP 2017. :doi:`10.1109/MLSP.2017.8168129`
+    """
+
+    _parameter_constraints: dict = {"dof": [Interval(Real, 0, None, closed="neither")]}
+
+    def __init__(self, dof=1.0):
+        self.dof = dof
+
+    def variance(self, power):
+        """Variance that a frame is weighted by; see `Gauss.variance`."""
+        return (self.dof + 2 * power) / (self.dof + 2)
+
+    def cost(self, power):
+        """Negative log-likelihood per bin; see `Gauss.cost`."""
+        return (1 + self.dof / 2) * np.log1p(2 / self.dof * power)
 
 
 def box_mean(p, width):
@@ -127,6 +205,11 @@ class Cliques(BaseEstimator):
        separation of convolutedly mixed signals", Electronics Letters 45(13), 2009.
     """
 
+    _parameter_constraints: dict = {
+        "widths": ["array-like"],
+        "n_bands": [Interval(Integral, 1, None, closed="left")],
+    }
+
     def __init__(self, widths=(1 / 4, 1 / 16, 1 / 64, 1 / 256), *, n_bands=512):
         self.widths = widths
         self.n_bands = n_bands
@@ -139,18 +222,7 @@ class Cliques(BaseEstimator):
             yield width, box_mean(power, width)
 
     def variance(self, power):
-        """Variance that each band is weighted by, the inverse of d cost / d power.
-
-        Parameters
-        ----------
-        power : ndarray of shape (n_sources, n_bands, n_frames)
-            Mean power of the outputs in each band, never zero.
-
-        Returns
-        -------
-        variance : ndarray of shape (n_sources, n_bands, n_frames)
-            Positive variances.
-        """
+        """Variance that each band is weighted by; see `Gauss.variance`."""
         variance = np.empty_like(power)
         for frames in gen_batches(power.shape[-1], N_FRAMES):
             precision = 0
@@ -160,26 +232,26 @@ class Cliques(BaseEstimator):
         return variance
 
     def cost(self, power):
-        """Negative log-likelihood, up to a constant.
+        """Negative log-likelihood per bin; see `Gauss.cost`.
 
-        Parameters
-        ----------
-        power : ndarray of shape (n_sources, n_bands, n_frames)
-            As in `variance`.
-
-        Returns
-        -------
-        cost : float
-            The logarithms of the cliques' variances, summed over bands and frames and
-            averaged over the widths.
+        The logarithms of the cliques' variances are averaged over the widths. It stands
+        at the clique around each band, and its sum over the bands is what counts.
         """
-        blocks = gen_batches(power.shape[-1], N_FRAMES)
-        means = (mean for b in blocks for _, mean in self._means(power[..., b]))
-        logs = sum(sum_log(mean) for mean in means)
-        return logs / len(self.widths) + power.size
+        cost = np.empty_like(power)
+        for frames in gen_batches(power.shape[-1], N_FRAMES):
+            product = 1.0
+            for _, mean in self._means(power[..., frames]):
+                product = np.multiply(product, mean, dtype=float)
+            cost[..., frames] = np.log(product) / len(self.widths) + 1
+        return cost
 
 
-def source_variance(source, power, *args, zero_ok=False):
+def bands_of(source):
+    """Return the number of bands that a source model tells apart."""
+    return getattr(source, "n_bands", 1)
+
+
+def source_variance(source, power, *, zero_ok=False):
     """Ask a source model for variances, and check what a user's returns.
 
     Parameters
@@ -188,8 +260,6 @@ def source_variance(source, power, *args, zero_ok=False):
         The source model.
     power : ndarray
         What it is asked about.
-    *args
-        What else it takes.
     zero_ok : bool, default=False
         Whether variances may be zero.
 
@@ -203,16 +273,10 @@ def source_variance(source, power, *args, zero_ok=False):
     ValueError
         If they have another shape, or aren't finite and positive.
     """
-    variance = np.asarray(source.variance(power, *args))
+    variance = _checked(source, "variance", power)
     if type(source) in SOURCE_MODELS.values():
         return variance
-    if variance.shape != power.shape:
-        raise ValueError(
-            f"{source!r}.variance() returned an array of shape {variance.shape}, "
-            f"expected that of the power, {power.shape}."
-        )
-    in_range = variance >= 0 if zero_ok else variance > 0
-    if not (np.isfinite(variance).all() and in_range.all()):
+    if not ((variance >= 0) if zero_ok else (variance > 0)).all():
         wrong = "negative" if zero_ok else "zero, negative"
         raise ValueError(
             f"{source!r}.variance() returned {wrong} or non-finite values."
@@ -220,4 +284,48 @@ def source_variance(source, power, *args, zero_ok=False):
     return variance
 
 
-SOURCE_MODELS = {"gauss": Gauss, "laplace": Laplace, "cliques": Cliques}
+def source_cost(source, power):
+    """Ask a source model for costs, and check what a user's returns.
+
+    Parameters
+    ----------
+    source : object
+        The source model.
+    power : ndarray
+        What it is asked about.
+
+    Returns
+    -------
+    cost : ndarray of the shape of `power`
+        The costs.
+
+    Raises
+    ------
+    ValueError
+        If they have another shape, or aren't finite.
+    """
+    return _checked(source, "cost", power)
+
+
+def _checked(source, method, power):
+    values = np.asarray(getattr(source, method)(power))
+    if type(source) in SOURCE_MODELS.values():
+        return values
+    if values.shape != power.shape:
+        raise ValueError(
+            f"{source!r}.{method}() returned an array of shape {values.shape}, "
+            f"expected that of the power, {power.shape}."
+        )
+    if not np.isfinite(values).all():
+        wrong = "zero, negative or " if method == "variance" else ""
+        raise ValueError(f"{source!r}.{method}() returned {wrong}non-finite values.")
+    return values
+
+
+SOURCE_MODELS = {
+    "gauss": Gauss,
+    "laplace": Laplace,
+    "student_t": StudentT,
+    "generalized_gauss": GeneralizedGauss,
+    "cliques": Cliques,
+}

@@ -2,9 +2,12 @@
 
 Each lowers, in every frequency bin, the majorizing function
 
-    sum_k w_kᴴ V_k w_k - 2 log|det W|,        W = [w_1, ..., w_K]ᴴ,
+    sum_k w_kᴴ V_k w_k - log det(W Wᴴ),        W = [w_1, ..., w_K]ᴴ,
 
-of the negative log-likelihood, by one sweep over all sources or pairs of sources.
+of the negative log-likelihood, by one sweep over all sources or pairs of sources. For
+square matrices the last term is 2 log|det W|. With fewer sources than microphones,
+which are whitened then, what is orthogonal to the rows of W is the background: it stays
+while they move, and is what is orthogonal to the new ones afterwards.
 """
 
 # License: BSD-3-Clause
@@ -17,6 +20,8 @@ from sklearn.base import BaseEstimator
 from skbss.compiled import kernels
 from skbss.linalg import (
     MAX_COFACTORS,
+    adjoint,
+    complement,
     eigh_pencil_2x2,
     inv,
     inverse_columns,
@@ -27,33 +32,20 @@ from skbss.linalg import (
 )
 
 
-def _replace_rows(W, A, rows, new):
-    """Replace one or two rows of W and let its inverse A follow, both in place."""
-    B = matmul(new, A)
-    G = matmul(A[:, rows], inv(B[:, rows]) if len(rows) > 1 else 1 / B[:, rows])
-    A -= matmul(G, B)
-    A[:, rows] = G
-    W[rows] = new
-
-
 def ip1(W, V):
     """One sweep of iterative projection, source by source; see `IP1`."""
     W = W.copy()
-    if 2 <= len(W) <= MAX_COFACTORS and (compiled := kernels("spatial")):
-        W, V = (np.ascontiguousarray(A, complex) for A in (W, V))
-        compiled.ip1(W, V, (0,) * len(W))
+    if 2 <= len(W) == W.shape[1] <= MAX_COFACTORS and (fast := kernels("spatial")):
+        fast.ip1(W, np.ascontiguousarray(V), (0,) * len(W))
         return W
     L, d_inv = ldl_hpd(V)
-    # Columns of the inverse: by cofactors, or all columns kept up to date.
-    A = None if 2 <= len(W) <= MAX_COFACTORS else inv(W)
-    columns = inverse_columns(W) if A is None else A.swapaxes(0, 1)
-    for k, a in enumerate(columns):
+    rows, basis = _in_span(W)
+    for k, a in enumerate(inverse_columns(rows)):
+        a = matmul(basis, a[:, None])[:, 0] if basis is not None else a
         u, form = solve_ldl([column[k] for column in L], d_inv[k], a)
-        w = u.conj() * (1 / np.sqrt(form))
-        if A is None:
-            W[k] = w
-        else:
-            _replace_rows(W, A, [k], w[None])
+        W[k] = u.conj() * (1 / np.sqrt(form))
+        if basis is not None:
+            rows[k] = matmul(W[k][None], basis)
     return W
 
 
@@ -61,14 +53,33 @@ def ip2(W, V):
     """One sweep of pairwise iterative projection over all pairs; see `IP2`."""
     if len(W) == 1:
         return ip1(W, V)
-    W, A = W.copy(), inv(W)
+    W = W.copy()
     L, d_inv = ldl_hpd(V)
-    for k, l in combinations(range(len(W)), 2):
-        a = A[:, [k, l]]
-        P = [solve_ldl([column[j] for column in L], d_inv[j], a)[0] for j in (k, l)]
-        new = _best_pair([matmul(a.conj().swapaxes(0, 1), p) for p in P], P)
-        _replace_rows(W, A, [k, l], new)
+    rows, basis = _in_span(W)
+    A = inv(rows)
+    for pair in map(list, combinations(range(len(W)), 2)):
+        a = A[:, pair] if basis is None else matmul(basis, A[:, pair])
+        P = [solve_ldl([column[j] for column in L], d_inv[j], a)[0] for j in pair]
+        W[pair] = _best_pair([matmul(adjoint(a), p) for p in P], P)
+        new = W[pair] if basis is None else matmul(W[pair], basis)
+        # The inverse follows.
+        B = matmul(new, A)
+        G = matmul(A[:, pair], inv(B[:, pair]))
+        A -= matmul(G, B)
+        A[:, pair] = G
     return W
+
+
+def _in_span(W):
+    """Rows in coordinates of what they span, and its basis.
+
+    Columns of the inverse that are orthogonal to the background lie in that span. For
+    square matrices, that of all directions, there is no basis, and the rows are W.
+    """
+    if len(W) == W.shape[1]:
+        return W, None
+    basis = adjoint(W)
+    return matmul(W, basis), basis
 
 
 def _best_pair(U, P):
@@ -129,8 +140,10 @@ def update_demixing(spatial, W, V):
     ----------
     spatial : object
         The spatial update.
-    W, V : ndarray
-        As in ``spatial.update``.
+    W : ndarray of shape (n_sources, n_mics, n_bins)
+        Demixing matrices, with at most as many sources as microphones.
+    V : ndarray of shape (n_sources, n_mics, n_mics, n_bins)
+        Weighted covariances of each source.
 
     Returns
     -------
@@ -142,16 +155,22 @@ def update_demixing(spatial, W, V):
     ValueError
         If they have another shape, or aren't finite numbers.
     """
+    K, M, n_bins = W.shape
+    if type(spatial) in (IP1, IP2):  # they know the background
+        return spatial.update(W, V)
+    if K < M:
+        eye = np.broadcast_to(np.eye(M)[..., None], (M - K, M, M, n_bins))
+        W, V = np.concatenate([W, complement(W)]), np.concatenate([V, eye])
     new = spatial.update(W, V)
     if type(spatial) in SPATIAL_UPDATES.values():
-        return new
+        return np.ascontiguousarray(new[:K])
     shape = np.shape(new)
     if shape != W.shape:
         raise ValueError(
             f"{spatial!r}.update() returned an array of shape {shape}, expected that "
             f"of the demixing matrices, {W.shape}."
         )
-    new = np.ascontiguousarray(new, W.dtype)
+    new = np.array(new[:K], W.dtype, order="C")
     if not np.isfinite(new).all():
         raise ValueError(f"{spatial!r}.update() returned non-finite values.")
     return new
@@ -166,9 +185,12 @@ class _SpatialUpdate(BaseEstimator):
         Parameters
         ----------
         W : ndarray of shape (n_sources, n_mics, n_bins)
-            Demixing matrices, y = W x; the bins come last. Not modified.
+            Demixing matrices of the whitened microphones, y = W Z x, in some or all of
+            the frequency bins, which come last. Not modified. There are as many rows as
+            microphones: if fewer sources are asked for, those of the background follow.
         V : ndarray of shape (n_sources, n_mics, n_mics, n_bins)
-            Weighted covariances of each source, Hermitian and positive definite.
+            Weighted covariances of each source in the same coordinates, Hermitian and
+            positive definite; the identity for the background.
 
         Returns
         -------

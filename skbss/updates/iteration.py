@@ -1,0 +1,148 @@
+"""The loop that all batch separators are: powers, weights, covariances, new matrices.
+
+A model has a method ``weigh(recording, W)``, which adapts it to the outputs of the
+demixing matrices W and returns their negative log-likelihood and the covariances of the
+microphones, weighted by the inverse variances of each source.
+"""
+
+# License: BSD-3-Clause
+
+from itertools import count
+
+import numpy as np
+from sklearn.utils import gen_even_slices
+
+from skbss.linalg import log_volume
+from skbss.updates.recording import loaded_covariance
+from skbss.updates.sorting import sort_bands
+from skbss.updates.source import bands_of, source_cost, source_variance
+from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
+
+# Frames of a source this far below the mean power weigh like one at this level.
+# Without a floor the likelihood is unbounded where a source vanishes from a frame.
+FLOOR = 1e-10
+
+# Bins that a spatial update moves at a time, so that its arrays stay in the cache.
+N_BINS = 512
+
+
+def iterate(recording, W, model, spatial, sort_iter=0):
+    """Iterate for ever: weigh, move, and now and then sort bands.
+
+    Parameters
+    ----------
+    recording : Recording
+        The recording.
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices of its whitened microphones to start from.
+    model : object
+        What the sources look like; see the module.
+    spatial : object
+        The spatial update.
+    sort_iter : int, default=0
+        Sort frequency bands after every so many iterations; 0 for never. For a
+        `SourceVariances` of one band.
+
+    Yields
+    ------
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices: first those given, then one update further each time.
+    objective : float
+        Their negative log-likelihood.
+    """
+    for iteration in count(1):
+        cost, S = model.weigh(recording, W)
+        parts = (W[..., bins] for bins in _bins(W))
+        log_volumes = sum(map(np.sum, recording.map(log_volume, parts)))
+        yield W, cost - 2 * recording.n_frames * log_volumes
+        W = move(recording, W, S, spatial)
+        if sort_iter and iteration % sort_iter == 0:
+            W = sort_bands(recording, W, model)
+
+
+def _bins(W):
+    """Slices of frequency bins to work on at a time."""
+    n_freqs = W.shape[-1]
+    return list(gen_even_slices(n_freqs, -(-n_freqs // N_BINS)))
+
+
+def move(recording, W, S, spatial):
+    """Update demixing matrices by covariances S (n_sources, n_mics ** 2, n_freqs)."""
+    if type(spatial) not in SPATIAL_UPDATES.values():
+        return update_demixing(spatial, W, loaded_covariance(S))
+    new = np.empty_like(W)
+
+    def move_bins(bins):
+        V = loaded_covariance(S[..., bins])
+        new[..., bins] = update_demixing(spatial, W[..., bins], V)
+
+    list(recording.map(move_bins, _bins(W)))
+    return new
+
+
+class SourceVariances:
+    """The model of a source model in the sense of `skbss.updates.source`.
+
+    Parameters
+    ----------
+    source : object
+        The source model.
+    dtype : data-type
+        Precision of the features.
+    level : float, default=1.0
+        Mean power of the outputs to start from. Frames that are silent in comparison
+        weigh like quiet ones.
+    """
+
+    def __init__(self, source, dtype, level=1.0):
+        self.source = source
+        # Powers are sums with cancellation: below rounding they mean nothing.
+        self.floor = max(FLOOR, 10 * np.finfo(dtype).eps) * level
+
+    def weigh(self, recording, W):
+        """Return the cost of the outputs and weighted covariances; see the module."""
+        n_bands = bands_of(self.source)
+        power = recording.powers(W, n_bands)
+        floored = np.maximum(power, power.dtype.type(self.floor))
+        variance = source_variance(self.source, floored)
+        cost = source_cost(self.source, floored).sum(dtype=float)
+        # Below the floor the cost goes on along its tangent: r is at its least value.
+        power -= floored
+        power /= variance
+        cost += power.sum(dtype=float)
+        weights = np.divide(1, variance, out=power, casting="same_kind")
+        weights /= recording.n_frames
+        n_bins = recording.n_freqs if n_bands == 1 else recording.n_freqs // n_bands
+        return max(1, n_bins) * cost, recording.covariances(weights, n_bands)
+
+
+class BinVariances:
+    """Variances of all bins that a user's model estimates from the output powers.
+
+    Parameters
+    ----------
+    source : object
+        Has a method ``variance(power)`` of powers (n_sources, n_freqs, n_frames) whose
+        mean is 1 for each source.
+    """
+
+    def __init__(self, source):
+        self.source = source
+
+    def weigh(self, recording, W):
+        """Return the cost of the outputs and weighted covariances; see the module."""
+        power = recording.powers(W, recording.n_freqs)
+        np.maximum(power, 0, out=power)
+        mean = power.mean((1, 2), keepdims=True, dtype=float).astype(power.dtype)
+        mean[mean == 0] = 1
+        power /= mean
+        variance = source_variance(self.source, power, zero_ok=True)
+        least = FLOOR * (variance.mean(dtype=float) or 1)
+        variance = np.maximum(variance, least, dtype=power.dtype, casting="same_kind")
+        variance *= mean
+        log_sum = np.log(variance).sum(dtype=float)
+        weights = np.divide(1, variance, out=variance)
+        power *= mean
+        cost = np.vdot(power, weights) + log_sum
+        weights /= recording.n_frames
+        return cost, recording.covariances(weights, recording.n_freqs)

@@ -1,0 +1,61 @@
+"""Powers of outputs in double precision, a few frames at a time."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+from sklearn.utils import gen_batches
+
+# Frames that are worked on at a time: few enough for memory, and enough for a product
+# of matrices.
+N_FRAMES = 64
+
+
+def frame_parts(n_frames):
+    """Divide frames into slices of at most `N_FRAMES`."""
+    return list(gen_batches(n_frames, N_FRAMES))
+
+
+def powers(X, scale):
+    """Squares of amplitudes, in double precision, where small ones aren't zero.
+
+    Parameters
+    ----------
+    X : ndarray of shape (..., n_sources)
+        Complex, with the last axis contiguous.
+    scale : float
+        What amplitudes are divided by.
+
+    Returns
+    -------
+    power : ndarray of the shape of `X`
+        Real.
+    """
+    x = np.square(X.view(X.real.dtype) / scale, dtype=float)
+    return x[..., ::2] + x[..., 1::2]
+
+
+def mean_powers(X, scale):
+    """Powers averaged over frames, (n_freqs, n_sources), and inverses, 1 / 0 = 0.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_frames, n_freqs, n_sources)
+        Complex, C-contiguous.
+    scale : float
+        What amplitudes are divided by.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_freqs, n_sources)
+        Zero where so little is left that it has no inverse.
+    inverse : ndarray of shape (n_freqs, n_sources)
+        Inverses, zero where the mean is.
+    """
+    mean = sum(powers(X[part], scale).sum(0) for part in frame_parts(len(X))) / len(X)
+    mean[mean < np.finfo(float).tiny] = 0
+    return mean, invert_positive(mean)
+
+
+def invert_positive(a):
+    """Inverses of numbers that are not negative, zero where they are zero."""
+    return np.divide(1, a, out=np.zeros_like(a), where=a > 0)
