@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.callback import FitCallback
 from sklearn.pipeline import make_pipeline
 
 from skbss import (
@@ -13,12 +14,14 @@ from skbss import (
     ISTFT,
     STFT,
     AuxIVA,
+    BlockBatch,
     ProjectionBack,
     Spectrogram,
     make_separator,
 )
 from skbss.compose import METHODS
 from skbss.datasets import make_convolutive_mixture
+from skbss.inspection import DirectivityDisplay
 from skbss.loudest_sources import LoudestSources, spread_microphones
 from skbss.metrics import si_sdr_improvement
 from skbss.separators._batch import principal
@@ -304,9 +307,58 @@ def test_spread_microphones():
 def test_parameters_are_reached_through_the_parts():
     pipe = make_separator(n_sources=2)
     pipe.set_params(
-        sources__separator__first__ilrma__n_basis=3, sources__refine__refine__noise=0.1
+        sources__separator__first__ilrma__n_basis=3,
+        sources__refine__second__refine__noise=0.1,
     )
     sources = pipe["sources"]
     assert isinstance(sources, LoudestSources)
     assert sources.separator["first"]["ilrma"].n_basis == 3
-    assert sources.refine["refine"].noise == 0.1
+    assert sources.refine["second"]["refine"].noise == 0.1
+
+
+# What follows
+
+
+def test_block_batch_with_fewer_sources(spectrogram):
+    inner = AuxIVA(n_sources=2, noise=0.01, max_iter=15)
+    separator = BlockBatch(inner, block_size=80, overlap=20)
+    Y = separator.fit_transform(spectrogram)
+    assert Y.shape == (*spectrogram.shape[:2], 2)
+    mixing = Y.mixing_of(slice(None))
+    assert mixing.shape == (len(spectrogram), 257, 5, 2)
+    assert separator.demixing_.shape == (257, 2, 5)
+    assert separator.get_feature_names_out().tolist() == ["source0", "source1"]
+    # Outputs have the scale of what they explain, also where blocks cross.
+    Z = ProjectionBack().fit_transform(Y)
+    rest = spectrogram.data[..., 0] - Z.data.sum(2)
+    assert (abs(rest) ** 2).mean() < 0.3 * (abs(spectrogram.data[..., 0]) ** 2).mean()
+
+
+def test_cliques_after_fewer_sources_lead_back_to_all_microphones(spectrogram):
+    steps = AuxIVA(n_sources=3, max_iter=5), AuxIVA("cliques", n_sources=2, max_iter=5)
+    Y = make_pipeline(*steps).fit_transform(spectrogram)
+    assert Y.mixing.shape == (1, 257, 5, 2)
+    for ref_mic in (0, 4):
+        Z = ProjectionBack(ref_mic).fit_transform(Y)
+        assert_allclose(Z.mixing[:, :, ref_mic], 1)
+
+
+def test_directivity_of_fewer_sources(spectrogram):
+    separator = AuxIVA(n_sources=2, max_iter=3).fit(spectrogram)
+    positions = np.column_stack([0.05 * np.arange(5), np.zeros(5)])
+    display = DirectivityDisplay.from_estimator(
+        separator, positions, sample_rate=16_000
+    )
+    assert len(display.figure_.axes) >= 2
+
+
+def test_callbacks_see_the_search(spectrogram):
+    names = []
+
+    class Names(FitCallback):
+        def on_fit_task_begin(self, estimator, context):
+            names.append(context.task_name)
+
+    AuxIVA(n_sources=2, max_iter=3).set_callbacks(Names()).fit(spectrogram)
+    assert names.count("search-iteration") == 25
+    assert names.count("iteration") == 3
