@@ -73,7 +73,7 @@ def make_separator(
     ----------
     method : {'refined', 'ilrma', 'auxiva'}, default='refined'
         How to separate: `AuxIVA` alone, `ILRMA` started by it, or three stages, which
-        separate best and take three times as long as `ILRMA`.
+        separate best and take twice as long as `ILRMA`.
     n_sources : int, default=None
         Number of outputs, at most that of microphones; None means as many as there are
         microphones. If it is known how many people speak, say so: all microphones then
