@@ -16,10 +16,12 @@ from skbss.commands.console import show_warning, tell
 SEPARATE_EPILOG = """\
 parameters:
   Names are STEP.PARAMETER. The steps are stft, ilrma or auxiva, as the method, then
-  projectionback and istft. The method refined has stft, ilrma, refine, projectionback,
-  istft, and for its second pass stft2, refine2, projectionback2, istft2. In a YAML
-  file names may be nested, and "method: auxiva" may stand beside them. --set counts
-  more than the file, and the last --set more than those before.
+  projectionback and istft. The method refined has three stages, first (stft, ilrma,
+  refine, projectionback, sort, istft), second (stft, refine, projectionback, istft) and
+  cancel (short, long, again: stft, cancel, istft each), so that names have three parts:
+  first.ilrma.n_basis. With --n-sources the first two are in sources.separator. In a
+  YAML file names may be nested, and "method: auxiva" may stand beside them. --set
+  counts more than the file, and the last --set more than those before.
 
 references:
   The sources of a recording are the files source*.wav or source*.flac in a subfolder of
@@ -28,18 +30,22 @@ references:
   of the reference microphone counts.
 
 output:
-  OUT/<recording>_source0.wav, _source1.wav, ..., at the rate and in the sample format
-  (and as .flac if it is) of the recording; files of these names are replaced. Of
-  recordings of the same name, the name of the folder comes first. Outputs may be louder
-  than the recording, and are clipped then, with a warning, unless its samples are
-  floating point.
+  OUT/<recording>_source0.wav, _source1.wav, ..., the loudest at the reference
+  microphone first: as many as --n-sources says, or as there are microphones. They have
+  the rate and the sample format (and are .flac if it is) of the recording; files of
+  these names are replaced. Of recordings of the same name, the name of the folder comes
+  first. Outputs may be louder than the recording, and are clipped then, with a warning,
+  unless its samples are floating point.
   In the table, RTF is the real-time factor: the time of the separation, without files,
   over the duration of the recording. SI-SDRi is the improvement of the scale-invariant
-  signal-to-distortion ratio in dB: the mean, and that of each source.
+  signal-to-distortion ratio in dB: the mean, and that of each source. Levels, shown for
+  more than two microphones without --n-sources, are those of the outputs relative to
+  the reference microphone: talkers are the loud ones.
 
 examples:
   skbss separate --demo
   skbss separate meeting.wav -o separated
+  skbss separate table_of_eight.wav -o separated --n-sources 3
   skbss separate *.flac -o separated --method auxiva --set auxiva.source=laplace
   skbss separate scenes/*/mixture.flac -o separated --reference-dir scenes
 """
@@ -132,7 +138,7 @@ def add_separate(commands):
         "separate",
         help="separate recordings into one file per source",
         description="Separate WAV or FLAC recordings of several microphones into as "
-        "many sources.",
+        "many sources, or fewer.",
         epilog=SEPARATE_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -148,7 +154,13 @@ def add_separate(commands):
     )
     add("--demo", action="store_true", help="separate the bundled recording to demo/")
     add("--method", metavar="NAME", help="refined (default), ilrma or auxiva")
-    add_parameters(add, "ilrma.n_basis=4")
+    add(
+        "--n-sources",
+        metavar="K",
+        type=int,
+        help="how many people speak, if known (default: as many as microphones)",
+    )
+    add_parameters(add, "first.ilrma.n_basis=4")
     add(
         "--reference-dir",
         metavar="DIR",

@@ -18,6 +18,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
+from skbss.loudest_sources import LoudestSources
 from skbss.separators import ILRMA, AuxIVA
 from skbss.transforms import (
     ISTFT,
@@ -56,7 +57,13 @@ def window_length(sample_rate, seconds):
 
 
 def make_separator(
-    method="refined", *, sample_rate=16_000, ref_mic=0, random_state=None, memory=None
+    method="refined",
+    *,
+    n_sources=None,
+    sample_rate=16_000,
+    ref_mic=0,
+    random_state=None,
+    memory=None,
 ):
     """Make a pipeline from recordings to sources, with defaults tuned on speech.
 
@@ -65,6 +72,10 @@ def make_separator(
     method : {'refined', 'ilrma', 'auxiva'}, default='refined'
         How to separate: `AuxIVA` alone, `ILRMA` started by it, or three stages, which
         separate best and take three times as long as `ILRMA`.
+    n_sources : int, default=None
+        Number of outputs, at most that of microphones; None means as many as there are
+        microphones. If it is known how many people speak, say so: all microphones then
+        help to separate these.
     sample_rate : float, default=16000
         In Hz, of the recordings to come. Windows of the `STFT` are powers of two,
         within a factor of √2 of 256 and 512 ms in two passes, of 512 ms in a single
@@ -84,7 +95,9 @@ def make_separator(
         (n_samples, n_sources), the loudest source at the reference microphone first.
         Its steps are 'stft', the separator, of the method's name, 'projectionback',
         'istft' and 'loudestfirst'. For 'refined' they are the stages 'first', 'second'
-        and 'cancel', each a pipeline from signals to signals, and 'loudestfirst'.
+        and 'cancel', each a pipeline from signals to signals, and 'loudestfirst'. With
+        `n_sources` the first two are the `separator` in a step 'sources', a
+        `skbss.compose.LoudestSources`.
 
     Raises
     ------
@@ -105,6 +118,10 @@ def make_separator(
         `CrosstalkCanceller` on windows of 128, 256 and 128 ms, each a pipeline of
         'stft', 'cancel' and 'istft'.
 
+    With `n_sources` the first two stages separate four microphones, or one more than
+    sources. A pass on 512 ms like the second one follows, of `AuxIVA` with cliques,
+    that many sources and ``noise=0.01``, on the loudest outputs and other microphones.
+
     Parameters are those of the classes, except that `ILRMA` has ``update='me'``, and
     `AuxIVA` with cliques ``max_iter=20``, which did best in a search.
 
@@ -120,38 +137,55 @@ def make_separator(
     if method not in METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
-    def one_pass(seconds, *steps, hops=4):
+    def one_pass(seconds, *steps, is_half=False):
         n_fft = window_length(sample_rate, seconds)
-        stft = STFT(n_fft, hop_length=n_fft // hops, sample_rate=sample_rate)
+        hop_length = n_fft // 2 if is_half else None  # a quarter
+        stft = STFT(n_fft, hop_length=hop_length, sample_rate=sample_rate)
         return [("stft", stft), *steps, ("istft", ISTFT())]
 
     def stage(*args, **kwargs):
         return Pipeline(one_pass(*args, **kwargs), memory=memory)
 
-    def refine():
-        return "refine", AuxIVA("cliques", max_iter=20)
+    def refine(**params):
+        return "refine", AuxIVA("cliques", max_iter=20, **params)
 
     def back(ref_mic):
         return "projectionback", ProjectionBack(ref_mic)
 
-    ilrma = ("ilrma", ILRMA(update="me", random_state=random_state))
+    def ilrma(n_sources=n_sources):
+        estimator = ILRMA(n_sources=n_sources, update="me", random_state=random_state)
+        return "ilrma", estimator
+
     if method == "auxiva":
-        steps = one_pass(0.512, ("auxiva", AuxIVA()), back(ref_mic))
+        auxiva = AuxIVA(n_sources=n_sources)
+        steps = one_pass(0.512, ("auxiva", auxiva), back(ref_mic))
     elif method == "ilrma":
-        steps = one_pass(0.512, ilrma, back(ref_mic))
+        steps = one_pass(0.512, ilrma(), back(ref_mic))
     else:
         sort = ("sort", SortFrequencies())
         long = ("cancel", CrosstalkCanceller(5, n_future=2, decay=0.6))
         cancel = [
-            ("short", stage(0.128, ("cancel", CrosstalkCanceller()), hops=2)),
-            ("long", stage(0.256, long, hops=4)),
-            ("again", stage(0.128, ("cancel", CrosstalkCanceller()), hops=2)),
+            ("short", stage(0.128, ("cancel", CrosstalkCanceller()), is_half=True)),
+            ("long", stage(0.256, long)),
+            ("again", stage(0.128, ("cancel", CrosstalkCanceller()), is_half=True)),
         ]
+        # A separator of fewer sources gets the reference microphone as the first one.
+        ref = ref_mic if n_sources is None else 0
         steps = [
-            ("first", stage(0.256, ilrma, refine(), back(ref_mic), sort)),
+            ("first", stage(0.256, ilrma(None), refine(), back(ref), sort)),
             ("second", stage(0.512, refine(), back("sum"))),
-            ("cancel", Pipeline(cancel, memory=memory)),
         ]
+        if n_sources is not None:
+            loud = refine(n_sources=n_sources, noise=0.01, init="identity")
+            sources = LoudestSources(
+                n_sources,
+                Pipeline(steps, memory=memory),
+                stage(0.512, loud, back(n_sources)),
+                ref_mic=ref_mic,
+                sample_rate=sample_rate,
+            )
+            steps = [("sources", sources)]
+        steps.append(("cancel", Pipeline(cancel, memory=memory)))
     return Pipeline([*steps, ("loudestfirst", LoudestFirst())], memory=memory)
 
 

@@ -328,10 +328,10 @@ def eigh_pencil_2x2(U, V):
     c11 = c11 + (s.real**2 + s.imag**2) * c00 / t**2
     half = (c00 - c11) / 2
     g = np.abs(half) + np.hypot(half, np.abs(c10))
-    g = np.where(g > 0, g, 1)  # equal eigenvalues: any orthogonal pair will do
+    c10 = c10 / np.where(g > 0, g, 1)  # equal eigenvalues: any orthogonal pair will do
     first = half >= 0
-    v0 = np.where(first, g, c10.conj())
-    v1 = np.where(first, c10, g)
+    v0 = np.where(first, 1, c10.conj())
+    v1 = np.where(first, c10, 1)
     v = np.array([[v0, -v1.conj()], [v1, v0.conj()]])
     # u = R⁻ᴴ v
     v[1] /= t

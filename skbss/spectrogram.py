@@ -118,7 +118,7 @@ def of_frames(matrices, index, frames):
     return matrices[frames if index is None else index[frames]]
 
 
-def separated(X, Y, mixing):
+def separated(X, Y, mixing, index=None):
     """Return what a separator made of its input, of the same type.
 
     Parameters
@@ -129,6 +129,8 @@ def separated(X, Y, mixing):
         Its outputs.
     mixing : ndarray of shape (n_frames or 1, n_freqs, n_channels, n_sources)
         What takes the outputs back to the channels of `X`.
+    index : ndarray of shape (n_frames,), default=None
+        The matrix of each frame, as `Spectrogram.mixing_index`.
 
     Returns
     -------
@@ -138,11 +140,13 @@ def separated(X, Y, mixing):
     """
     if not isinstance(X, Spectrogram):
         return Y
-    index = None
     if X.mixing is not None:
-        if len(mixing) == 1:
-            index = X.mixing_index
+        if len(X.mixing) == 1:
             mixing = X.mixing @ mixing
+        elif len(mixing) == 1:
+            mixing, index = X.mixing @ mixing, X.mixing_index
         else:
-            mixing = X.mixing_of(slice(None)) @ mixing
+            frames = slice(None)
+            mixing = X.mixing_of(frames) @ of_frames(mixing, index, frames)
+            index = None
     return replace(X, data=Y, mixing=mixing, mixing_index=index)

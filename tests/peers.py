@@ -175,3 +175,41 @@ def _ssspy_demixing(separator, Y):
 def _only_ip1(package, spatial):
     if spatial != "ip1":
         raise NotImplementedError(f"{package} has no spatial={spatial!r}.")
+
+
+def _ssspy_heavy_tailed(name, n_basis, **params):
+    import ssspy.bss.ilrma
+
+    return getattr(ssspy.bss.ilrma, name)(
+        n_basis=n_basis,
+        spatial_algorithm="IP1",
+        source_algorithm="MM",
+        normalization=False,
+        scale_restoration=False,
+        record_loss=True,
+        **params,
+    )
+
+
+def ssspy_tilrma(X, n_iter, basis, activations, dof):
+    """Return its demixing matrices and losses, at the start and after each."""
+    separator = _ssspy_heavy_tailed("TILRMA", basis.shape[-1], dof=dof)
+    x = X.transpose(2, 1, 0)
+    separator(x, n_iter=n_iter, basis=basis.copy(), activation=activations.copy())
+    return separator.demix_filter, np.array(separator.loss)
+
+
+def ssspy_ggdilrma(X, n_iter, basis, activations, shape):
+    """Return its demixing matrices and losses, at the start and after each."""
+    separator = _ssspy_heavy_tailed("GGDILRMA", basis.shape[-1], beta=shape)
+    x = X.transpose(2, 1, 0)
+    separator(x, n_iter=n_iter, basis=basis.copy(), activation=activations.copy())
+    return separator.demix_filter, np.array(separator.loss)
+
+
+def ssspy_ggdilrma_loss(X, demixing, basis, activations, shape):
+    """Return what its loss is for given demixing matrices and factors."""
+    separator = _ssspy_heavy_tailed("GGDILRMA", basis.shape[-1], beta=shape)
+    separator.input, separator.demix_filter = X.transpose(2, 1, 0), demixing
+    separator.basis, separator.activation = basis, activations
+    return separator.compute_loss()

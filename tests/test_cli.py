@@ -17,7 +17,12 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.cli import main, make_parser
-from skbss.commands.separate import build_pipeline, read_params, warm_up
+from skbss.commands.separate import (
+    build_pipeline,
+    read_params,
+    reference_of,
+    warm_up,
+)
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 from skbss.io import read_audio, write_audio
 from skbss.metrics import si_sdr_improvement
@@ -119,13 +124,41 @@ def test_outputs_are_like_inputs(tmp_path, name, subtype, rate, n):
 
 def test_it_is_the_pipeline(tmp_path):
     write_recording(tmp_path / "a.wav", subtype="DOUBLE")
-    assert main(["separate", "a.wav", "-o", ".", "--set", "ilrma.max_iter=5"]) == 0
+    few = "first.ilrma.max_iter"
+    assert main(["separate", "a.wav", "-o", ".", "--set", f"{few}=5"]) == 0
     x, info = read_audio(tmp_path / "a.wav")
-    pipeline = build_pipeline("refined", {"ilrma.max_iter": 5}, info.sample_rate)
+    pipeline = build_pipeline("refined", {few: 5}, info.sample_rate)
     expected = pipeline.fit_transform(x)
     for k in range(2):
         y, _ = read_audio(tmp_path / f"a_source{k}.wav")
         np.testing.assert_array_equal(y[:, 0], expected[:, k])
+
+
+def test_fewer_sources(tmp_path, capsys):
+    x, _, images = make_convolutive_mixture(
+        24_000, 2, n_mics=4, sample_rate=8000, return_images=True, random_state=0
+    )
+    write_audio(tmp_path / "a.wav", x, 8000)
+    (tmp_path / "a").mkdir()
+    for k, image in enumerate(images):
+        write_audio(tmp_path / "a" / f"source_{k}.wav", image, 8000)
+    command = ["separate", "a.wav", "-o", "out"]
+    references = ["--n-sources", "2", "--reference-dir", "a"]
+    assert main([*command, *references, "-v"]) == 0
+    captured = capsys.readouterr()
+    assert files_in(tmp_path / "out") == ["a_source0.wav", "a_source1.wav"]
+    assert "step 1/11: sources" in captured.err
+    assert "levels" not in captured.out
+    power = [read_audio(path)[0].var() for path in sorted((tmp_path / "out").iterdir())]
+    assert power[0] >= power[1]
+    # Without the number, levels tell which outputs are talkers.
+    assert main(command) == 0
+    heading, row, *_ = capsys.readouterr().out.splitlines()
+    assert heading.endswith("levels [dB]")
+    levels = [float(level) for level in row.split("  ")[-1].split(", ")]
+    assert levels == sorted(levels, reverse=True)
+    assert len(levels) == 4
+    assert levels[1] > -10 > levels[2]
 
 
 def test_parameters(tmp_path):
@@ -141,6 +174,7 @@ def test_parameters(tmp_path):
     assert pipeline["auxiva"].tol == 1e-4
     assert pipeline["stft"].n_fft == 256
     assert pipeline["projectionback"].ref_mic == 1
+    assert reference_of(pipeline) == 1
     override = make_parser().parse_args([*arguments, "--method", "ilrma"])
     assert read_params(override)[0] == "ilrma"
 
@@ -179,7 +213,7 @@ def test_scores(tmp_path, capsys, recordings, references):
         outputs = sorted((tmp_path / "out").glob(f"{stem}_source*"))
         y = np.stack([read_audio(o)[0][:, 0] for o in outputs], axis=1)
         scores = si_sdr_improvement(reference, y, x, ref_mic=1)
-        printed = re.findall(r"-?\d+\.\d", row.split("(")[1])
+        printed = re.findall(r"-?\d+\.\d", re.split(r"[()]", row)[1])
         # Printed to one decimal; the outputs were rounded to 16 bits, too.
         np.testing.assert_allclose(np.array(printed, float), scores, atol=0.06)
         assert float(row.split("(")[0].split()[-1]) == pytest.approx(
@@ -229,7 +263,8 @@ def test_progress_if_asked(recording, capsys):
     assert loading == f"{what}, loading libraries"
     assert separating[0] == f"{what}, step 1/{len(separating)}: stft"
     assert len(separating) >= 4
-    assert "istft" in separating[-1]
+    assert "istft" in separating[-2]
+    assert "loudestfirst" in separating[-1]
 
 
 def test_only_the_first_of_as_many_microphones_loads_libraries(tmp_path, capsys):
@@ -244,12 +279,12 @@ def test_only_the_first_of_as_many_microphones_loads_libraries(tmp_path, capsys)
 
 
 def test_warm_up_leaves_the_pipeline_as_it_is():
-    pipeline = build_pipeline("refined", {"ilrma.tol": 0.1}, 16_000)
+    pipeline = build_pipeline("refined", {"first.ilrma.tol": 0.1}, 16_000)
     params = str(pipeline.get_params())
     warm_up(pipeline, 2)
     assert str(pipeline.get_params()) == params
     with pytest.raises(NotFittedError):
-        check_is_fitted(pipeline["ilrma"])
+        check_is_fitted(pipeline["first"]["ilrma"])
 
 
 def test_progress_within_a_step(recording, capsys, monkeypatch):
@@ -264,7 +299,7 @@ def test_progress_within_a_step(recording, capsys, monkeypatch):
         capsys.readouterr().err.replace("\r", "\n").replace("\033[K", "").split("\n")
     )
     assert max(map(len, lines)) <= 39
-    steps = [line for line in lines if "step 2/4: auxiva" in line]
+    steps = [line for line in lines if "step 2/5: auxiva" in line]
     percents = [int(line.split()[-1][:-1]) for line in steps[1:]]
     assert 10 <= len(percents) <= 12  # every 0.1 s, not every iteration
     assert percents == sorted(set(percents))
@@ -286,22 +321,28 @@ def test_warnings_are_one_line(tmp_path, capsys):
     ("arguments", "message"),
     [
         (["--method", "ilmra"], "unknown method 'ilmra'. Did you mean 'ilrma'?"),
-        (["--set", "ilrma.nbasis=2"], "Did you mean 'ilrma.n_basis'?"),
-        (["--set", "n_basis=2"], "Did you mean 'ilrma.n_basis'?"),
+        (["--set", "first.ilrma.nbasis=2"], "Did you mean 'first.ilrma.n_basis'?"),
+        (["--set", "ilrma.n_basis=2"], "Did you mean 'first.ilrma.n_basis'?"),
+        (["--set", "n_basis=2"], "Did you mean 'first.ilrma.n_basis'?"),
         (["--set", "auxiva.source=gauss"], "unknown parameter 'auxiva.source'"),
-        (["--set", "ilrma.n_basis"], "expected NAME=VALUE"),
-        (["--set", "ilrma.n_basis=0"], "'n_basis' parameter of ILRMA must be an int"),
-        (["--set", "ilrma.n_basis=two"], "'n_basis' parameter of ILRMA must be an int"),
-        (["--set", "ilrma=3"], "unknown parameter 'ilrma'"),
-        (["--set", "istft=3"], "unknown parameter 'istft'"),
-        (["--set", "stft.hop_length=9999"], "hop_length=9999, n_fft=2048"),
-        (["--set", "stft.window=foo"], "window='foo'"),
-        (["--set", "stft.n_fft=100000000000000"], "Unable to allocate"),
+        (["--set", "first.ilrma.n_basis"], "expected NAME=VALUE"),
+        (["--set", "first.ilrma.n_basis=0"], "'n_basis' parameter of ILRMA must be"),
+        (["--set", "first.ilrma.n_basis=two"], "'n_basis' parameter of ILRMA must be"),
+        (["--set", "first.ilrma=3"], "unknown parameter 'first.ilrma'"),
+        (["--set", "second=3"], "unknown parameter 'second'"),
+        (["--set", "first.stft.hop_length=9999"], "hop_length=9999, n_fft=2048"),
+        (["--set", "second.stft.window=foo"], "window='foo'"),
+        (["--set", "cancel.long.stft.n_fft=100000000000000"], "Unable to allocate"),
         (["--config", "missing.yaml"], "Cannot read missing.yaml: No such file"),
         (["--config", "rec.wav"], "Cannot read rec.wav as YAML"),
         (["--ref-mic", "2"], "ref_mic=2, but rec.wav has 2 microphones (0 to 1)."),
         (["--ref-mic", "-1"], "'ref_mic' parameter of ProjectionBack must be"),
-        (["--set", "projectionback.ref_mic=sum"], "ref_mic='sum', expected a number"),
+        (
+            ["--set", "first.projectionback.ref_mic=sum"],
+            "first.projectionback.ref_mic='sum', expected a number",
+        ),
+        (["--n-sources", "3"], "n_sources=3, but rec.wav has 2 microphones"),
+        (["--n-sources", "0"], "'n_sources' parameter of LoudestSources must be"),
         (["--demo"], "--demo, which takes no recordings"),
         (["--reference-dir", "missing"], "no source*.wav or source*.flac in missing"),
     ],
@@ -424,7 +465,7 @@ def heed_interrupts():
 def test_interrupt(tmp_path):
     write_recording(tmp_path / "a.wav", n=4)
     command = [sys.executable, "-m", "skbss", "separate", "a.wav", "-o", "out", "-v"]
-    command += ["--set", "ilrma.max_iter=1000000"]
+    command += ["--set", "first.ilrma.max_iter=1000000"]
     with subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
     ) as process:

@@ -26,11 +26,14 @@ from skbss import (
     STFT,
     AuxIVA,
     BlockBatch,
+    CrosstalkCanceller,
     EachRecording,
+    LoudestFirst,
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
     ProjectionBack,
+    SortFrequencies,
     Spectrogram,
 )
 from skbss.updates import IP2, Gauss
@@ -75,6 +78,14 @@ class LiftedILRMA(Lift, ILRMA):
     pass
 
 
+class LiftedSortFrequencies(Lift, SortFrequencies):
+    pass
+
+
+class LiftedCrosstalkCanceller(Lift, CrosstalkCanceller):
+    pass
+
+
 class LiftedBlockBatch(Lift, BlockBatch):
     def fit_transform(self, X, y=None):
         return super().fit_transform(self._lift(X))[:, 0].real
@@ -85,6 +96,12 @@ def pipe(separator, **params):
 
 
 def expected_failed_checks(estimator):
+    if isinstance(estimator, CrosstalkCanceller):
+        filters = "it filters over frames, so an output frame depends on others"
+        return {
+            "check_methods_sample_order_invariance": filters,
+            "check_methods_subset_invariance": filters,
+        }
     if not isinstance(estimator, Pipeline):
         return {}
     convolves = "it convolves, so an output sample depends on neighboring samples"
@@ -107,10 +124,14 @@ def expected_failed_checks(estimator):
         LiftedILRMA(max_iter=3, init_iter=2),
         LiftedILRMA(max_iter=3, init="identity", update="me", spatial="iss2"),
         LiftedBlockBatch(AuxIVA(max_iter=3)),
+        LiftedSortFrequencies(),
+        LiftedCrosstalkCanceller(),
         pipe(AuxIVA(max_iter=3)),
         pipe(ILRMA(max_iter=3, init_iter=3, random_state=0)),
         EachRecording(pipe(AuxIVA(max_iter=3))),
         *SEPARATORS,
+        SortFrequencies(),
+        CrosstalkCanceller(),
     ],
     expected_failed_checks=expected_failed_checks,
 )
@@ -119,7 +140,8 @@ def test_common_checks(estimator, check):
 
 
 def test_all_estimators_are_covered_here_or_in_their_own_file():
-    elsewhere = {STFT, ISTFT, ProjectionBack}
+    elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
+    elsewhere |= {SortFrequencies, CrosstalkCanceller}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording}
     assert public_estimators() == here | elsewhere

@@ -19,11 +19,14 @@ from skbss import (
     STFT,
     AuxIVA,
     BlockBatch,
+    CrosstalkCanceller,
     EachRecording,
+    LoudestFirst,
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
     ProjectionBack,
+    SortFrequencies,
 )
 
 MODULES = ["skbss"] + [
@@ -121,6 +124,9 @@ def make_fitted():
         STFT: STFT(32).fit(x),
         ISTFT: ISTFT().fit(record),
         ProjectionBack: ProjectionBack().fit(separated),
+        SortFrequencies: SortFrequencies().fit(separated),
+        CrosstalkCanceller: CrosstalkCanceller().fit(separated),
+        LoudestFirst: LoudestFirst().fit(x),
         AuxIVA: AuxIVA(max_iter=2).fit(record),
         ILRMA: ILRMA(max_iter=2, init_iter=2).fit(record),
         BlockBatch: BlockBatch(AuxIVA(max_iter=2)).fit(record),
@@ -133,7 +139,7 @@ def make_fitted():
 
 FITTED = make_fitted()
 # Set if the input has the names of its channels, as a data frame has.
-CONDITIONAL = {STFT: {"feature_names_in_"}}
+CONDITIONAL = {c: {"feature_names_in_"} for c in (STFT, LoudestFirst)}
 
 
 def learned(estimator):

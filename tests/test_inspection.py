@@ -8,13 +8,23 @@ import pytest
 from numpydoc.docscrape import ClassDoc
 from sklearn.pipeline import make_pipeline
 
-from skbss import ILRMA, ISTFT, STFT, AuxIVA, OnlineISNMF, ProjectionBack, Spectrogram
+from skbss import (
+    ILRMA,
+    ISTFT,
+    STFT,
+    AuxIVA,
+    OnlineISNMF,
+    ProjectionBack,
+    SortFrequencies,
+    Spectrogram,
+)
 from skbss.inspection import (
     ConvergenceDisplay,
     DirectivityDisplay,
     FramewiseDisplay,
     NMFDisplay,
     SeparationDisplay,
+    SortingDisplay,
     SpectrogramDisplay,
 )
 from skbss.metrics import framewise_si_sdr, si_sdr
@@ -433,3 +443,36 @@ def test_documented_attributes_are_those_that_plot_sets(separated, swap):
         parameters = {p.name for p in doc["Parameters"]}
         assert set(vars(display)) - documented == parameters
         assert display.figure_ is np.ravel(display.ax_)[0].figure
+
+
+def test_sorting_shows_what_came_from_where(tone):
+    rng = np.random.default_rng(0)
+    loud = rng.random((40, 1, 3)) ** 2
+    X = loud * (rng.normal(size=(40, 257, 3, 2)) @ [1, 1j])
+    X[:, 100:150] = X[:, 100:150][..., [1, 0, 2]]
+    params = {"n_fft": 512, "hop_length": 128, "window": "hann", "sample_rate": RATE}
+    sort = SortFrequencies().fit(Spectrogram(X, params, 4992))
+    display = SortingDisplay.from_estimator(sort, names=["alto", "bass", "rest"])
+    left, right = display.ax_
+    colors = np.asarray(display.mesh_.get_array())
+    np.testing.assert_array_equal(colors, sort.order_)
+    np.testing.assert_array_equal(colors[120], [1, 0, 2])
+    corners = display.mesh_.get_coordinates()
+    assert corners[100, 0, 1] == pytest.approx(99.5 * RATE / 512)
+    before, after = display.lines_
+    np.testing.assert_array_equal(before.get_xdata()[:-1], sort.agreement_[0])
+    np.testing.assert_array_equal(after.get_xdata()[:-1], sort.agreement_[1])
+    assert after.get_xdata().mean() > before.get_xdata().mean()
+    labels = [text.get_text() for text in left.get_legend().get_texts()]
+    assert labels == ["alto", "bass", "rest"]
+    assert left.get_ylabel() == "frequency (Hz)"
+    assert left.get_ylim() == right.get_ylim()
+    rendered(display.figure_)
+
+
+def test_sorting_of_one_output_and_of_a_pipeline(tone):
+    pipe = make_pipeline(STFT(64, sample_rate=RATE), SortFrequencies(), ISTFT())
+    pipe.fit(tone[:, :1])
+    rendered(SortingDisplay.from_estimator(pipe).figure_)
+    with pytest.raises(ValueError, match="without agreement_"):
+        SortingDisplay.from_estimator(AuxIVA())

@@ -53,7 +53,7 @@ class Recording:
         return np.stack([x[:, ref_mic if x.shape[1] > 1 else 0] for x in references], 1)
 
 
-def check_recording(path, reference_paths, ref_mic):
+def check_recording(path, reference_paths, ref_mic, n_sources=None):
     """Read a recording and its references and check that they can be used.
 
     Parameters
@@ -65,6 +65,8 @@ def check_recording(path, reference_paths, ref_mic):
         reference microphone's counts.
     ref_mic : int
         The reference microphone.
+    n_sources : int, default=None
+        How many sources there will be. None: as many as microphones.
 
     Returns
     -------
@@ -77,8 +79,9 @@ def check_recording(path, reference_paths, ref_mic):
     AudioFileError
         If a file cannot be read.
     RecordingError
-        If the recording has one channel or no such microphone, or if the references
-        differ from it in rate or length or are more than its microphones.
+        If the recording has one channel, no such microphone or fewer microphones than
+        sources, or if the references differ from it in rate or length or are more than
+        the sources.
     """
     x, info = read_audio(path)
     n_samples, n_mics = x.shape
@@ -92,10 +95,17 @@ def check_recording(path, reference_paths, ref_mic):
             f"Got ref_mic={ref_mic}, but {path} has {n_mics} microphones (0 to "
             f"{n_mics - 1})."
         )
-    if len(reference_paths) > n_mics:
+    if n_sources is not None and n_sources > n_mics:
         raise RecordingError(
-            f"Got {len(reference_paths)} references of {path}, but its {n_mics} "
-            f"microphones allow for {n_mics} sources."
+            f"Got n_sources={n_sources}, but {path} has {n_mics} microphones, expected "
+            "at most as many sources."
+        )
+    if len(reference_paths) > (n_sources or n_mics):
+        limit = f"its {n_mics} microphones allow for {n_mics} sources"
+        if n_sources is not None:
+            limit = f"n_sources={n_sources}"
+        raise RecordingError(
+            f"Got {len(reference_paths)} references of {path}, but {limit}."
         )
     for reference_path in reference_paths:
         _check_reference(reference_path, path, x.shape, info)
@@ -159,7 +169,7 @@ def find_references(folder, path, *, is_only):
     )
 
 
-def output_paths(recordings, folder):
+def output_paths(recordings, folder, n_sources=None):
     """Name the files of the separated sources.
 
     Parameters
@@ -168,6 +178,8 @@ def output_paths(recordings, folder):
         All that will be separated.
     folder : Path
         Where the files will be.
+    n_sources : int, default=None
+        How many there are of each recording. None: as many as microphones.
 
     Returns
     -------
@@ -189,7 +201,8 @@ def output_paths(recordings, folder):
         name = path.stem
         if n_namesakes[name, suffix] > 1:
             name = f"{path.absolute().parent.name}_{name}"
-        files = [folder / f"{name}_source{k}{suffix}" for k in range(recording.n_mics)]
+        n_files = n_sources or recording.n_mics
+        files = [folder / f"{name}_source{k}{suffix}" for k in range(n_files)]
         for file in files:
             if file.resolve() in taken:
                 raise RecordingError(

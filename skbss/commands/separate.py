@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.pipeline import Pipeline
 
 from skbss.callbacks import OnProgress
 from skbss.commands.console import Progress, clear, tell
@@ -32,6 +33,7 @@ from skbss.config import (
 from skbss.datasets import load_cocktail_party
 from skbss.io import AudioFileError, write_audio
 from skbss.metrics import si_sdr_improvement
+from skbss.metrics._decibels import decibels
 from skbss.transforms import STFT
 
 
@@ -52,21 +54,19 @@ def run(args):
     check_arguments(args)
     method, params = read_params(args)
     # Wrong names and values are found before any file is read or written.
-    ref_mic = build_pipeline(method, params, 16_000)["projectionback"].ref_mic
-    if ref_mic == "sum":  # which suits a pass after this one
-        raise ConfigError("Got projectionback.ref_mic='sum', expected a number.")
+    ref_mic = reference_of(build_pipeline(method, params, 16_000))
     folder = args.output or Path("demo")
     if args.demo:
         args.recordings, args.reference_dir = [write_demo(folder)], folder
     show_progress = args.verbose or sys.stderr.isatty()
     recordings = check_recordings(args, ref_mic, show_progress)
     for rate in {recording.info.sample_rate for recording in recordings}:
-        for _, step in build_pipeline(method, params, rate).steps:
-            if isinstance(step, STFT):
-                check_window(step)
-    outputs = output_paths(recordings, folder)
+        for part in build_pipeline(method, params, rate).get_params().values():
+            if isinstance(part, STFT):
+                check_window(part)
+    outputs = output_paths(recordings, folder, args.n_sources)
     make_folder(folder)
-    table = Table(recordings)
+    table = Table(recordings, n_sources=args.n_sources)
     warm = set()
     for k, recording in enumerate(recordings):
         what = (
@@ -108,7 +108,7 @@ def check_recordings(args, ref_mic, show_progress):
         if args.reference_dir:
             is_only = len(args.recordings) == 1
             references = find_references(args.reference_dir, path, is_only=is_only)
-        recordings.append(check_recording(path, references, ref_mic))
+        recordings.append(check_recording(path, references, ref_mic, args.n_sources))
     return recordings
 
 
@@ -116,8 +116,9 @@ def read_params(args, default_method="refined"):
     """Return the method and the parameters by dotted names."""
     params = flatten(load_yaml(args.config)) if args.config else {}
     params.update(parse_override(text) for text in args.set)
-    if args.ref_mic is not None:
-        params["projectionback.ref_mic"] = args.ref_mic
+    for name in ("ref_mic", "n_sources"):
+        if getattr(args, name, None) is not None:
+            params[name] = getattr(args, name)
     method = params.pop("method", default_method)
     return args.method or method, params
 
@@ -130,7 +131,7 @@ def build_pipeline(method, params, sample_rate):
     method : str
         Name of the method.
     params : dict
-        Values by dotted names.
+        Values by dotted names. "n_sources" and "ref_mic" are those of `make_separator`.
     sample_rate : float
         In Hz.
 
@@ -151,8 +152,29 @@ def build_pipeline(method, params, sample_rate):
     ['stft', 'ilrma', 'projectionback', 'istft']
     """
     check_method(method, METHODS)
-    pipeline = make_separator(method, sample_rate=sample_rate, random_state=0)
-    return configure(pipeline, params)
+    of_all = {key: params[key] for key in ("n_sources", "ref_mic") if key in params}
+    pipeline = make_separator(method, sample_rate=sample_rate, random_state=0, **of_all)
+    return configure(pipeline, {k: v for k, v in params.items() if k not in of_all})
+
+
+def reference_of(pipeline):
+    """Return the reference microphone of a pipeline that `make_separator` made."""
+    params = pipeline.get_params()
+    names = "sources", "first__projectionback", "projectionback"
+    name = next(f"{name}__ref_mic" for name in names if name in params)
+    if params[name] == "sum":  # which suits a pass after this one
+        dotted = name.replace("__", ".")
+        raise ConfigError(f"Got {dotted}='sum', expected a number.")
+    return params[name]
+
+
+def flat_steps(pipeline, prefix=""):
+    """Yield names and steps of a pipeline, and of the pipelines that are its steps."""
+    for name, step in pipeline.steps:
+        if isinstance(step, Pipeline):
+            yield from flat_steps(step, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", step
 
 
 def check_method(method, methods):
@@ -215,6 +237,8 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=Fa
     -------
     seconds : float
         Time from the samples of the recording to those of the sources.
+    levels : ndarray of shape (n_sources,)
+        Levels of the outputs in dB, relative to the reference microphone.
     scores : ndarray of shape (n_sources,) or None
         SI-SDR improvement of each source in dB, if there are references.
     """
@@ -226,9 +250,10 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=Fa
             warm_up(pipeline, recording.n_mics)
         start = time.perf_counter()
         y = x
-        for i, (name, step) in enumerate(pipeline.steps):
+        steps = list(flat_steps(pipeline))
+        for i, (name, step) in enumerate(steps):
             if progress:
-                count = f"step {i + 1}/{len(pipeline.steps)}"
+                count = f"step {i + 1}/{len(steps)}"
                 told = Progress(f"{progress}, {count}: {name}")
                 step.set_callbacks(OnProgress(told))
             y = step.fit_transform(y)
@@ -237,13 +262,15 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=Fa
     seconds = time.perf_counter() - start
     for path, source in zip(outputs, y.T, strict=True):
         write_audio(path, source, info.sample_rate, subtype=info.subtype)
+    levels = decibels((y**2).mean(0), (x[:, ref_mic] ** 2).mean())
     if not recording.reference_paths:
-        return seconds, None
+        return seconds, levels, None
     references = recording.read_references(ref_mic)
     try:
-        return seconds, si_sdr_improvement(references, y, x, ref_mic=ref_mic)
+        scores = si_sdr_improvement(references, y, x, ref_mic=ref_mic)
     except ValueError as error:
         raise RecordingError(f"Cannot score {recording.path}: {error}") from error
+    return seconds, levels, scores
 
 
 def warm_up(pipeline, n_mics):
@@ -260,7 +287,8 @@ def warm_up(pipeline, n_mics):
     iterations = "__max_iter", "__init_iter"
     names = [name for name in pipeline.get_params() if name.endswith(iterations)]
     pipeline.set_params(**dict.fromkeys(names, 1))
-    n_fft = max(step.n_fft for _, step in pipeline.steps if isinstance(step, STFT))
+    parts = pipeline.get_params().values()
+    n_fft = max(part.n_fft for part in parts if isinstance(part, STFT))
     noise = np.random.default_rng(0).standard_normal((max(n_fft, 1000), n_mics))
     with warnings.catch_warnings(action="ignore"):  # it doesn't converge
         pipeline.fit_transform(noise)
@@ -269,21 +297,28 @@ def warm_up(pipeline, n_mics):
 class Table:
     """Prints a row as soon as a recording is done, and one for all at the end."""
 
-    def __init__(self, recordings):
+    def __init__(self, recordings, *, n_sources=None):
+        most = max(recording.n_mics for recording in recordings)
+        # They tell which outputs of many are talkers.
+        self.shows_levels = n_sources is None and most > 2
         self.width = max(len("recording"), *(len(str(r.path)) for r in recordings))
         self.rows = []
         heading = f"{'recording':<{self.width}}  mics  duration [s]  time [s]    RTF"
         if recordings[0].reference_paths:
             heading += "  SI-SDRi [dB]"
+        if self.shows_levels:
+            heading += "  levels [dB]"
         self._print(heading)
 
-    def add(self, recording, seconds, scores):
+    def add(self, recording, seconds, levels, scores):
         """Print the row of a recording."""
         row = (recording.duration, seconds, None if scores is None else _mean(scores))
         self.rows.append(row)
         line = self._row(recording.path, recording.n_mics, *row)
         if scores is not None:
-            line += f"  ({', '.join(f'{score:.1f}' for score in scores)})"
+            line += f"  ({_list(scores)})"
+        if self.shows_levels:
+            line += f"  {_list(levels)}"
         self._print(line)
 
     def finish(self):
@@ -303,6 +338,10 @@ class Table:
     def _print(self, line):
         clear()
         print(line, flush=True)
+
+
+def _list(values):
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def _mean(scores):

@@ -78,7 +78,11 @@ def check_arguments(args):
 def build(method, params, sample_rate):
     """Return the pipeline of the command, with checked parameters."""
     check_method(method, SEPARATORS)
-    return configure(online_pipeline(SEPARATORS[method](), sample_rate), params)
+    params = dict(params)
+    pipeline = online_pipeline(
+        SEPARATORS[method](), sample_rate, ref_mic=params.pop("ref_mic", 0)
+    )
+    return configure(pipeline, params)
 
 
 def open_reader(args, signals):

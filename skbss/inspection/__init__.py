@@ -7,6 +7,7 @@ from skbss.inspection._directivity import DirectivityDisplay
 from skbss.inspection._framewise import FramewiseDisplay
 from skbss.inspection._nmf import NMFDisplay
 from skbss.inspection._separation import SeparationDisplay
+from skbss.inspection._sorting import SortingDisplay
 from skbss.inspection._spectrogram import SpectrogramDisplay
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "FramewiseDisplay",
     "NMFDisplay",
     "SeparationDisplay",
+    "SortingDisplay",
     "SpectrogramDisplay",
 ]

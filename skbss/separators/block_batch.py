@@ -2,7 +2,6 @@
 
 # License: BSD-3-Clause
 
-from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -12,7 +11,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 
 from skbss.base import LinearSeparator
 from skbss.callbacks import FitTask, call_within
-from skbss.spectrogram import Spectrogram
+from skbss.spectrogram import separated
 
 
 def align(previous, current, X):
@@ -181,18 +180,18 @@ class BlockBatch(LinearSeparator):
             The separated sources. A record carries a mixing matrix for each frame.
         """
         data = self._check_X(X, reset=True)
-        T, F, M = data.shape
-        Y = np.empty_like(data)
-        mixing = np.empty((T, F, M, M), data.dtype)
-        for frames, W in self._blocks(data, X, y):
-            Y[frames] = (W @ data[frames, :, :, None])[..., 0]
-            mixing[frames] = np.linalg.inv(W)
-        if isinstance(X, Spectrogram):
-            return replace(X, data=Y, mixing=mixing)
-        return Y
+        parts, mixing, index = [], [], []
+        for frames, W, A in self._blocks(data, X, y):
+            x = data[frames]
+            parts.append((W @ x[..., None])[..., 0].astype(data.dtype))
+            # One matrix for each frame where they change, one for many where not.
+            index.append(sum(map(len, mixing)) + np.arange(len(x)) % len(A))
+            mixing.append(A.astype(data.dtype))
+        Y, mixing, index = map(np.concatenate, (parts, mixing, index))
+        return separated(X, Y, mixing, index)
 
     def _blocks(self, X, record=None, y=None):
-        """Yield slices of frames and demixing matrices, one for all or one for each."""
+        """Yield slices of frames, demixing and mixing matrices, one for all or each."""
         if self.overlap > self.block_size // 2:
             raise ValueError(
                 f"Got overlap={self.overlap}, expected at most half of "
@@ -217,8 +216,9 @@ class BlockBatch(LinearSeparator):
             faded = start
             if previous is not None:
                 faded += self.overlap
-                yield slice(start, faded), (1 - fade) * previous[0] + fade * W
-            yield slice(faded, len(X) if last else start + hop), W[None]
+                between = [(1 - fade) * a + fade * b for a, b in zip(previous, (W, A))]
+                yield slice(start, faded), *between
+            yield slice(faded, len(X) if last else start + hop), W[None], A[None]
             previous = W, A
         self.demixing_, self.mixing_ = previous
         self.n_features_in_, self._n_freqs_in = X.shape[2], X.shape[1]

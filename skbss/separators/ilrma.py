@@ -36,11 +36,24 @@ class ILRMA(BatchSeparator):
     n_basis : int, default=2
         Number of spectra per source. 1 or 2 for speech; music, whose notes return,
         takes 5 to 20 [1]_.
+    n_sources : int, default=None
+        Number of outputs, at most that of microphones. None means as many as there are
+        microphones. What fewer sources leave, noise and reverberation, is taken for a
+        background of ``n_mics - n_sources`` stationary components, as in `AuxIVA`.
+    noise : float, default=1e-5
+        Power of white noise to expect at each microphone, relative to its power, where
+        there are fewer sources than microphones, as in `AuxIVA`.
     source : {'nmf'} or object, default='nmf'
         The variance model. An object with a method ``variance(power)`` replaces the
         factorization: it gets the powers of the outputs, an ndarray of shape
         (n_sources, n_freqs, n_frames) whose mean is 1 for each source, and returns
         their variances, positive and of the same shape. A trained network fits in.
+    likelihood : {'gauss', 'student_t', 'generalized_gauss'} or object, default='gauss'
+        The distribution of a bin, given its variance. 'gauss' is the complex Gaussian
+        of [1]_, `skbss.updates.StudentT` [2]_ and `skbss.updates.GeneralizedGauss` [3]_
+        have heavier tails, which holds back what fits neither source. An object needs
+        the two methods of `skbss.updates.Gauss`, and is asked about the power of single
+        bins relative to their variances. Only with ``source='nmf'``.
     update : {'mm', 'me'}, default='mm'
         Multiplicative updates of basis and activations. 'mm' (majorization-
         minimization) never raises the objective, 'me' (majorization-equalization, no
@@ -56,7 +69,9 @@ class ILRMA(BatchSeparator):
     init : {'auxiva', 'identity'} or array-like, default='auxiva'
         Demixing matrices to start from, of shape (n_freqs, n_sources, n_mics). 'auxiva'
         runs `init_iter` iterations of `AuxIVA` first, which sorts the frequencies by
-        source: worth several dB on speech.
+        source: worth several dB on speech. Where there are fewer sources than
+        microphones, half of them look for what is loud; see `AuxIVA`. 'identity' takes
+        the first microphones for the sources.
     init_iter : int, default=50
         Iterations of AuxIVA for ``init='auxiva'``.
     warm_start : bool, default=False
@@ -71,7 +86,8 @@ class ILRMA(BatchSeparator):
         Demixing matrices W, y = W x, complex128. Each output has the mean power of
         the recording.
     mixing_ : ndarray of shape (n_freqs, n_mics, n_sources)
-        Their inverses, x = A y, complex128.
+        Mixing matrices, complex128, as in `AuxIVA`: the inverses, where there are as
+        many sources as microphones.
     basis_ : ndarray of shape (n_sources, n_freqs, n_basis)
         Spectra of the outputs, in units of their power. Only with ``source='nmf'``.
     activations_ : ndarray of shape (n_sources, n_basis, n_frames)
@@ -94,10 +110,12 @@ class ILRMA(BatchSeparator):
     With variances :math:`r_{kft} = \sum_l b_{kfl} c_{klt}` the objective is
 
     .. math:: \sum_{kft} \Big(\frac{|y_{kft}|^2}{r_{kft}} + \log r_{kft}\Big)
-        - 2 T \sum_f \log|\det W_f|.
+        - 2 T \sum_f \log|\det W_f|
 
-    An iteration updates the basis, the activations, the demixing matrices, and scales
-    every output to unit power, which leaves the objective as it is.
+    and for fewer sources than microphones has the last term of `AuxIVA`. Another
+    likelihood with the cost c has :math:`c(|y|^2 / r)` for :math:`|y|^2 / r`. An
+    iteration updates the demixing matrices, the basis and the activations; the
+    objective is that after all of them.
 
     References
     ----------
@@ -105,6 +123,13 @@ class ILRMA(BatchSeparator):
        blind source separation unifying independent vector analysis and nonnegative
        matrix factorization", IEEE/ACM Trans. Audio, Speech, Lang. Process. 24(9), 2016.
        :doi:`10.1109/TASLP.2016.2577880`
+    .. [2] S. Mogami, D. Kitamura, Y. Mitsui, N. Takamune, H. Saruwatari and N. Ono,
+       "Independent low-rank matrix analysis based on complex Student's t-distribution
+       for blind audio source separation", MLSP 2017. :doi:`10.1109/MLSP.2017.8168129`
+    .. [3] D. Kitamura, S. Mogami, Y. Mitsui, N. Takamune, H. Saruwatari, N. Ono,
+       Y. Takahashi and K. Kondo, "Generalized independent low-rank matrix analysis
+       using heavy-tailed distributions for blind source separation", EURASIP Journal on
+       Advances in Signal Processing 2018:28. :doi:`10.1186/s13634-018-0549-5`
 
     Examples
     --------

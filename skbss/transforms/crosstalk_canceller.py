@@ -177,4 +177,6 @@ class CrosstalkCanceller(OutputsTransformer):
         check_is_fitted(self)
         data = self._check_X(X, reset=False)
         Y = cancel(data, self.filters_, self.lags_)
-        return replace(X, data=Y, mixing=None) if isinstance(X, Spectrogram) else Y
+        if not isinstance(X, Spectrogram):
+            return Y
+        return replace(X, data=Y, mixing=None, mixing_index=None)

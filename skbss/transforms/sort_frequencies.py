@@ -56,9 +56,11 @@ class SortFrequencies(OutputsTransformer):
         had.
     edges_ : ndarray of shape (n_blocks + 1,)
         First bins of the blocks, and the number of bins.
+    frequency_ : ndarray of shape (n_freqs,)
+        Frequencies of the bins in Hz.
     agreement_ : ndarray of shape (2, n_blocks)
         How well the outputs of each block go with those of the others, before and
-        after: 0 as chance does, 2 at most.
+        after: 0 is what chance does, and about 2 the most there can be.
     n_features_in_ : int
         Number of outputs.
 
@@ -114,7 +116,7 @@ class SortFrequencies(OutputsTransformer):
     >>> swapped[:, 300:] = swapped[:, 300:, ::-1]
     >>> sort = SortFrequencies().fit(replace(record, data=swapped))
     >>> [start for start, stop, outputs in sort.swaps_]
-    [301]
+    [300]
     """
 
     _parameter_constraints: dict = {
@@ -166,6 +168,7 @@ class SortFrequencies(OutputsTransformer):
             (int(edges[start]), int(edges[stop]), cycle) for start, stop, cycle in swaps
         ]
         self.edges_ = edges
+        self.frequency_ = np.linspace(0, rate / 2, data.shape[1])
         self.agreement_ = np.array([before, sorting.agreement()])
         task.end()
         return self

@@ -1,0 +1,269 @@
+"""Fewer sources than microphones: separate with a few, then refine with all."""
+
+# License: BSD-3-Clause
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
+from skbss.transforms import STFT, LoudestFirst
+from skbss.transforms.projection_back import check_ref_mic
+
+# Windows and frequencies by which microphones are compared, in seconds and Hz. Below,
+# all microphones of an array are alike, far above all are unlike.
+SECONDS = 0.064
+BAND = 100, 1000
+# White noise in the coherence of microphones. Two that are alike add its logarithm.
+LOADING = 1e-3
+
+
+def spread_microphones(x, n_mics, *, ref_mic=0, sample_rate=16_000):
+    """Choose microphones that hear unlike signals.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_channels)
+        The recording.
+    n_mics : int
+        How many to choose.
+    ref_mic : int, default=0
+        The first one. Each further one raises the log determinant of the coherence
+        matrix of those chosen, summed over frequencies from 100 to 1000 Hz, as much as
+        one microphone can.
+    sample_rate : float, default=16000
+        In Hz.
+
+    Returns
+    -------
+    mics : list of int
+        The microphones, the reference first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbss.loudest_sources import spread_microphones
+    >>> rng = np.random.default_rng(0)
+    >>> x = rng.normal(size=(8000, 2))[:, [0, 0, 1]]  # two microphones are alike
+    >>> spread_microphones(x, 2)
+    [0, 2]
+    """
+    n_channels = x.shape[1]
+    others = [m for m in range(n_channels) if m != ref_mic]
+    if n_mics >= n_channels:
+        return [ref_mic, *others]
+    n_fft = max(2, round(SECONDS * sample_rate))
+    X = STFT(n_fft).fit_transform(x / (abs(x).max() or 1)).data
+    low, high = (round(f * n_fft / sample_rate) for f in BAND)
+    B = X[:, low : max(high, low) + 1].transpose(1, 2, 0)
+    C = B @ B.conj().swapaxes(1, 2)
+    power = np.einsum("fmm->fm", C).real
+    size = np.sqrt(np.maximum(power, np.finfo(power.dtype).tiny))
+    C = C / size[:, :, None] / size[:, None] + LOADING * np.eye(n_channels)
+    chosen = [ref_mic]
+
+    def gain(mic):
+        mics = [*chosen, mic]
+        return np.linalg.slogdet(C[:, mics][:, :, mics]).logabsdet.sum()
+
+    while len(chosen) < n_mics:
+        best = max(others, key=gain)
+        others.remove(best)
+        chosen.append(best)
+    return chosen
+
+
+class LoudestSources(
+    CallbackSupportMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator
+):
+    """Separate a few sources with many microphones.
+
+    First a few microphones, which hear unlike signals, are separated into as many
+    outputs, and the loudest of these are kept. Then they are refined together with
+    other microphones, while what is left of the room is a background. The first step
+    finds the sources among all that can be heard, the second uses all microphones.
+
+    Parameters
+    ----------
+    n_sources : int
+        Number of sources, at most that of microphones.
+    separator : estimator
+        From signals (n_samples, n_mics) to signals (n_samples, n_mics) that sum to the
+        first one, as a pipeline with ``ProjectionBack(0)`` gives them.
+    refine : estimator
+        From signals of as many channels as microphones to signals of `n_sources`: the
+        sources first, then the reference microphone, then others. It isn't used if
+        there are no more microphones than sources.
+    n_mics : int, default=4
+        Number of microphones to separate, if there are so many; at least one more than
+        sources. More cost their square, and do not separate better.
+    ref_mic : int, default=0
+        The microphone whose scale the outputs take.
+    sample_rate : float, default=16000
+        In Hz, by which microphones are compared.
+
+    Attributes
+    ----------
+    mics_ : list of int
+        The microphones that were separated, the reference first.
+    separator_, refine_ : estimator
+        The fitted estimators; `refine_` is None if it isn't used.
+    loudest_ : LoudestFirst
+        Which outputs were kept.
+    n_features_in_ : int
+        Number of microphones.
+
+    See Also
+    --------
+    skbss.make_separator : Builds it, with tuned parts, if it gets `n_sources`.
+    AuxIVA : Its `n_sources` explains the background.
+
+    Examples
+    --------
+    >>> from skbss import make_separator
+    >>> from skbss.datasets import make_convolutive_mixture
+    >>> x, _ = make_convolutive_mixture(32_000, 2, n_mics=4, random_state=0)
+    >>> pipeline = make_separator(n_sources=2, random_state=0)
+    >>> pipeline.fit_transform(x).shape
+    (32000, 2)
+    """
+
+    _parameter_constraints: dict = {
+        "n_sources": [Interval(Integral, 1, None, closed="left")],
+        "separator": [HasMethods(["fit_transform", "transform"])],
+        "refine": [HasMethods(["fit_transform", "transform"])],
+        "n_mics": [Interval(Integral, 1, None, closed="left")],
+        "ref_mic": [Interval(Integral, 0, None, closed="left")],
+        "sample_rate": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self, n_sources, separator, refine, *, n_mics=4, ref_mic=0, sample_rate=16_000
+    ):
+        self.n_sources = n_sources
+        self.separator = separator
+        self.refine = refine
+        self.n_mics = n_mics
+        self.ref_mic = ref_mic
+        self.sample_rate = sample_rate
+
+    def fit(self, X, y=None):
+        """Learn to separate a recording.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_mics)
+            The recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : LoudestSources
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer microphones than sources, or no such reference.
+        """
+        self.fit_transform(X)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit_transform(self, X, y=None):
+        """Separate a recording.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_mics)
+            The recording.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_sources)
+            The sources at the reference microphone.
+        """
+        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        n_mics, K = X.shape[1], self.n_sources
+        if n_mics < K:
+            raise ValueError(
+                f"Got n_sources={K}, but the recording has {n_mics} microphones: at "
+                "most as many sources as microphones can be separated."
+            )
+        check_ref_mic(self.ref_mic, n_mics)
+        task = FitTask(self, X, y, 2)
+        first, second = task.subtasks("stage", 2)
+        n_chosen = max(self.n_mics, K + 1)
+        mics = spread_microphones(
+            X, n_chosen, ref_mic=self.ref_mic, sample_rate=self.sample_rate
+        )
+        separator, loudest, refine = clone(self.separator), LoudestFirst(K), None
+        Y = call_within(first, self, separator, "fit_transform", X[:, mics])
+        Y = loudest.fit_transform(Y)
+        if n_mics > K:
+            refine = clone(self.refine)
+            joined = self._with_microphones(Y, X)
+            Y = call_within(second, self, refine, "fit_transform", joined)
+        self.mics_, self.loudest_ = mics, loudest
+        self.separator_, self.refine_ = separator, refine
+        task.end()
+        return Y
+
+    def transform(self, X):
+        """Separate later audio of the same room as was learned.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_mics)
+            The recording.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_sources)
+            The sources, in the order of those that were fitted to.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        Y = self.loudest_.transform(self.separator_.transform(X[:, self.mics_]))
+        if self.refine_ is None:
+            return Y
+        return self.refine_.transform(self._with_microphones(Y, X))
+
+    def _with_microphones(self, Y, X):
+        """Append microphones, the reference first, to as many channels as there are."""
+        others = [m for m in range(X.shape[1]) if m != self.ref_mic]
+        mics = [self.ref_mic, *others[::-1]][: X.shape[1] - self.n_sources]
+        return np.concatenate([Y, X[:, mics]], axis=1)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the outputs.
+
+        Parameters
+        ----------
+        input_features : None
+            Ignored.
+
+        Returns
+        -------
+        names : ndarray of shape (n_sources,)
+            ``source0``, ``source1``, ...
+        """
+        check_is_fitted(self)
+        return np.array([f"source{k}" for k in range(self.n_sources)], dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
