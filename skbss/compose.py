@@ -3,6 +3,7 @@
 # License: BSD-3-Clause
 
 import math
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -13,7 +14,8 @@ from sklearn.base import (
     _fit_context,
     clone,
 )
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -119,7 +121,7 @@ def make_separator(
         'stft', 'cancel' and 'istft'.
 
     With `n_sources` the first two stages separate four microphones, or one more than
-    sources. A pass on 512 ms like the second one follows, of `AuxIVA` with cliques,
+    sources. Two passes follow, on windows of 256 and 512 ms, of `AuxIVA` with cliques,
     that many sources and ``noise=0.01``, on the loudest outputs and other microphones.
 
     Parameters are those of the classes, except that `ILRMA` has ``update='me'``, and
@@ -137,56 +139,82 @@ def make_separator(
     if method not in METHODS:
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
-    def one_pass(seconds, *steps, is_half=False):
-        n_fft = window_length(sample_rate, seconds)
-        hop_length = n_fft // 2 if is_half else None  # a quarter
-        stft = STFT(n_fft, hop_length=hop_length, sample_rate=sample_rate)
-        return [("stft", stft), *steps, ("istft", ISTFT())]
+    stage = partial(_stage, sample_rate, memory)
+    ilrma = ILRMA(update="me", random_state=random_state)
+    single = {
+        "auxiva": AuxIVA(n_sources=n_sources),
+        "ilrma": clone(ilrma).set_params(n_sources=n_sources),
+    }
+    if method in single:
+        pipeline = stage(0.512, [(method, single[method]), _back(ref_mic)])
+        return Pipeline([*pipeline.steps, _loudest()], memory=memory)
+    # A separator of fewer sources gets the reference microphone as the first one.
+    back = _back(ref_mic if n_sources is None else 0)
+    first = [("ilrma", ilrma), _refine(20), back, ("sort", SortFrequencies())]
+    stages = [
+        ("first", stage(0.256, first)),
+        ("second", stage(0.512, [_refine(20), _back("sum")])),
+    ]
+    if n_sources is not None:
+        sources = LoudestSources(
+            n_sources,
+            Pipeline(stages, memory=memory),
+            Pipeline(_background(n_sources, stage), memory=memory),
+            ref_mic=ref_mic,
+            sample_rate=sample_rate,
+        )
+        stages = [("sources", sources)]
+    stages.append(("cancel", Pipeline(_cancel(stage), memory=memory)))
+    return Pipeline([*stages, _loudest()], memory=memory)
 
-    def stage(*args, **kwargs):
-        return Pipeline(one_pass(*args, **kwargs), memory=memory)
 
-    def refine(**params):
-        return "refine", AuxIVA("cliques", max_iter=20, **params)
+def _loudest():
+    return "loudestfirst", LoudestFirst()
 
-    def back(ref_mic):
-        return "projectionback", ProjectionBack(ref_mic)
 
-    def ilrma(n_sources=n_sources):
-        estimator = ILRMA(n_sources=n_sources, update="me", random_state=random_state)
-        return "ilrma", estimator
+def _stage(sample_rate, memory, seconds, steps, *, is_half=False):
+    """Put steps of spectrograms between STFT and ISTFT; hops are a quarter or half."""
+    n_fft = window_length(sample_rate, seconds)
+    hop_length = n_fft // 2 if is_half else None
+    stft = STFT(n_fft, hop_length=hop_length, sample_rate=sample_rate)
+    return Pipeline([("stft", stft), *steps, ("istft", ISTFT())], memory=memory)
 
-    if method == "auxiva":
-        auxiva = AuxIVA(n_sources=n_sources)
-        steps = one_pass(0.512, ("auxiva", auxiva), back(ref_mic))
-    elif method == "ilrma":
-        steps = one_pass(0.512, ilrma(), back(ref_mic))
-    else:
-        sort = ("sort", SortFrequencies())
-        long = ("cancel", CrosstalkCanceller(5, n_future=2, decay=0.6))
-        cancel = [
-            ("short", stage(0.128, ("cancel", CrosstalkCanceller()), is_half=True)),
-            ("long", stage(0.256, long)),
-            ("again", stage(0.128, ("cancel", CrosstalkCanceller()), is_half=True)),
-        ]
-        # A separator of fewer sources gets the reference microphone as the first one.
-        ref = ref_mic if n_sources is None else 0
-        steps = [
-            ("first", stage(0.256, ilrma(None), refine(), back(ref), sort)),
-            ("second", stage(0.512, refine(), back("sum"))),
-        ]
-        if n_sources is not None:
-            loud = refine(n_sources=n_sources, noise=0.01, init="identity")
-            sources = LoudestSources(
-                n_sources,
-                Pipeline(steps, memory=memory),
-                stage(0.512, loud, back(n_sources)),
-                ref_mic=ref_mic,
-                sample_rate=sample_rate,
-            )
-            steps = [("sources", sources)]
-        steps.append(("cancel", Pipeline(cancel, memory=memory)))
-    return Pipeline([*steps, ("loudestfirst", LoudestFirst())], memory=memory)
+
+def _refine(max_iter, **params):
+    return "refine", AuxIVA("cliques", max_iter=max_iter, **params)
+
+
+def _back(ref_mic):
+    return "projectionback", ProjectionBack(ref_mic)
+
+
+def _background(n_sources, stage):
+    """Stages that refine sources, the first channels, with microphones behind them."""
+
+    def refine():
+        params = {"n_sources": n_sources, "noise": 0.01, "init": "identity"}
+        return [_refine(10, **params), _back(n_sources)]
+
+    microphones = FunctionTransformer(_without_first, kw_args={"n": n_sources})
+    sort = ("sort", SortFrequencies())
+    both = [("sources", stage(0.256, [*refine(), sort])), ("microphones", microphones)]
+    return [("first", FeatureUnion(both)), ("second", stage(0.512, refine()))]
+
+
+def _without_first(x, n):
+    return x[:, n:]
+
+
+def _cancel(stage):
+    def short():
+        return stage(0.128, [("cancel", CrosstalkCanceller())], is_half=True)
+
+    long = CrosstalkCanceller(5, n_future=2, decay=0.6)
+    return [
+        ("short", short()),
+        ("long", stage(0.256, [("cancel", long)])),
+        ("again", short()),
+    ]
 
 
 def online_pipeline(separator, sample_rate, ref_mic=0):

@@ -152,7 +152,9 @@ def test_candidates_are_sets_of_parameters():
                 "params": {"ilrma": {"max_iter": 7}},
                 "grid": {"ilrma.n_basis": [2, 4], "stft.window": ["hann", "hamming"]},
             },
-            "refined": {"grid": {"refine.max_iter": [1], "refine2.max_iter": [2]}},
+            "refined": {
+                "grid": {"first.refine.max_iter": [1], "second.refine.max_iter": [2]}
+            },
         },
     }
     experiment = make_experiment(config(**sections))
@@ -161,7 +163,7 @@ def test_candidates_are_sets_of_parameters():
         "ilrma,n_basis=2,window=hamming",
         "ilrma,n_basis=4,window=hann",
         "ilrma,n_basis=4,window=hamming",
-        "refined,refine.max_iter=1,refine2.max_iter=2",
+        "refined,first.refine.max_iter=1,second.refine.max_iter=2",
     ]
     candidate = experiment.candidates[3]
     assert candidate.method == "ilrma"

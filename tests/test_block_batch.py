@@ -47,8 +47,9 @@ def test_every_frame_is_separated_once(n_frames, overlap):
     separator = BlockBatch(AuxIVA(max_iter=2), block_size=20, overlap=overlap)
     covered = np.zeros(n_frames, dtype=int)
     separator._check_X(X, reset=True)
-    for frames, W in separator._blocks(X):
+    for frames, W, A in separator._blocks(X):
         covered[frames] += 1
+        assert len(W) == len(A)
         assert len(W) in (1, frames.stop - frames.start)
     assert (covered == 1).all()
 
@@ -57,8 +58,10 @@ def test_the_mixing_matrices_lead_back_to_the_microphones(recording):
     x, _ = recording
     S = STFT(n_fft=1024).fit_transform(x)
     Y = BlockBatch(AuxIVA(max_iter=5), block_size=60, overlap=20).fit_transform(S)
-    assert Y.mixing.shape == (*S.shape, 2)
-    back = (Y.mixing @ Y.data[..., None])[..., 0]
+    # One matrix for each frame of a cross-fade, and one for each block between.
+    n_blocks = (len(S) - 20) // 40
+    assert Y.mixing.shape == (20 * (n_blocks - 1) + n_blocks, *S.shape[1:], 2)
+    back = (Y.mixing_of(slice(None)) @ Y.data[..., None])[..., 0]
     # Relative to the largest coefficient; interpolated matrices are well conditioned.
     np.testing.assert_allclose(back, S.data, rtol=0, atol=1e-9 * abs(S.data).max())
 

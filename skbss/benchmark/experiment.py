@@ -100,7 +100,7 @@ class Experiment:
     ...     {"dataset": "cocktail_party", "methods": ["auxiva"]}
     ... )
     >>> list(experiment.candidates[0].make(16_000).named_steps)
-    ['stft', 'auxiva', 'projectionback', 'istft']
+    ['stft', 'auxiva', 'projectionback', 'istft', 'loudestfirst']
     """
 
     config: dict

@@ -149,7 +149,7 @@ def build_pipeline(method, params, sample_rate):
     --------
     >>> from skbss.commands.separate import build_pipeline
     >>> [name for name, step in build_pipeline("ilrma", {}, 16_000).steps]
-    ['stft', 'ilrma', 'projectionback', 'istft']
+    ['stft', 'ilrma', 'projectionback', 'istft', 'loudestfirst']
     """
     check_method(method, METHODS)
     of_all = {key: params[key] for key in ("n_sources", "ref_mic") if key in params}

@@ -81,12 +81,16 @@ class BatchSeparator(LinearSeparator):
             raise ValueError("Got init with singular or non-finite demixing matrices.")
         return W
 
-    def _searches(self, n_mics):
-        """Whether to look for the sources among what is loud first."""
+    def _may_search(self):
+        """Whether nothing is given to start from that hears fewer sources."""
         is_open = self.init is None or (
             isinstance(self.init, str) and self.init != "identity"
         )
-        return is_open and not self._is_warm() and (self.n_sources or n_mics) < n_mics
+        return is_open and not self._is_warm() and self.n_sources is not None
+
+    def _searches(self, n_mics):
+        """Whether to look for the sources among what is loud first."""
+        return self._may_search() and self.n_sources < n_mics
 
 
 def principal(recording, n_sources):

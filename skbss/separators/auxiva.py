@@ -30,13 +30,14 @@ class AuxIVA(BatchSeparator):
 
     Parameters
     ----------
-    source : str or object, default='gauss'
+    source : {'gauss', 'laplace', 't', 'ggd', 'cliques'} or object, default='gauss'
         The source model. 'gauss' is a Gaussian whose variance changes from frame to
-        frame [1]_, 'laplace' a spherical Laplace distribution [2]_, 'student_t' and
-        'generalized_gauss' lie around them. 'cliques' tells ranges of frequency apart
-        and refines what another separator has found; see `skbss.updates.Cliques`. An
-        object needs the two methods of `skbss.updates.Gauss`, and its parameters are
-        then reached as ``source__<parameter>``.
+        frame [1]_, 'laplace' a spherical Laplace distribution [2]_; 't' and 'ggd' are
+        `skbss.updates.StudentT` and `skbss.updates.GeneralizedGauss`. 'cliques' tells
+        ranges of frequency apart and refines what another separator has found; see
+        `skbss.updates.Cliques`. An object needs the two methods of
+        `skbss.updates.Gauss`, and its parameters are then reached as
+        ``source__<parameter>``.
     n_sources : int, default=None
         Number of outputs, at most that of microphones. None means as many as there are
         microphones. What fewer sources leave, noise and reverberation, is taken for a
@@ -189,13 +190,12 @@ class AuxIVA(BatchSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
+        task = FitTask(self, X, y, self._may_search() * SEARCH_ITER + self.max_iter)
         X = self._check_X(X, reset=not self._is_warm())
-        search_iter = SEARCH_ITER if self._searches(X.shape[2]) else 0
-        task = FitTask(self, X, y, search_iter + self.max_iter)
         source = resolve(self.source, SOURCE_MODELS)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         with block_map() as map_blocks:
-            W = self._start(X, spatial, search_iter, task, map_blocks)
+            W = self._start(X, spatial, SEARCH_ITER, task, map_blocks)
             recording = self._recording(X, map_blocks)
             W = recording.from_microphones(W)
             level, sort_iter = output_power(W).mean(), self.sort_iter

@@ -216,8 +216,11 @@ class BlockBatch(LinearSeparator):
             faded = start
             if previous is not None:
                 faded += self.overlap
-                between = [(1 - fade) * a + fade * b for a, b in zip(previous, (W, A))]
-                yield slice(start, faded), *between
+                W_fading = (1 - fade) * previous[0] + fade * W
+                A_fading = (1 - fade) * previous[1] + fade * A
+                # So that the outputs still are what they explain of the microphones.
+                A_fading = A_fading @ np.linalg.inv(W_fading @ A_fading)
+                yield slice(start, faded), W_fading, A_fading
             yield slice(faded, len(X) if last else start + hop), W[None], A[None]
             previous = W, A
         self.demixing_, self.mixing_ = previous

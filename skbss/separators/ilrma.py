@@ -19,7 +19,7 @@ from skbss.updates.source import GeneralizedGauss, StudentT, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES
 
 EXPONENTS = {"mm": 0.5, "me": 1.0}
-LIKELIHOODS = {"student_t": StudentT, "generalized_gauss": GeneralizedGauss}
+LIKELIHOODS = {"t": StudentT, "ggd": GeneralizedGauss}
 
 
 class ILRMA(BatchSeparator):
@@ -48,7 +48,7 @@ class ILRMA(BatchSeparator):
         factorization: it gets the powers of the outputs, an ndarray of shape
         (n_sources, n_freqs, n_frames) whose mean is 1 for each source, and returns
         their variances, positive and of the same shape. A trained network fits in.
-    likelihood : {'gauss', 'student_t', 'generalized_gauss'} or object, default='gauss'
+    likelihood : {'gauss', 't', 'ggd'} or object, default='gauss'
         The distribution of a bin, given its variance. 'gauss' is the complex Gaussian
         of [1]_, `skbss.updates.StudentT` [2]_ and `skbss.updates.GeneralizedGauss` [3]_
         have heavier tails, which holds back what fits neither source. An object needs
@@ -209,10 +209,10 @@ class ILRMA(BatchSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
-        X = self._check_X(X, reset=not self._is_warm())
         starts_cold = not self._is_warm() and isinstance(self.init, str)
         init_iter = self.init_iter if starts_cold and self.init == "auxiva" else 0
         task = FitTask(self, X, y, init_iter + self.max_iter)
+        X = self._check_X(X, reset=not self._is_warm())
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         likelihood = self._likelihood()
         with block_map() as map_blocks:

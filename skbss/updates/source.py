@@ -325,7 +325,7 @@ def _checked(source, method, power):
 SOURCE_MODELS = {
     "gauss": Gauss,
     "laplace": Laplace,
-    "student_t": StudentT,
-    "generalized_gauss": GeneralizedGauss,
+    "t": StudentT,
+    "ggd": GeneralizedGauss,
     "cliques": Cliques,
 }
