@@ -220,7 +220,9 @@ def test_source_models_are_asked_about_mean_powers_of_whole_frames():
     assert_array_equal(asked.demixing_, OnlineAuxIVA().fit(X).demixing_)
 
 
-@pytest.mark.parametrize("source", ["t", "ggd", StudentT(), GeneralizedGauss(0.5)], ids=repr)
+@pytest.mark.parametrize(
+    "source", ["t", "ggd", StudentT(), GeneralizedGauss(0.5)], ids=repr
+)
 def test_every_model_of_whole_frames(source):
     X = make_frames(None)
     assert np.isfinite(OnlineAuxIVA(source=source).fit_transform(X)).all()
