@@ -222,6 +222,8 @@ def online_pipeline(separator, sample_rate, ref_mic=0):
 
     These are a quarter of what whole recordings get: the latency is as long as they.
     """
+    if "ref_mic" in separator.get_params():
+        separator = clone(separator).set_params(ref_mic=ref_mic)
     stft = STFT(window_length(sample_rate, 0.128), sample_rate=sample_rate)
     return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
 
