@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from skbss import Spectrogram, make_separator
+from skbss.commands.separate import flat_steps
 from skbss.compose import METHODS
 
 SAMPLE_RATE = 16000
@@ -57,10 +58,9 @@ def resident(key):
 def separate(args):
     """Run the steps of the pipeline as fit_transform does; print the peak of each."""
     pipeline = make_separator(args.method, sample_rate=SAMPLE_RATE, random_state=0)
-    for _, step in pipeline.steps:
-        for name in {"max_iter", "init_iter"} & step.get_params().keys():
-            if args.max_iter:
-                step.set_params(**{name: args.max_iter})
+    names = [k for k in pipeline.get_params() if k.endswith(("max_iter", "init_iter"))]
+    if args.max_iter:
+        pipeline.set_params(**dict.fromkeys(names, args.max_iter))
     rng = np.random.default_rng(0)
     n_samples = round(60 * args.minutes * SAMPLE_RATE)
     x = rng.laplace(size=(n_samples, args.mics)).astype(args.dtype)
@@ -70,7 +70,7 @@ def separate(args):
     before = resident("VmRSS")
     largest, peaks = 0, {}
     data = x
-    for name, step in pipeline.steps:
+    for name, step in flat_steps(pipeline):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is now
         data = step.fit_transform(data)
         peaks[name] = resident("VmHWM") - before
@@ -81,7 +81,7 @@ def separate(args):
     print(f"{args.method}, {args.minutes} minutes, {args.mics} microphones, {x.dtype}")
     print(f"spectrogram {largest / 1e6:.0f} MB; peaks:")
     for name, peak in peaks.items():
-        print(f"    {name:16}{peak / largest:5.2f}")
+        print(f"    {name:24}{peak / largest:5.2f}")
     print(f"    {max(peaks.values()) / largest:.2f} spectrograms")
 
 

@@ -67,8 +67,7 @@ def step(separator):
 
     def process(frame):
         record = Spectrogram(frame[None], {}, 0)
-        out = separator.partial_fit_transform(record)
-        return out.data[0] * out.mixing[0, :, 0]
+        return separator.partial_fit_transform(record).data[0]
 
     return process
 

@@ -19,17 +19,11 @@ from scenes import load_scene
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
-from skbss import AuxIVA, EachRecording, ProjectionBack, make_separator
+from skbss import AuxIVA, EachRecording, make_separator
 from skbss.compose import window_length
 from skbss.metrics import si_sdr_improvement_scorer
 
-
-def one_pass(n_fft):
-    """Leave out the second pass of the pipeline."""
-    between = dict.fromkeys(
-        ("projectionback", "istft", "stft2", "refine2"), "passthrough"
-    )
-    return {"stft__n_fft": n_fft, "projectionback2": ProjectionBack(), **between}
+OFF = "passthrough"
 
 
 def groups(sample_rate):
@@ -40,45 +34,65 @@ def groups(sample_rate):
     groups : dict of str to list of dict
         Parameters of the pipeline, against its defaults.
     """
-    n = {ms: window_length(sample_rate, ms / 1000) for ms in (128, 256, 512, 1024)}
-    ilrma_only = {"refine": "passthrough"}
-    iva_only = {"ilrma": AuxIVA(max_iter=50), **ilrma_only}
+    seconds = (64, 128, 256, 512, 1024)
+    n = {ms: window_length(sample_rate, ms / 1000) for ms in seconds}
+    no_ilrma = {"first__ilrma": AuxIVA(max_iter=50)}
+    passes = "first", "second"
     return {
         "window": [
-            {"stft__n_fft": n[first], "stft2__n_fft": n[second]}
+            {"first__stft__n_fft": n[first], "second__stft__n_fft": n[second]}
             for first, second in ((128, 256), (128, 512), (512, 512), (256, 1024))
         ],
         "hop": [
-            {"stft__hop_length": n[256] // k, "stft2__hop_length": n[512] // k}
+            {
+                "first__stft__hop_length": n[256] // k,
+                "second__stft__hop_length": n[512] // k,
+            }
             for k in (2, 8)
         ],
         "shape": [
-            {"stft__window": name, "stft2__window": name}
+            {f"{stage}__stft__window": name for stage in passes}
             for name in ("hamming", "blackman")
         ],
-        "passes": [one_pass(n[ms]) for ms in (256, 512)],
+        "stages": [
+            *({name: OFF} for name in ("first__sort", "second", "cancel")),
+            {"first__stft__n_fft": n[512], "second": OFF},
+        ],
         "models": [
-            {**one_pass(n_fft), **models}
-            for n_fft in (n[256], n[512])
-            for models in (ilrma_only, iva_only)
+            {"first__refine": OFF},
+            no_ilrma,
+            {**no_ilrma, "first__refine": OFF},
         ],
         "start": [
-            {"ilrma": AuxIVA(max_iter=100)},
-            {"ilrma__init": "identity"},
-            *({"ilrma__init_iter": k} for k in (25, 100)),
+            {"first__ilrma__init": "identity"},
+            *({"first__ilrma__init_iter": k} for k in (20, 25, 100)),
         ],
-        "basis": [{"ilrma__n_basis": k} for k in (1, 3, 4, 10)],
-        "update": [{"ilrma__update": "mm"}],
+        "basis": [{"first__ilrma__n_basis": k} for k in (1, 3, 4, 10)],
+        "likelihood": [{"first__ilrma__likelihood": name} for name in ("t", "ggd")],
+        "update": [{"first__ilrma__update": "mm"}],
         "iterations": [
-            *({"ilrma__max_iter": k} for k in (15, 30, 100)),
-            *({"refine__max_iter": k, "refine2__max_iter": k} for k in (5, 10, 40)),
-            {"refine": "passthrough"},
+            *({"first__ilrma__max_iter": k} for k in (15, 30, 100)),
+            *({f"{stage}__refine__max_iter": k for stage in passes} for k in (10, 40)),
+        ],
+        "sort": [{"first__sort__min_gain": gain} for gain in (0.1, 1.0)],
+        "cancel": [
+            {"cancel__again": OFF},
+            {"cancel__long": OFF, "cancel__again": OFF},
+            {
+                f"cancel__{name}__stft__{key}": n[64] // parts
+                for name in ("short", "again")
+                for key, parts in (("n_fft", 1), ("hop_length", 2))
+            },
+            {"cancel__long__stft__n_fft": n[512]},
         ],
         "spatial": [
-            {f"{step}__spatial": name for step in ("ilrma", "refine", "refine2")}
+            {
+                f"{step}__spatial": name
+                for step in ("first__ilrma", "first__refine", "second__refine")
+            }
             for name in ("ip2", "iss1", "iss2")
         ],
-        "seed": [{"ilrma__random_state": k} for k in (1, 2)],
+        "seed": [{"first__ilrma__random_state": k} for k in (1, 2)],
     }
 
 
@@ -96,10 +110,8 @@ def load(folders):
 
 def label(params):
     """Write parameters as one short line."""
-    names = {k: v for k, v in params.items() if v != "passthrough"}
-    left_out = [k for k, v in params.items() if isinstance(v, str) and k not in names]
-    parts = [f"{k.replace('__', '.')}={v}" for k, v in names.items()]
-    return " ".join([*parts, *(f"-{step}" for step in left_out)]) or "default"
+    parts = [f"-{name}" if v == OFF else f"{name}={v}" for name, v in params.items()]
+    return " ".join(parts).replace("__", ".") or "default"
 
 
 def search(settings, mixtures, references, sample_rate, n_jobs):

@@ -10,8 +10,9 @@ file for each voice.
 
 # %%
 # We write the bundled recording to a file first, to have one like yours. Any number of
-# microphones will do, as long as there are at least as many as voices. Mind that files
-# are read as ``(n_samples, n_mics)``.
+# microphones will do, as long as there are at least as many as voices. If there are
+# more, ``make_separator(n_sources=...)`` should know the number of voices. Mind that
+# files are read as ``(n_samples, n_mics)``.
 
 import tempfile
 from pathlib import Path
@@ -32,14 +33,14 @@ print(f"{mixture.shape[0] / sample_rate:.1f} s, {mixture.shape[1]} microphones")
 Audio(mixture[:, 0], rate=sample_rate)
 
 # %%
-# A separator is a stock pipeline of scikit-learn. This one separates in two passes,
-# with settings that did best on speech in rooms.
+# A separator is a stock pipeline of scikit-learn. This one has three stages, pipelines
+# themselves, with settings that did best on speech in rooms.
 
 separator = make_separator(sample_rate=sample_rate, random_state=0)
 separator
 
 # %%
-# It learns and separates in one call.
+# It learns and separates in one call. The louder voice comes first.
 
 voices = separator.fit_transform(mixture)
 for k, voice in enumerate(voices.T):

@@ -68,7 +68,7 @@ axes[0].set(xlabel="first (dB)", ylabel="second (dB)")
 # %%
 # Each dot is a block of 32 ms, the number is the correlation. It tells whether a
 # separation has failed, not which of two good ones is better. For that there is the
-# ear: listen for the other voice in the pauses. First AuxIVA, then the two passes.
+# ear: listen for the other voice in the pauses. First AuxIVA, then the default.
 
 Audio(separated["auxiva"][:, 0], rate=rate)
 

@@ -53,5 +53,5 @@ fig.tight_layout()
 #
 # Longer recordings move the best window to the right, as there are more frames to learn
 # from. The separator of :func:`~skbss.make_separator` gets around part of the dilemma
-# by two passes, the first with windows of 256 ms and the second, which has an easier
-# task, with 512 ms.
+# by two stages, the first with windows of 256 ms and the second, which has an easier
+# task, with 512 ms. A third one takes out what came later than the window.

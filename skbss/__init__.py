@@ -9,6 +9,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
     from skbss.compose import EachRecording, make_separator
     from skbss.config import load_yaml, save_yaml
     from skbss.jsonl import read_jsonl
+    from skbss.loudest_sources import LoudestSources
     from skbss.separators import (
         ILRMA,
         AuxIVA,
@@ -37,6 +38,7 @@ __all__ = [
     "CrosstalkCanceller",
     "EachRecording",
     "LoudestFirst",
+    "LoudestSources",
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",
@@ -54,6 +56,7 @@ _NAMES = {
     "compose": ("EachRecording", "make_separator"),
     "config": ("load_yaml", "save_yaml"),
     "jsonl": ("read_jsonl",),
+    "loudest_sources": ("LoudestSources",),
     "spectrogram": ("Spectrogram",),
     "streaming": ("Stream",),
     "transforms": (

@@ -115,12 +115,17 @@ class LoudestSources(
     ----------
     mics_ : list of int
         The microphones that were separated, the reference first.
-    separator_, refine_ : estimator
-        The fitted estimators; `refine_` is None if it isn't used.
+    separator_ : estimator
+        The fitted separator.
+    refine_ : estimator or None
+        The fitted second step, None if it isn't used.
     loudest_ : LoudestFirst
         Which outputs were kept.
     n_features_in_ : int
         Number of microphones.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the microphones. Defined only if the signals have names, all strings,
+        as a data frame has.
 
     See Also
     --------

@@ -29,6 +29,7 @@ from skbss import (
     CrosstalkCanceller,
     EachRecording,
     LoudestFirst,
+    LoudestSources,
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
@@ -141,7 +142,7 @@ def test_common_checks(estimator, check):
 
 def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
-    elsewhere |= {SortFrequencies, CrosstalkCanceller}
+    elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording}
     assert public_estimators() == here | elsewhere

@@ -11,6 +11,7 @@ import pytest
 from numpydoc.docscrape import ClassDoc, FunctionDoc
 from numpydoc.validate import validate
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import make_pipeline
 from sklearn.utils._param_validation import StrOptions
 
 from skbss import (
@@ -22,6 +23,7 @@ from skbss import (
     CrosstalkCanceller,
     EachRecording,
     LoudestFirst,
+    LoudestSources,
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
@@ -120,6 +122,12 @@ def make_fitted():
     record = STFT(32).fit_transform(x)
     mono = STFT(32).fit_transform(x[:, :1])
     separated = AuxIVA(max_iter=2).fit_transform(record)
+    whole, first = (
+        make_pipeline(
+            STFT(32), AuxIVA(max_iter=2, n_sources=n), ProjectionBack(), ISTFT()
+        )
+        for n in (None, 1)
+    )
     return {
         STFT: STFT(32).fit(x),
         ISTFT: ISTFT().fit(record),
@@ -127,6 +135,7 @@ def make_fitted():
         SortFrequencies: SortFrequencies().fit(separated),
         CrosstalkCanceller: CrosstalkCanceller().fit(separated),
         LoudestFirst: LoudestFirst().fit(x),
+        LoudestSources: LoudestSources(1, whole, first).fit(x),
         AuxIVA: AuxIVA(max_iter=2).fit(record),
         ILRMA: ILRMA(max_iter=2, init_iter=2).fit(record),
         BlockBatch: BlockBatch(AuxIVA(max_iter=2)).fit(record),
@@ -139,7 +148,7 @@ def make_fitted():
 
 FITTED = make_fitted()
 # Set if the input has the names of its channels, as a data frame has.
-CONDITIONAL = {c: {"feature_names_in_"} for c in (STFT, LoudestFirst)}
+CONDITIONAL = {c: {"feature_names_in_"} for c in (STFT, LoudestFirst, LoudestSources)}
 
 
 def learned(estimator):
