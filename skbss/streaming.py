@@ -71,6 +71,13 @@ def separate(pipeline, record):
     return record
 
 
+def restored(name, step, state):
+    """Return a copy of an online step with its part of the state of a stream."""
+    prefix = f"{name}."
+    part = {k.removeprefix(prefix): state[k] for k in state if k.startswith(prefix)}
+    return deepcopy(step).set_state(part)
+
+
 def analyze_frames(x, sft):
     """Transform the frames that are complete in x (n_samples, n_channels)."""
     if len(x) == sft.m_num:  # a block of a hop; views of windows take a while
@@ -341,7 +348,8 @@ class Stream:
         ------
         ValueError
             If the state is that of another pipeline, or of another number of
-            microphones than the stream began with, or isn't complete and finite.
+            microphones than the stream began with, or isn't complete, finite and of
+            one piece. Nothing is changed then, in no step.
         """
         needed = "n_fft", "hop_length", "n_frames", "input", "overlap"
         if missing := [key for key in needed if key not in state]:
@@ -352,17 +360,49 @@ class Stream:
                     f"Got a state with {key}={state[key]}, but the pipeline has "
                     f"{key}={self._stft_params[key]}."
                 )
-        signal, overlap = state["input"], state["overlap"]
-        for key, array in [("input", signal), ("overlap", overlap)]:
-            is_real = np.ndim(array) == 2 and np.asarray(array).dtype.kind == "f"
+        signal, overlap, n_frames = self._check_buffers(state)
+        # Copies take the states first: if one of them is wrong, nothing has changed.
+        steps = [
+            (name, restored(name, step, state) if is_online(step) else step)
+            for name, step in self.pipeline.steps
+        ]
+        pipeline = Pipeline(steps)
+        n_sources = self._count_sources(pipeline, signal.shape[1], signal.dtype)
+        if overlap.shape[1] != n_sources:
+            raise ValueError(
+                f"Got a state whose overlap has {overlap.shape[1]} columns, expected "
+                f"{n_sources}, one for each source."
+            )
+        self.pipeline = pipeline
+        self._begin(signal.shape[1], n_sources, signal.dtype)
+        self._n_frames, self._input, self._overlap = n_frames, signal, overlap
+        return self
+
+    def _check_buffers(self, state):
+        """Return copies of the input, the overlap and the number of frames."""
+        arrays = [np.array(state[key]) for key in ("input", "overlap")]
+        for key, array in zip(("input", "overlap"), arrays, strict=True):
+            is_real = array.ndim == 2 and array.dtype in (np.float64, np.float32)
             if not (is_real and np.isfinite(array).all()):
                 raise ValueError(
                     f"Got a state whose {key} isn't a finite matrix of floats."
                 )
-        n_rows = self._stft_params["n_fft"] - self._stft_params["hop_length"]
-        if len(overlap) != n_rows:
+        signal, overlap = arrays
+        if signal.dtype != overlap.dtype:
             raise ValueError(
-                f"Got a state whose overlap has {len(overlap)} rows, expected {n_rows}."
+                f"Got a state whose input is {signal.dtype} and overlap "
+                f"{overlap.dtype}, expected the same precision."
+            )
+        n_fft, hop = self._stft_params["n_fft"], self._stft_params["hop_length"]
+        if len(overlap) != n_fft - hop:
+            raise ValueError(
+                f"Got a state whose overlap has {len(overlap)} rows, expected "
+                f"{n_fft - hop}."
+            )
+        if len(signal) >= n_fft:
+            raise ValueError(
+                f"Got a state whose input has {len(signal)} rows, expected less than "
+                f"n_fft={n_fft}: whole frames are worked on at once."
             )
         n_mics = signal.shape[1]
         if self._input is not None and self._input.shape[1] != n_mics:
@@ -370,19 +410,12 @@ class Stream:
                 f"Got a state of {n_mics} microphones, but the stream began with "
                 f"{self._input.shape[1]}."
             )
-        for name, step in self._online_steps():
-            prefix = f"{name}."
-            step.set_state(
-                {
-                    k.removeprefix(prefix): state[k]
-                    for k in state
-                    if k.startswith(prefix)
-                }
+        n_frames = np.asarray(state["n_frames"])
+        if n_frames.ndim or n_frames.dtype.kind not in "iu" or n_frames < 0:
+            raise ValueError(
+                f"Got a state with n_frames={n_frames}, expected a number from 0 on."
             )
-        self._begin(n_mics, overlap.shape[1], signal.dtype)
-        self._n_frames = int(state["n_frames"])
-        self._input, self._overlap = signal.copy(), overlap.copy()
-        return self
+        return signal, overlap, int(n_frames)
 
     @property
     def _position(self):
@@ -393,12 +426,15 @@ class Stream:
         return [(name, step) for name, step in self.pipeline.steps if is_online(step)]
 
     def _start(self, n_mics, dtype):
+        """Check that the pipeline works, and allocate what it needs."""
+        self._begin(n_mics, self._count_sources(self.pipeline, n_mics, dtype), dtype)
+
+    def _count_sources(self, pipeline, n_mics, dtype):
         """Learn the number of sources from silence, which finds all errors as well."""
-        record = clone(self.pipeline.steps[0][1]).fit_transform(
+        record = clone(pipeline.steps[0][1]).fit_transform(
             np.zeros((n_mics, n_mics), dtype)
         )
-        record = separate(deepcopy(self.pipeline), record)
-        self._begin(n_mics, record.shape[2], dtype)
+        return separate(deepcopy(pipeline), record).shape[2]
 
     def _begin(self, n_mics, n_sources, dtype):
         """Empty the buffers."""

@@ -82,7 +82,11 @@ def build(method, params, sample_rate):
     pipeline = online_pipeline(
         SEPARATORS[method](), sample_rate, ref_mic=params.pop("ref_mic", 0)
     )
-    return configure(pipeline, params)
+    pipeline = configure(pipeline, params)
+    ref_mic = pipeline["projectionback"].ref_mic
+    if f"{method}.ref_mic" not in params and ref_mic != "sum":
+        pipeline[method].set_params(ref_mic=ref_mic)
+    return pipeline
 
 
 def open_reader(args, signals):

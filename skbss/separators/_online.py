@@ -1,4 +1,4 @@
-"""What the recursive separators share: the loop over frames, level, silence, state."""
+"""What the recursive separators share: the loop over frames, silence, state."""
 
 # License: BSD-3-Clause
 
@@ -10,7 +10,8 @@ from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import LinearSeparator, resolve
 from skbss.callbacks import FitTask
-from skbss.separators._frame_by_frame import FrameByFrameMixin
+from skbss.separators._frame_by_frame import Changes, FrameByFrameMixin
+from skbss.separators._level import FLOOR, LevelMixin
 from skbss.spectrogram import Spectrogram
 from skbss.updates.online import (
     coherence,
@@ -36,14 +37,8 @@ SILENCE = 1e-5
 # that clicks aren't remembered for seconds. With 20 dB a second of clicks kept
 # separation down for 20 s, and the start was 1 dB worse.
 PEAK = 3.0
-# Mean change between quiet frames, in powers of e (1 dB), that tells a signal that has
-# become quiet from the noise of a pause.
-RESTLESS = 0.23
 # A microphone whose share of the power is that far below its usual one (40 dB) is dead.
 DEAD = 1e-4
-# Least power of an output in a frame, relative to its running mean (-30 dB). Weights of
-# quieter frames would drown out all others.
-FLOOR = 1e-3
 # The covariances start as those of so many frames of white noise, which has the level
 # of the recording in every bin. They are regular from the first frame on.
 LOADING = 1.0
@@ -60,14 +55,11 @@ KEPT = 16
 # since the start or a jump, and for so many at most.
 HOLD = 1 / 16
 LONGEST = 32
-# Least running power in units of the arithmetic: at once a level falls or rises by no
-# more (140 dB), which leaves squares finite in single precision.
-LEAST_POWER = 2.0**-48
 # Peaks below this are silence at any time (-600 dB): their reciprocals are finite.
 INAUDIBLE = 2.0**-100
 
 
-class RecursiveSeparator(FrameByFrameMixin, LinearSeparator):
+class RecursiveSeparator(FrameByFrameMixin, LevelMixin, LinearSeparator):
     """Base of the separators that learn frame by frame, by recursive covariances.
 
     The outputs are kept at a running mean power of one, by one factor per source that
@@ -318,68 +310,11 @@ class RecursiveSeparator(FrameByFrameMixin, LinearSeparator):
         state["covariance"] = past + P * self._real(now / power / memory)
         return self._learn(x, P, power, memory)
 
-    def _real(self, number):
-        """Return a number of the state's precision; others would make all double."""
-        return self._state["covariance"].dtype.type(number)
-
     def _memory(self, n_frames):
         """Sum of the weights of so many frames: the memory grows from short to long."""
         if self.forget == 1:
             return float(n_frames)
         return (1 - self.forget**n_frames) / (1 - self.forget)
-
-    def _follow_level(self, peak):
-        """Choose the scale of the arithmetic, a power of two, anew where levels jump.
-
-        Squares in single precision overflow above 1e19 and vanish below 1e-22.
-        """
-        state = self._state
-        old, power = state["scale"], state["power"]
-        if old == 0 or peak > 2.0**10 * old:
-            level = peak
-        elif 0 < power < 2.0**-24:
-            level = old * np.sqrt(power)
-        else:
-            return
-        # The reciprocal, too, must be finite in single precision.
-        state["scale"] = float(2.0 ** np.clip(np.frexp(level)[1], -100, 120))
-        if old:
-            self._rescale_past(old / state["scale"])
-
-    def _rescale_past(self, ratio):
-        """Make the past louder by a factor."""
-        state = self._state
-        state["quiet"] = np.zeros(4)
-        state["power"] = max(state["power"] * ratio**2, LEAST_POWER)
-        for key in ("ring", "covariance"):
-            state[key] = state[key] * self._real(ratio**2)
-        # Outputs stay as they are, unless that would take them out of range.
-        ratio = np.clip(ratio, 2.0**-20, 2.0**20)
-        state["demixing"] = state["demixing"] / self._real(ratio)
-        for key in ("weighted", "past"):
-            state[key] = state[key] * self._real(ratio**2)
-
-    def _follow_drop(self, power):
-        """Bring the past to the level of a signal that has become much quieter.
-
-        Else its frames would weigh nothing until the memory has faded by as much. The
-        signal is taken to be quieter when half a memory has passed without a frame
-        above the floor. Pauses in which nothing but steady noise is heard don't count.
-        """
-        state = self._state
-        if power > FLOOR * state["power"]:
-            state["quiet"] = np.zeros(4)
-            return
-        n_quiet, total, changes, last = state["quiet"]
-        log = np.log(max(power, 1e-300))
-        changes += abs(log - last) if n_quiet else 0
-        n_quiet, total = n_quiet + 1, total + power
-        state["quiet"] = np.array([n_quiet, total, changes, log])
-        if n_quiet > 1 and 2 * n_quiet * (1 - self.forget) >= 1:
-            state["quiet"] = np.zeros(4)
-            if changes > RESTLESS * n_quiet:
-                level = max(total / n_quiet, LEAST_POWER * state["power"])
-                self._rescale_past(np.sqrt(level / state["power"]))
 
     def _learn(self, x, P, power, memory):
         """Update the model with a frame.
@@ -511,38 +446,3 @@ class RecursiveSeparator(FrameByFrameMixin, LinearSeparator):
 
     def _divide_powers(self, gain):
         """Follow outputs whose powers were divided by gains of shape (n_sources, 1)."""
-
-
-class Changes:
-    """Matrices of frames, each kept once, in an array that grows.
-
-    Parameters
-    ----------
-    dtype : dtype
-        Of the array.
-    """
-
-    def __init__(self, dtype):
-        self._dtype, self._matrices = dtype, None
-        self._last, self._index = None, []
-
-    def append(self, matrix):
-        """Take the matrix (n_mics, n_sources, n_freqs) of the next frame."""
-        if matrix is not self._last:
-            n = self._index[-1] + 1 if self._index else 0
-            shape = matrix.transpose(2, 0, 1).shape
-            if n == 0:
-                self._matrices = np.empty((1, *shape), self._dtype)
-            elif n == len(self._matrices):
-                self._matrices.resize((n + 1 + n // 8, *shape), refcheck=False)
-            self._matrices[n] = matrix.transpose(2, 0, 1)
-            self._last = matrix
-            self._index.append(n)
-        else:
-            self._index.append(self._index[-1])
-
-    def arrays(self):
-        """Return the matrices (n_matrices, n_freqs, ...), and the one of each frame."""
-        shape = self._index[-1] + 1, *self._matrices.shape[1:]
-        self._matrices.resize(shape, refcheck=False)
-        return self._matrices, np.array(self._index)

@@ -50,7 +50,7 @@ class OnlineAuxIVA(RecursiveSeparator):
     ref_mic : int, default=0
         The microphone that outputs of a record are images at. Take that of
         `ProjectionBack`: at others the outputs are scaled by relative mixing matrices
-        of up to 32 frames before, which was 0.3 dB worse.
+        of up to 32 frames before, which was 0.4 dB worse.
 
     Attributes
     ----------
