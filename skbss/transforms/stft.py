@@ -153,9 +153,15 @@ class STFT(
         the window itself. `ISTFT` uses its canonical dual window.
     sample_rate : float, default=None
         In Hz. Only handed on with the spectrogram: nothing here depends on it.
+    min_frames : int, default=None
+        Least number of frames. Window and hop are halved until the signal that is
+        fitted has so many: too few frames say nothing about the sources. None leaves
+        them as they are.
 
     Attributes
     ----------
+    n_fft_, hop_length_ : int
+        Lengths in samples that fit the signal.
     n_features_in_ : int
         Number of channels.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -183,7 +189,8 @@ class STFT(
     spectrogram is needed. One thread does it, or as many as the context
     ``scipy.fft.set_workers`` says.
 
-    Nothing is learned from the signal: `transform` also works without `fit`.
+    Nothing but the lengths is learned from the signal: `transform` also works without
+    `fit`, with those that fit the signal at hand.
 
     Examples
     --------
@@ -203,17 +210,27 @@ class STFT(
         "hop_length": [Interval(Integral, 1, None, closed="left"), None],
         "window": [str, tuple, "array-like"],
         "sample_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "min_frames": [Interval(Integral, 1, None, closed="left"), None],
     }
 
-    def __init__(self, n_fft=8192, *, hop_length=None, window="hann", sample_rate=None):
+    def __init__(
+        self,
+        n_fft=8192,
+        *,
+        hop_length=None,
+        window="hann",
+        sample_rate=None,
+        min_frames=None,
+    ):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.window = window
         self.sample_rate = sample_rate
+        self.min_frames = min_frames
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Check the parameters and the signal; nothing else is learned.
+        """Check the parameters and the signal, and choose the lengths.
 
         Parameters
         ----------
@@ -234,7 +251,9 @@ class STFT(
         """
         task = FitTask(self, X, y)
         X = self._check_signal(X, reset=True)
-        short_time_fft(*self._window_params(), dtype=X.dtype)
+        n_fft, hop_length, window = self._window_params(len(X))
+        short_time_fft(n_fft, hop_length, window, dtype=X.dtype)
+        self.n_fft_, self.hop_length_ = n_fft, hop_length
         task.end()
         return self
 
@@ -259,7 +278,9 @@ class STFT(
             n_fft are not invertible together.
         """
         X = self._check_signal(X, reset=False)
-        n_fft, hop_length, window = self._window_params()
+        n_fft, hop_length, window = self._window_params(len(X))
+        if self.min_frames is not None and hasattr(self, "n_fft_"):
+            n_fft, hop_length = self.n_fft_, self.hop_length_
         sft = short_time_fft(n_fft, hop_length, window, dtype=X.dtype)
         return Spectrogram(
             data=analyze(X, sft),
@@ -272,13 +293,22 @@ class STFT(
             n_samples=len(X),
         )
 
-    def _window_params(self):
-        """Values of n_fft, hop_length and window that depend on nothing else."""
+    def _window_params(self, n_samples=None):
+        """Values of n_fft, hop_length and window that fit a signal."""
         n_fft = int(self.n_fft)
         hop_length = max(1, n_fft // 4) if self.hop_length is None else self.hop_length
         window = self.window
         if not isinstance(window, str | tuple):
             window = np.array(window)
+            if self.min_frames is not None:
+                raise ValueError(
+                    f"Got min_frames={self.min_frames} and a window of {window.size} "
+                    "samples, expected the window's name: it may have to be halved."
+                )
+        if self.min_frames is not None and n_samples is not None:
+            # Frames reach beyond both ends. A sample more or less doesn't matter.
+            while n_fft > 2 and n_samples / hop_length < self.min_frames:
+                n_fft, hop_length = n_fft // 2, max(1, hop_length // 2)
         return n_fft, int(hop_length), window
 
     def _check_signal(self, X, *, reset):
