@@ -160,8 +160,10 @@ class STFT(
 
     Attributes
     ----------
-    n_fft_, hop_length_ : int
-        Lengths in samples that fit the signal.
+    n_fft_ : int
+        Length of window and transform that fits the signal.
+    hop_length_ : int
+        Hop that fits the signal.
     n_features_in_ : int
         Number of channels.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
