@@ -97,17 +97,17 @@ class LowRankVariances:
         P = recording.features
         K, L, T = self.activations.shape
         sums = np.zeros((2, K, L, T), P.dtype)
-        if self.likelihood is None and (fast := kernels("batch")):
-            limits = np.array([self.floor, 1 / self.floor], P.dtype)
-            factors = self.basis, self.activations
-            root = self.exponent == 0.5
-            fast.update_factors(
-                P[bins], Q[bins], *factors, bins.start, root, limits, sums
-            )
-            return sums
+        fast = kernels("batch") if self.likelihood is None else None
+        limits = np.array([self.floor, 1 / self.floor], P.dtype)
+        root = self.exponent == 0.5
         for block in self._blocks(recording, bins):
             power = self._powers(P[block], Q[block])
             b, c = self.basis[:, block], self.activations
+            if fast:
+                fast.update_factors(
+                    power, self.basis, c, block.start, root, limits, sums
+                )
+                continue
             v, u = self._terms(b, power)
             self._multiply(b, np.stack([v @ c.swapaxes(1, 2), u @ c.swapaxes(1, 2)]))
             v, u = self._terms(b, power)
@@ -117,7 +117,7 @@ class LowRankVariances:
     def _powers(self, P, Q):
         """Powers of the outputs in some bins, (n_sources, n_bins, n_frames)."""
         # Sums with cancellation: rounding goes below 0.
-        return np.abs(sum_rows(P, Q)[..., : self.activations.shape[-1]])
+        return np.abs(sum_rows(P, Q)[..., : self.activations.shape[-1]], order="C")
 
     def _terms(self, b, power):
         """Return p / r² and 1 / r for the variances r = b c."""
@@ -127,6 +127,15 @@ class LowRankVariances:
             v /= source_variance(self.likelihood, np.maximum(v, self.floor))
         v *= u
         return v, u
+
+    def _precisions(self, block):
+        """Sum of logarithms of 1 / r of some bins, and 1 / r of them."""
+        b, c = self.basis[:, block], self.activations
+        if fast := kernels("batch"):
+            u = np.empty((*b.shape[:2], c.shape[2]), b.dtype)
+            return fast.precisions(self.basis, c, block.start, u), u
+        r = b @ c
+        return -np.log(r).sum(dtype=float), np.divide(1, r, out=r)
 
     def _multiply(self, factor, sums):
         """Multiply by the power of a ratio of sums, in place and within bounds."""
@@ -140,14 +149,10 @@ class LowRankVariances:
     def _weigh(self, recording, Q, bins, S):
         """Write the sums of some bins; return the cost that isn't a product of them."""
         P = recording.features
-        if self.likelihood is None and (fast := kernels("batch")):
-            factors = self.basis, self.activations
-            return -fast.weigh_by_factors(P[bins], *factors, bins.start, S)
         cost = 0.0
         for block in self._blocks(recording, bins):
-            r = self.basis[:, block] @ self.activations
-            cost += np.log(r).sum(dtype=float)
-            u = np.divide(1, r, out=r)
+            log_precision, u = self._precisions(block)
+            cost -= log_precision
             if self.likelihood is not None:
                 p = self._powers(P[block], Q[block])
                 p *= u

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from skbss.compiled import CACHE_BYTES, LINE_BYTES, kernels
+from skbss.compiled import CACHE_BYTES, LINE_BYTES
 from skbss.linalg import (
     hermitian_features,
     matmul,
@@ -266,8 +266,6 @@ def sum_rows(P, weights):
     sums : ndarray of shape (n_sources, n, n_columns)
         In the precision of P.
     """
-    if fast := kernels("batch"):
-        return fast.sum_rows(P, weights)
     return np.matmul(weights, P).swapaxes(0, 1)
 
 
@@ -286,10 +284,6 @@ def dot_rows(P, u):
     products : ndarray of shape (n, n_sources, n_rows)
         In the precision of P.
     """
-    if fast := kernels("batch"):
-        whole = np.zeros((*u.shape[:2], P.shape[2]), P.dtype)
-        whole[..., : u.shape[2]] = u
-        return fast.dot_rows(P, whole)
     return np.matmul(u.swapaxes(0, 1), P[..., : u.shape[2]].swapaxes(1, 2))
 
 
