@@ -93,8 +93,8 @@ def update_factors(power, basis, activations, start, root, limits, sums):
 
     Parameters
     ----------
-    power : ndarray of shape (n_sources, n_bins, n_frames)
-        Powers y of the outputs.
+    power : ndarray of shape (n_bins, n_sources, n_columns)
+        Powers y of the outputs, in a column for each frame, and maybe more.
     basis : ndarray of shape (n_sources, n_freqs, n_basis)
         Spectra, updated in place.
     activations : ndarray of shape (n_sources, n_basis, n_frames)
@@ -108,17 +108,17 @@ def update_factors(power, basis, activations, start, root, limits, sums):
     sums : ndarray of shape (2, n_sources, n_basis, n_frames)
         Sums over bins, of basis * y / r² and of basis / r, to add to.
     """
-    K, n_bins, T = power.shape
-    n_basis = activations.shape[1]
+    K, n_basis, T = activations.shape
+    n_bins = len(power)
     u, v = np.empty(T, power.dtype), np.empty(T, power.dtype)
     for k in range(K):
         c = activations[k]
         for i in range(n_bins):
-            b, y = basis[k, start + i], power[k, i]
+            b, y = basis[k, start + i], power[i, k]
             for is_second in range(2):
                 _write_precision(b, c, u)
                 for t in range(T):
-                    v[t] = u[t] * u[t] * y[t]
+                    v[t] = u[t] * u[t] * abs(y[t])
                 if is_second:
                     break
                 for m in range(0, n_basis, 4):
@@ -182,24 +182,54 @@ def precisions(basis, activations, start, out):
     return total
 
 
+@inlined
+def _slide(p, b, half, sums):
+    """Move sums of rows around a row on to the b-th, if they are of the one before."""
+    if b + half < len(p):
+        row = p[b + half]
+        for t in range(len(sums)):
+            sums[t] += row[t]
+    if b > half:
+        row = p[b - half - 1]
+        for t in range(len(sums)):
+            sums[t] -= row[t]
+
+
 @kernel
-def box_mean(p, width, least, out):
-    """See `skbss.updates.source.box_mean`; a mean is at least `least`."""
-    K, n_bands, T = p.shape
-    half = width // 2
+def add_cliques(power, width, least, least_inverse, precision, product):
+    """Add cliques of one width; see `skbss.updates.source.clique_sums`.
+
+    Parameters
+    ----------
+    power : ndarray of shape (n_sources, n_bands, n_frames)
+        Mean powers.
+    width : int
+        Odd number of bands.
+    least, least_inverse : float
+        What variances and means of precisions are at least.
+    precision : ndarray of shape (n_sources, n_bands, n_frames)
+        Sums to add to.
+    product : ndarray of shape (n_sources, n_bands, n_frames)
+        Products to multiply, float64.
+    """
+    K, n_bands, T = power.shape
+    half, gain = width // 2, 1 / width
     sums = np.empty(T)
+    inverse = np.empty((n_bands, T), power.dtype)
     for k in range(K):
         sums[:] = 0
         for b in range(-half, n_bands):
-            if b + half < n_bands:
-                row = p[k, b + half]
-                for t in range(T):
-                    sums[t] += row[t]
-            if b > half:
-                row = p[k, b - half - 1]
-                for t in range(T):
-                    sums[t] -= row[t]
+            _slide(power[k], b, half, sums)
             if b >= 0:
-                mean = out[k, b]
+                of_band, to = inverse[b], product[k, b]
                 for t in range(T):
-                    mean[t] = max(sums[t] / width, least)
+                    mean = max(sums[t] * gain, least)
+                    of_band[t] = 1 / mean
+                    to[t] *= mean
+        sums[:] = 0
+        for b in range(-half, n_bands):
+            _slide(inverse, b, half, sums)
+            if b >= 0:
+                to = precision[k, b]
+                for t in range(T):
+                    to[t] += max(sums[t] * gain, least_inverse)

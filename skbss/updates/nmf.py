@@ -49,8 +49,8 @@ class LowRankVariances:
     ):
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
-        self.basis = self._limit(basis.astype(dtype, order="C"))
-        self.activations = self._limit(activations.astype(dtype, order="C"))
+        self.basis = self._limit(basis.astype(dtype))
+        self.activations = self._limit(activations.astype(dtype))
         self.exponent = exponent
         self.likelihood = likelihood
         self.is_adapted = is_adapted
@@ -101,13 +101,13 @@ class LowRankVariances:
         limits = np.array([self.floor, 1 / self.floor], P.dtype)
         root = self.exponent == 0.5
         for block in self._blocks(recording, bins):
-            power = self._powers(P[block], Q[block])
             b, c = self.basis[:, block], self.activations
             if fast:
-                fast.update_factors(
-                    power, self.basis, c, block.start, root, limits, sums
-                )
+                power = np.matmul(Q[block], P[block])
+                factors = self.basis, c
+                fast.update_factors(power, *factors, block.start, root, limits, sums)
                 continue
+            power = self._powers(P[block], Q[block])
             v, u = self._terms(b, power)
             self._multiply(b, np.stack([v @ c.swapaxes(1, 2), u @ c.swapaxes(1, 2)]))
             v, u = self._terms(b, power)
@@ -117,7 +117,7 @@ class LowRankVariances:
     def _powers(self, P, Q):
         """Powers of the outputs in some bins, (n_sources, n_bins, n_frames)."""
         # Sums with cancellation: rounding goes below 0.
-        return np.abs(sum_rows(P, Q)[..., : self.activations.shape[-1]], order="C")
+        return np.abs(sum_rows(P, Q)[..., : self.activations.shape[-1]])
 
     def _terms(self, b, power):
         """Return p / r² and 1 / r for the variances r = b c."""
