@@ -15,12 +15,13 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils import check_array
+from sklearn.utils import check_array, gen_even_slices
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
 
 from skbss.base import RecordInputMixin, SpectrogramOutputMixin
 from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.parallel import N_PARTS, map_some
 from skbss.spectrogram import Spectrogram
 
 # Frames are transformed in blocks of this size, which stay in the cache.
@@ -103,7 +104,8 @@ def analyze(x, sft):
     )
     # Repeated for every channel, the window meets the samples in contiguous memory.
     window = np.repeat(sft.win, n_channels).reshape(n_fft, n_channels)
-    for block in blocks(n_frames, window.nbytes):
+
+    def work(block):
         begin = sft.k_min + block.start * hop
         end = sft.k_min + (block.stop - 1) * hop + n_fft
         part = x[max(begin, 0) : end]
@@ -113,6 +115,8 @@ def analyze(x, sft):
             part = np.pad(part, ((before, after), (0, 0)))
         frames = sliding_window_view(part, n_fft, axis=0)[::hop].swapaxes(1, 2)
         X[block] = scipy.fft.rfft(frames * window, axis=1, overwrite_x=True)
+
+    map_some(work, blocks(n_frames, window.nbytes))
     return X
 
 
@@ -122,11 +126,24 @@ def synthesize(X, sft, n_samples):
     n_fft, hop = sft.m_num, sft.hop
     x = np.zeros((n_fft + (n_frames - 1) * hop, n_channels), sft.win.dtype)
     dual = np.repeat(sft.dual_win, n_channels).reshape(n_fft, n_channels)
-    for block in blocks(n_frames, dual.nbytes):
-        frames = scipy.fft.irfft(X[block], n_fft, axis=1)
-        frames *= dual
-        for start, frame in enumerate(frames, block.start):
-            x[start * hop : start * hop + n_fft] += frame
+    reach = -(-n_fft // hop)  # frames that a hop is in
+
+    def work(hops):
+        """Add up all that is between two multiples of the hop."""
+        begin, end = hops.start * hop, min(hops.stop * hop, len(x))
+        first = max(0, hops.start - reach + 1)
+        for block in blocks(min(hops.stop, n_frames) - first, dual.nbytes):
+            block = slice(first + block.start, first + block.stop)
+            frames = scipy.fft.irfft(X[block], n_fft, axis=1)
+            frames *= dual
+            for start, frame in enumerate(frames, block.start):
+                low, high = max(start * hop, begin), min(start * hop + n_fft, end)
+                x[low:high] += frame[low - start * hop : high - start * hop]
+
+    n_hops = n_frames + reach - 1
+    # Frames around where parts meet are transformed twice.
+    n_parts = max(1, min(N_PARTS, n_hops // (16 * reach)))
+    map_some(work, list(gen_even_slices(n_hops, n_parts)))
     return x[-sft.k_min : n_samples - sft.k_min]
 
 
@@ -188,8 +205,7 @@ class STFT(
     filled up with zeros to that length.
 
     Frames are transformed in small blocks, so that little more memory than for the
-    spectrogram is needed. One thread does it, or as many as the context
-    ``scipy.fft.set_workers`` says.
+    spectrogram is needed, several blocks at a time where BLAS may use several threads.
 
     Nothing but the lengths is learned from the signal: `transform` also works without
     `fit`, with those that fit the signal at hand.
