@@ -60,9 +60,9 @@ def map_some(function, blocks):
     function : callable
         Returns nothing of interest.
     blocks : list
-        Fewer than `N_PARTS` are done before threads have started.
+        Fewer than four are done before threads have started.
     """
-    if len(blocks) < N_PARTS:
+    if len(blocks) < 4:
         for block in blocks:
             function(block)
         return

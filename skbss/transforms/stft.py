@@ -142,7 +142,7 @@ def synthesize(X, sft, n_samples):
 
     n_hops = n_frames + reach - 1
     # Frames around where parts meet are transformed twice.
-    n_parts = max(1, min(N_PARTS, n_hops // (16 * reach)))
+    n_parts = max(1, min(N_PARTS, n_hops // (8 * reach)))
     map_some(work, list(gen_even_slices(n_hops, n_parts)))
     return x[-sft.k_min : n_samples - sft.k_min]
 
