@@ -36,6 +36,13 @@ def check_demixing(demixing):
             f"Got demixing matrices of shape {demixing.shape}, expected (n_freqs, "
             "n_sources, n_mics) or (n_frames, n_freqs, n_sources, n_mics)."
         )
+    n_sources, n_mics = demixing.shape[-2:]
+    if n_sources < n_mics:
+        raise ValueError(
+            f"Got demixing matrices of {n_sources} sources from {n_mics} microphones, "
+            "which don't tell how the sources arrive there: the recording does. Take "
+            "the separator's mixing_, or ProjectionBack in a pipeline."
+        )
     if demixing.dtype not in (np.complex64, np.complex128):
         demixing = demixing.astype(np.complex128)
     assert_all_finite(demixing, input_name="demixing")
@@ -157,7 +164,8 @@ def normalized_mixing(demixing, ref_mic=0):
     Raises
     ------
     ValueError
-        If `ref_mic` is out of range, or `demixing` isn't finite or of such a shape.
+        If `ref_mic` is out of range, or `demixing` isn't finite or of such a shape, or
+        has fewer sources than microphones.
 
     See Also
     --------
@@ -207,7 +215,9 @@ def projection_back(Y, demixing, *, ref_mic=0):
     Raises
     ------
     ValueError
-        If `ref_mic` is out of range, an input isn't finite, or shapes don't match.
+        If `ref_mic` is out of range, an input isn't finite, shapes don't match, or
+        there are fewer sources than microphones: multiply by the separator's `mixing_`
+        at the reference then.
 
     See Also
     --------
