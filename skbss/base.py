@@ -8,6 +8,7 @@ from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.parallel import map_some
 from skbss.spectrogram import Spectrogram, separated
 
 
@@ -256,9 +257,12 @@ class LinearSeparator(BaseSeparator):
         data = self._check_X(X, reset=False)
         W = self.demixing_.astype(data.dtype)
         Y = np.empty((*data.shape[:2], W.shape[1]), data.dtype)
-        for bins in gen_batches(len(W), 32):  # copied to where matmul is fast
+
+        def work(bins):  # copied to where matmul is fast
             x = np.ascontiguousarray(data[:, bins].transpose(1, 2, 0))
             Y[:, bins] = (W[bins] @ x).transpose(2, 0, 1)
+
+        map_some(work, list(gen_batches(len(W), 32)))
         return separated(X, Y, self.mixing_[None])
 
 

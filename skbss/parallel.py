@@ -52,6 +52,25 @@ def block_map():
         _in_use.release()
 
 
+def map_some(function, blocks):
+    """Call a function with blocks, several at a time if there are enough of them.
+
+    Parameters
+    ----------
+    function : callable
+        Returns nothing of interest.
+    blocks : list
+        Fewer than `N_PARTS` are done before threads have started.
+    """
+    if len(blocks) < N_PARTS:
+        for block in blocks:
+            function(block)
+        return
+    with block_map() as map_blocks:
+        for _ in map_blocks(function, blocks):
+            pass
+
+
 def even_slices(size):
     """Divide a range into at most `N_PARTS` slices of about the same length."""
-    return list(gen_even_slices(size, min(N_PARTS, size)))
+    return list(gen_even_slices(size, min(N_PARTS, size))) if size else []

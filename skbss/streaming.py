@@ -37,6 +37,12 @@ def check_pipeline(pipeline):
             "Stream needs a pipeline that begins with STFT, ends with ISTFT and has no "
             f"other of them between. Got {names}."
         )
+    if steps[0].min_frames is not None and not hasattr(steps[0], "n_fft_"):
+        raise ValueError(
+            f"Stream needs to know the window. Got STFT with min_frames="
+            f"{steps[0].min_frames}, which asks for the whole recording: fit the "
+            "pipeline before, or set min_frames=None."
+        )
     for step in steps[1:-1]:
         _check_step(step)
 

@@ -174,6 +174,7 @@ def test_candidates_are_sets_of_parameters():
         "hop_length": None,
         "window": "hamming",
         "sample_rate": 8000,
+        "min_frames": 50,
     }
     assert pipeline["ilrma"].n_basis == 4
     assert pipeline["ilrma"].max_iter == 7

@@ -2,8 +2,11 @@
 
 # License: BSD-3-Clause
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -49,3 +52,65 @@ def test_numbas_own_switch_turns_the_kernels_off(monkeypatch):
     monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
     assert compiled.kernels("batch") is None
     compiled.kernels.cache_clear()
+
+
+CACHELESS = """
+import numpy as np
+from skbss import ILRMA, compiled
+X = np.random.default_rng(0).normal(size=(2, 20, 9, 2))
+ILRMA(max_iter=2, init_iter=2).fit(X[0] + 1j * X[1])
+print(compiled.kernels("batch") is None)
+"""
+
+
+def run_where(tmp_path, **environment):
+    """Run a separation from a copy of the package that can't be written to."""
+    package = tmp_path / "skbss"
+    shutil.copytree(Path(compiled.__file__).parents[1], package)
+    for cached in package.rglob("__pycache__"):
+        shutil.rmtree(cached)
+    # Neither permissions nor users matter to a folder in place of which a file is.
+    (package / "compiled" / "__pycache__").touch()
+    environment = {
+        "PYTHONPATH": str(tmp_path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    } | environment
+    run = subprocess.run(
+        [sys.executable, "-c", CACHELESS],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return run.stdout.strip()
+
+
+def test_no_folder_to_cache_in_costs_time_only(tmp_path):
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "file" / "folder")
+    found = run_where(tmp_path, HOME=nowhere, XDG_CACHE_HOME=nowhere)
+    assert found == "True"
+
+
+def test_cache_folder_that_cannot_be_written_costs_time_only(tmp_path):
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "file" / "folder")
+    run_where(tmp_path, NUMBA_CACHE_DIR=nowhere, HOME=nowhere, XDG_CACHE_HOME=nowhere)
+
+
+def test_kernels_use_nothing_of_other_files():
+    """numba's cache wouldn't see that it changed."""
+    batch = compiled.kernels("batch")
+    source = Path(batch.__file__).read_text()
+    functions = [f for f in vars(batch).values() if hasattr(f, "py_func")]
+    assert len(functions) > 3
+    for function in functions:
+        code = function.py_func.__code__
+        assert code.co_filename == batch.__file__
+        used = {
+            name: vars(batch)[name] for name in code.co_names if name in vars(batch)
+        }
+        for name, value in used.items():
+            if value is not np:
+                assert f"\n{name} = " in source or f"def {name}(" in source

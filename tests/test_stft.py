@@ -389,3 +389,38 @@ def test_memory_is_little_more_than_the_output():
         size = getattr(Y, "data", Y).nbytes
         # Blocks and windows: some MB, whatever the length; of these 30 s, a tenth.
         assert peak < 1.1 * size + 2e6
+
+
+# Windows that fit the recording
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "n_fft"), [(10_240, 1024), (10_239, 512), (3000, 256), (10, 2)]
+)
+def test_windows_are_halved_until_there_are_enough_frames(n_samples, n_fft, rng):
+    x = rng.normal(size=(n_samples, 2))
+    stft = STFT(1024, min_frames=40).fit(x)
+    assert stft.n_fft_ == n_fft
+    assert stft.hop_length_ == max(1, n_fft // 4)
+    S = stft.transform(x)
+    expected = STFT(n_fft).fit_transform(x)
+    np.testing.assert_array_equal(S.data, expected.data)
+    assert S.stft_params == expected.stft_params
+    # Later audio, however short, gets the same windows; without fit its own.
+    assert stft.transform(x[:9]).stft_params["n_fft"] == n_fft
+    assert STFT(1024, min_frames=40).transform(x).stft_params["n_fft"] == n_fft
+    np.testing.assert_allclose(ISTFT().fit_transform(S), x, atol=1e-12)
+
+
+def test_hops_are_halved_with_windows(rng):
+    x = rng.normal(size=(1000, 1))
+    stft = STFT(512, hop_length=200, min_frames=15).fit(x)
+    assert (stft.n_fft_, stft.hop_length_) == (128, 50)
+    stft = STFT(512, hop_length=200).fit(x)
+    assert (stft.n_fft_, stft.hop_length_) == (512, 200)
+
+
+def test_a_window_that_is_given_is_not_halved(rng):
+    stft = STFT(4, window=np.ones(4), min_frames=3)
+    with pytest.raises(ValueError, match="min_frames=3 and a window of 4 samples"):
+        stft.fit(rng.normal(size=(100, 1)))

@@ -456,3 +456,9 @@ def test_step_of_another_project():
 
     pipeline = make_pipeline(STFT(n_fft=64), Halve(), ISTFT())
     assert_same(run(Stream(clone(pipeline)), cut(X, 50)), X / 2)
+
+
+def test_a_window_that_asks_for_the_recording():
+    pipeline = make_pipeline(STFT(64, min_frames=9), OnlineAuxIVA(), ISTFT())
+    with pytest.raises(ValueError, match="min_frames=9, which asks for the whole"):
+        Stream(pipeline)

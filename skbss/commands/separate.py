@@ -187,7 +187,7 @@ def check_method(method, methods):
 def check_window(stft):
     """Raise ConfigError if the transform isn't invertible or too large for memory."""
     try:
-        stft.fit(np.zeros((2, 2)))
+        clone(stft).set_params(min_frames=None).fit(np.zeros((2, 2)))
     except (TypeError, ValueError, MemoryError) as error:
         raise ConfigError(str(error)) from error
 

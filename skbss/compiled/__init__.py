@@ -2,7 +2,8 @@
 
 The extra ``fast`` installs it. Each kernel has a twin in numpy, which it agrees with
 to rounding, and which runs without numba or where numba's own ``NUMBA_DISABLE_JIT`` is
-set.
+set. There are kernels only of what together makes a whole separation much faster:
+products of matrices are BLAS's.
 """
 
 # License: BSD-3-Clause
@@ -17,11 +18,19 @@ CACHE_BYTES = 1 << 20
 
 @cache
 def kernels(name):
-    """Return a module of kernels of this package, or None without numba."""
+    """Return a module of kernels of this package, or None without numba.
+
+    They are also left to numpy where numba finds no folder that it could cache them in,
+    neither beside them nor in the home of the user: compiling them in every process
+    would take longer than they save.
+    """
     try:
         import numba
     except ImportError:
         return None
     if numba.config.DISABLE_JIT:
         return None
-    return import_module(f"skbss.compiled.{name}")
+    try:
+        return import_module(f"skbss.compiled.{name}")
+    except RuntimeError:  # "cannot cache function"
+        return None

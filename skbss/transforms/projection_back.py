@@ -16,6 +16,7 @@ from skbss.base import (
     all_finite,
     check_spectrogram,
 )
+from skbss.parallel import map_some
 from skbss.spectrogram import of_frames
 from skbss.transforms.stft import blocks
 
@@ -418,8 +419,11 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
         if (gains == 1).all():
             return X
         scaled = np.empty_like(Y)
-        for block in blocks(len(Y), Y[0].nbytes):
+
+        def work(block):
             scale(Y[block], of_frames(gains, index, block), out=scaled[block])
+
+        map_some(work, blocks(len(Y), Y[0].nbytes))
         mixing = rescale_mixing(X.mixing, gains)
         if self.method == "inverse" and self.ref_mic != "sum":
             # A quotient of equal numbers isn't always one.

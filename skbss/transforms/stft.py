@@ -15,12 +15,13 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.utils import check_array
+from sklearn.utils import check_array, gen_even_slices
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
 
 from skbss.base import RecordInputMixin, SpectrogramOutputMixin
 from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.parallel import N_PARTS, map_some
 from skbss.spectrogram import Spectrogram
 
 # Frames are transformed in blocks of this size, which stay in the cache.
@@ -103,7 +104,8 @@ def analyze(x, sft):
     )
     # Repeated for every channel, the window meets the samples in contiguous memory.
     window = np.repeat(sft.win, n_channels).reshape(n_fft, n_channels)
-    for block in blocks(n_frames, window.nbytes):
+
+    def work(block):
         begin = sft.k_min + block.start * hop
         end = sft.k_min + (block.stop - 1) * hop + n_fft
         part = x[max(begin, 0) : end]
@@ -113,6 +115,8 @@ def analyze(x, sft):
             part = np.pad(part, ((before, after), (0, 0)))
         frames = sliding_window_view(part, n_fft, axis=0)[::hop].swapaxes(1, 2)
         X[block] = scipy.fft.rfft(frames * window, axis=1, overwrite_x=True)
+
+    map_some(work, blocks(n_frames, window.nbytes))
     return X
 
 
@@ -122,11 +126,24 @@ def synthesize(X, sft, n_samples):
     n_fft, hop = sft.m_num, sft.hop
     x = np.zeros((n_fft + (n_frames - 1) * hop, n_channels), sft.win.dtype)
     dual = np.repeat(sft.dual_win, n_channels).reshape(n_fft, n_channels)
-    for block in blocks(n_frames, dual.nbytes):
-        frames = scipy.fft.irfft(X[block], n_fft, axis=1)
-        frames *= dual
-        for start, frame in enumerate(frames, block.start):
-            x[start * hop : start * hop + n_fft] += frame
+    reach = -(-n_fft // hop)  # frames that a hop is in
+
+    def work(hops):
+        """Add up all that is between two multiples of the hop."""
+        begin, end = hops.start * hop, min(hops.stop * hop, len(x))
+        first = max(0, hops.start - reach + 1)
+        for block in blocks(min(hops.stop, n_frames) - first, dual.nbytes):
+            block = slice(first + block.start, first + block.stop)
+            frames = scipy.fft.irfft(X[block], n_fft, axis=1)
+            frames *= dual
+            for start, frame in enumerate(frames, block.start):
+                low, high = max(start * hop, begin), min(start * hop + n_fft, end)
+                x[low:high] += frame[low - start * hop : high - start * hop]
+
+    n_hops = n_frames + reach - 1
+    # Frames around where parts meet are transformed twice.
+    n_parts = max(1, min(N_PARTS, n_hops // (16 * reach)))
+    map_some(work, list(gen_even_slices(n_hops, n_parts)))
     return x[-sft.k_min : n_samples - sft.k_min]
 
 
@@ -153,9 +170,17 @@ class STFT(
         the window itself. `ISTFT` uses its canonical dual window.
     sample_rate : float, default=None
         In Hz. Only handed on with the spectrogram: nothing here depends on it.
+    min_frames : int, default=None
+        Least number of frames. Window and hop are halved until the signal that is
+        fitted has so many: too few frames say nothing about the sources. None leaves
+        them as they are.
 
     Attributes
     ----------
+    n_fft_ : int
+        Length of window and transform that fits the signal.
+    hop_length_ : int
+        Hop that fits the signal.
     n_features_in_ : int
         Number of channels.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -180,10 +205,10 @@ class STFT(
     filled up with zeros to that length.
 
     Frames are transformed in small blocks, so that little more memory than for the
-    spectrogram is needed. One thread does it, or as many as the context
-    ``scipy.fft.set_workers`` says.
+    spectrogram is needed, several blocks at a time where BLAS may use several threads.
 
-    Nothing is learned from the signal: `transform` also works without `fit`.
+    Nothing but the lengths is learned from the signal: `transform` also works without
+    `fit`, with those that fit the signal at hand.
 
     Examples
     --------
@@ -203,17 +228,27 @@ class STFT(
         "hop_length": [Interval(Integral, 1, None, closed="left"), None],
         "window": [str, tuple, "array-like"],
         "sample_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "min_frames": [Interval(Integral, 1, None, closed="left"), None],
     }
 
-    def __init__(self, n_fft=8192, *, hop_length=None, window="hann", sample_rate=None):
+    def __init__(
+        self,
+        n_fft=8192,
+        *,
+        hop_length=None,
+        window="hann",
+        sample_rate=None,
+        min_frames=None,
+    ):
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.window = window
         self.sample_rate = sample_rate
+        self.min_frames = min_frames
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
-        """Check the parameters and the signal; nothing else is learned.
+        """Check the parameters and the signal, and choose the lengths.
 
         Parameters
         ----------
@@ -234,7 +269,9 @@ class STFT(
         """
         task = FitTask(self, X, y)
         X = self._check_signal(X, reset=True)
-        short_time_fft(*self._window_params(), dtype=X.dtype)
+        n_fft, hop_length, window = self._window_params(len(X))
+        short_time_fft(n_fft, hop_length, window, dtype=X.dtype)
+        self.n_fft_, self.hop_length_ = n_fft, hop_length
         task.end()
         return self
 
@@ -259,7 +296,9 @@ class STFT(
             n_fft are not invertible together.
         """
         X = self._check_signal(X, reset=False)
-        n_fft, hop_length, window = self._window_params()
+        n_fft, hop_length, window = self._window_params(len(X))
+        if self.min_frames is not None and hasattr(self, "n_fft_"):
+            n_fft, hop_length = self.n_fft_, self.hop_length_
         sft = short_time_fft(n_fft, hop_length, window, dtype=X.dtype)
         return Spectrogram(
             data=analyze(X, sft),
@@ -272,13 +311,22 @@ class STFT(
             n_samples=len(X),
         )
 
-    def _window_params(self):
-        """Values of n_fft, hop_length and window that depend on nothing else."""
+    def _window_params(self, n_samples=None):
+        """Values of n_fft, hop_length and window that fit a signal."""
         n_fft = int(self.n_fft)
         hop_length = max(1, n_fft // 4) if self.hop_length is None else self.hop_length
         window = self.window
         if not isinstance(window, str | tuple):
             window = np.array(window)
+            if self.min_frames is not None:
+                raise ValueError(
+                    f"Got min_frames={self.min_frames} and a window of {window.size} "
+                    "samples, expected the window's name: it may have to be halved."
+                )
+        if self.min_frames is not None and n_samples is not None:
+            # Frames reach beyond both ends. A sample more or less doesn't matter.
+            while n_fft > 2 and n_samples / hop_length < self.min_frames:
+                n_fft, hop_length = n_fft // 2, max(1, hop_length // 2)
         return n_fft, int(hop_length), window
 
     def _check_signal(self, X, *, reset):

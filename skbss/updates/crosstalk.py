@@ -9,7 +9,7 @@ from skbss.compiled import CACHE_BYTES
 from skbss.parallel import block_map
 from skbss.updates.powers import frame_parts, invert_positive, mean_powers, powers
 from skbss.updates.recording import level
-from skbss.updates.source import source_variance
+from skbss.updates.source import frame_blocks, source_variance
 
 # Mean power of a band, relative to the output's there, that frames have at least.
 FLOOR = 1e-10
@@ -62,13 +62,20 @@ def band_weights(X, scale, source):
     mean, gains = mean_powers(X, scale)
     n_bands = -(-n_freqs // band_size(n_freqs, source.n_bands))
     power = np.empty((K, n_bands, n_frames), X.real.dtype)
-    for part in frame_parts(n_frames):
+
+    def write_means(part):
         means = band_means(powers(X[part], scale) * gains, source.n_bands)
         power[..., part] = means.transpose(2, 1, 0)
-    np.maximum(power, FLOOR, out=power)
-    variance = source_variance(source, power)
-    least = LEAST_VARIANCE * variance.mean(2, keepdims=True)
-    np.maximum(variance, least, out=power)
+
+    def write_variance(part):
+        np.maximum(power[..., part], FLOOR, out=power[..., part])
+        power[..., part] = source_variance(source, power[..., part])
+
+    with block_map() as map_blocks:
+        list(map_blocks(write_means, frame_parts(n_frames)))
+        list(map_blocks(write_variance, frame_blocks(power)))
+    least = LEAST_VARIANCE * power.mean(2, keepdims=True)
+    np.maximum(power, least, out=power)
     np.divide(1 / n_frames, power, out=power)
     return np.sqrt(mean), power
 

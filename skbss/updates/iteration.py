@@ -15,7 +15,13 @@ from sklearn.utils import gen_even_slices
 from skbss.linalg import log_volume
 from skbss.updates.recording import loaded_covariance
 from skbss.updates.sorting import sort_bands
-from skbss.updates.source import bands_of, source_cost, source_variance
+from skbss.updates.source import (
+    bands_of,
+    frame_blocks,
+    is_framewise,
+    source_variance,
+    variance_and_cost,
+)
 from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
 
 # Frames of a source this far below the mean power weigh like one at this level.
@@ -103,17 +109,25 @@ class SourceVariances:
         """Return the cost of the outputs and weighted covariances; see the module."""
         n_bands = bands_of(self.source)
         power = recording.powers(W, n_bands)
+        # A user's model may look at all frames together.
+        blocks = frame_blocks(power) if is_framewise(self.source) else [slice(None)]
+        parts = [power[..., frames] for frames in blocks]
+        cost = sum(recording.map(self._to_weights, parts))
+        power /= recording.n_frames
+        n_bins = recording.n_freqs if n_bands == 1 else recording.n_freqs // n_bands
+        return max(1, n_bins) * cost, recording.covariances(power, n_bands)
+
+    def _to_weights(self, power):
+        """Turn powers into weights, inverse variances, in place; return their cost."""
         floored = np.maximum(power, power.dtype.type(self.floor))
-        variance = source_variance(self.source, floored)
-        cost = source_cost(self.source, floored).sum(dtype=float)
+        variance, cost = variance_and_cost(self.source, floored)
+        cost = cost.sum(dtype=float)
         # Below the floor the cost goes on along its tangent: r is at its least value.
         power -= floored
         power /= variance
         cost += power.sum(dtype=float)
-        weights = np.divide(1, variance, out=power, casting="same_kind")
-        weights /= recording.n_frames
-        n_bins = recording.n_freqs if n_bands == 1 else recording.n_freqs // n_bands
-        return max(1, n_bins) * cost, recording.covariances(weights, n_bands)
+        np.divide(1, variance, out=power, casting="same_kind")
+        return cost
 
 
 class BinVariances:

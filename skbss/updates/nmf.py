@@ -49,8 +49,8 @@ class LowRankVariances:
     ):
         # Squares of inverse variances must not overflow single precision.
         self.floor = max(FLOOR, np.finfo(dtype).eps)
-        self.basis = self._limit(basis.astype(dtype, order="C"))
-        self.activations = self._limit(activations.astype(dtype, order="C"))
+        self.basis = self._limit(basis.astype(dtype))
+        self.activations = self._limit(activations.astype(dtype))
         self.exponent = exponent
         self.likelihood = likelihood
         self.is_adapted = is_adapted
@@ -97,17 +97,17 @@ class LowRankVariances:
         P = recording.features
         K, L, T = self.activations.shape
         sums = np.zeros((2, K, L, T), P.dtype)
-        if self.likelihood is None and (fast := kernels("batch")):
-            limits = np.array([self.floor, 1 / self.floor], P.dtype)
-            factors = self.basis, self.activations
-            root = self.exponent == 0.5
-            fast.update_factors(
-                P[bins], Q[bins], *factors, bins.start, root, limits, sums
-            )
-            return sums
+        fast = kernels("batch") if self.likelihood is None else None
+        limits = np.array([self.floor, 1 / self.floor], P.dtype)
+        root = self.exponent == 0.5
         for block in self._blocks(recording, bins):
-            power = self._powers(P[block], Q[block])
             b, c = self.basis[:, block], self.activations
+            if fast:
+                power = np.matmul(Q[block], P[block])
+                factors = self.basis, c
+                fast.update_factors(power, *factors, block.start, root, limits, sums)
+                continue
+            power = self._powers(P[block], Q[block])
             v, u = self._terms(b, power)
             self._multiply(b, np.stack([v @ c.swapaxes(1, 2), u @ c.swapaxes(1, 2)]))
             v, u = self._terms(b, power)
@@ -128,6 +128,15 @@ class LowRankVariances:
         v *= u
         return v, u
 
+    def _precisions(self, block):
+        """Sum of logarithms of 1 / r of some bins, and 1 / r of them."""
+        b, c = self.basis[:, block], self.activations
+        if fast := kernels("batch"):
+            u = np.empty((*b.shape[:2], c.shape[2]), b.dtype)
+            return fast.precisions(self.basis, c, block.start, u), u
+        r = b @ c
+        return -np.log(r).sum(dtype=float), np.divide(1, r, out=r)
+
     def _multiply(self, factor, sums):
         """Multiply by the power of a ratio of sums, in place and within bounds."""
         ratio = np.divide(*sums)
@@ -140,14 +149,10 @@ class LowRankVariances:
     def _weigh(self, recording, Q, bins, S):
         """Write the sums of some bins; return the cost that isn't a product of them."""
         P = recording.features
-        if self.likelihood is None and (fast := kernels("batch")):
-            factors = self.basis, self.activations
-            return -fast.weigh_by_factors(P[bins], *factors, bins.start, S)
         cost = 0.0
         for block in self._blocks(recording, bins):
-            r = self.basis[:, block] @ self.activations
-            cost += np.log(r).sum(dtype=float)
-            u = np.divide(1, r, out=r)
+            log_precision, u = self._precisions(block)
+            cost -= log_precision
             if self.likelihood is not None:
                 p = self._powers(P[block], Q[block])
                 p *= u

@@ -5,6 +5,8 @@
 import numpy as np
 from sklearn.utils import gen_batches
 
+from skbss.parallel import block_map
+
 # Frames that are worked on at a time: few enough for memory, and enough for a product
 # of matrices.
 N_FRAMES = 64
@@ -51,7 +53,10 @@ def mean_powers(X, scale):
     inverse : ndarray of shape (n_freqs, n_sources)
         Inverses, zero where the mean is.
     """
-    mean = sum(powers(X[part], scale).sum(0) for part in frame_parts(len(X))) / len(X)
+    with block_map() as map_blocks:
+        parts = frame_parts(len(X))
+        sums = map_blocks(lambda part: powers(X[part], scale).sum(0), parts)
+        mean = sum(sums) / len(X)
     mean[mean < np.finfo(float).tiny] = 0
     return mean, invert_positive(mean)
 

@@ -3,10 +3,11 @@
 # License: BSD-3-Clause
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
-from skbss.compiled import CACHE_BYTES, LINE_BYTES, kernels
+from skbss.compiled import CACHE_BYTES, LINE_BYTES
 from skbss.linalg import (
     hermitian_features,
     matmul,
@@ -16,6 +17,10 @@ from skbss.linalg import (
     whitening,
 )
 from skbss.parallel import N_PARTS, even_slices
+
+# Bands are groups of bins, with about so many rows of features, which are multiplied at
+# a time: BLAS then takes no longer than to read them once.
+GROUP_ROWS = 128
 
 # Power of the noise that a recording is expected to have, relative to each microphone.
 NOISE = 1e-14
@@ -142,19 +147,22 @@ class Recording:
         power : ndarray of shape (n_sources, n_bands, n_frames)
             In the precision of the features. Rounding may bring an entry below zero.
         """
-        Q = self.by_bin(W)
         size, parts = self._bands(n_bands)
-
-        def of_part(part):
-            p, q = self._as_bands(part, size), in_bands(Q[part[0]], size)
-            q = q.swapaxes(1, 2).reshape(len(p), len(W), -1)
-            return sum_rows(p, q)[..., : self.n_frames]
+        Q = self.by_bin(W) / size
 
         n_bands = -(-self.n_freqs // size)
         power = np.zeros((len(W), n_bands, self.n_frames), self.features.dtype)
-        for (_, bands), some in zip(parts, self.map(of_part, parts), strict=True):
-            power[:, bands] += some
-        power /= size
+
+        def of_part(part):
+            p, q = self._in_groups(part), in_groups(Q[part.bins], part.size)
+            q = q.swapaxes(1, 2).reshape(len(p), len(W), -1)
+            sums = sum_rows(p, q)[..., : self.n_frames]
+            if len(p) == part.bands.stop - part.bands.start:
+                return sums
+            return sums.sum(1, keepdims=True)
+
+        for part, some in zip(parts, self.map(of_part, parts), strict=True):
+            power[:, part.bands] += some
         return power
 
     def covariances(self, weights, n_bands=1):
@@ -173,14 +181,15 @@ class Recording:
             Weighted sums of features, in their precision.
         """
         K = len(weights)
-        size, parts = self._bands(n_bands)
+        _, parts = self._bands(n_bands)
         S = np.empty((K, self.n_mics**2, self.n_freqs), self.features.dtype)
 
         def write_part(part):
-            bins, bands = part
-            sums = dot_rows(self._as_bands(part, size), weights[:, bands])
+            sums = dot_rows(self._in_groups(part), weights[:, part.bands])
             sums = sums.reshape(len(sums), K, -1, self.n_mics**2)
-            S[..., bins] = sums.transpose(1, 3, 0, 2).reshape(K, self.n_mics**2, -1)
+            S[..., part.bins] = sums.transpose(1, 3, 0, 2).reshape(
+                K, self.n_mics**2, -1
+            )
 
         list(self.map(write_part, parts))
         return S
@@ -191,29 +200,48 @@ class Recording:
         return np.ascontiguousarray(Q, dtype=self.features.dtype)
 
     def _bands(self, n_bands):
-        """Bins in a band, and parts of the spectrum: their bins and bands.
+        """Bins in a band, and parts of the spectrum.
 
         A part has several bands, or there are several parts in a band.
         """
         F = self.n_freqs
         size = F if n_bands == 1 else max(1, F // n_bands)
         whole = F // size
-        if whole >= N_PARTS:
-            slices = even_slices(whole)
-            parts = [(slice(s.start * size, s.stop * size), s) for s in slices]
-        else:
+        if whole < N_PARTS:
+            edges = [*range(0, F, size), F]
             parts = [
-                (slice(b * size + s.start, b * size + s.stop), slice(b, b + 1))
-                for b in range(whole)
-                for s in even_slices(size)
+                part
+                for band in range(len(edges) - 1)
+                for part in self._parts_of_band(band, *edges[band : band + 2])
             ]
+            return size, parts
+        parts = [
+            Part(slice(s.start * size, s.stop * size), s, size)
+            for s in even_slices(whole)
+        ]
         if whole * size < F:
-            parts.append((slice(whole * size, F), slice(whole, whole + 1)))
+            left = F - whole * size
+            parts.append(Part(slice(F - left, F), slice(whole, whole + 1), left))
         return size, parts
 
-    def _as_bands(self, part, size):
-        """Features of the bands of a part, (n_bands, n_rows, n_frames)."""
-        p = in_bands(self.features[part[0]], size)
+    def _parts_of_band(self, band, start, stop):
+        """Divide the bins of a band into parts, and these into groups."""
+        group = max(1, GROUP_ROWS // self.n_mics**2)
+        whole = (stop - start) // group
+        bins = [
+            slice(start + s.start * group, start + s.stop * group)
+            for s in even_slices(whole)
+        ]
+        parts = [Part(some, slice(band, band + 1), group) for some in bins]
+        start += whole * group
+        if start < stop:
+            bins, bands = slice(start, stop), slice(band, band + 1)
+            parts.append(Part(bins, bands, stop - start))
+        return parts
+
+    def _in_groups(self, part):
+        """Features of the groups of a part, (n_groups, n_rows, n_columns)."""
+        p = in_groups(self.features[part.bins], part.size)
         return p.reshape(len(p), -1, p.shape[-1])
 
     def from_microphones(self, demixing):
@@ -245,9 +273,16 @@ class Recording:
         }
 
 
-def in_bands(A, size):
-    """View of A, its first axis in bands of at most so many bins."""
-    size = min(size, len(A))
+class Part(NamedTuple):
+    """A part of the spectrum: slices of bins and bands, and the bins in each group."""
+
+    bins: slice
+    bands: slice
+    size: int
+
+
+def in_groups(A, size):
+    """View of A, its first axis in groups of so many."""
     return A.reshape(len(A) // size, size, *A.shape[1:])
 
 
@@ -266,8 +301,6 @@ def sum_rows(P, weights):
     sums : ndarray of shape (n_sources, n, n_columns)
         In the precision of P.
     """
-    if fast := kernels("batch"):
-        return fast.sum_rows(P, weights)
     return np.matmul(weights, P).swapaxes(0, 1)
 
 
@@ -278,7 +311,7 @@ def dot_rows(P, u):
     ----------
     P : ndarray of shape (n, n_rows, n_columns)
         Features.
-    u : ndarray of shape (n_sources, n, n_frames)
+    u : ndarray of shape (n_sources, n or 1, n_frames)
         Weights of the columns up to the last frame.
 
     Returns
@@ -286,10 +319,6 @@ def dot_rows(P, u):
     products : ndarray of shape (n, n_sources, n_rows)
         In the precision of P.
     """
-    if fast := kernels("batch"):
-        whole = np.zeros((*u.shape[:2], P.shape[2]), P.dtype)
-        whole[..., : u.shape[2]] = u
-        return fast.dot_rows(P, whole)
     return np.matmul(u.swapaxes(0, 1), P[..., : u.shape[2]].swapaxes(1, 2))
 
 

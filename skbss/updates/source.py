@@ -15,11 +15,11 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 
-from skbss.compiled import kernels
+from skbss.compiled import CACHE_BYTES, kernels
 
-# `Cliques` works on so many frames at a time, which bounds its memory. No power of two:
-# values of neighboring bands would share few lines of the cache.
-N_FRAMES = 200
+# Powers of a source in so many bytes are looked at at a time, so that what is made of
+# them stays in the cache, and memory is bounded.
+BLOCK_BYTES = CACHE_BYTES // 4
 
 
 class Gauss(BaseEstimator):
@@ -164,19 +164,52 @@ class StudentT(BaseEstimator):
         return (1 + self.dof / 2) * np.log1p(2 / self.dof * power)
 
 
-def box_mean(p, width):
+def frame_blocks(power):
+    """Slices of frames to look at powers (n_sources, n_bands, n_frames) by."""
+    step = max(1, BLOCK_BYTES // power[0, :, :1].nbytes)
+    return list(gen_batches(power.shape[-1], step))
+
+
+def box_mean(p, width, least):
     """Mean over an odd number of bands around each band, zeros beyond the ends.
 
-    As a matrix this is symmetric, which `Cliques` relies on. `p` is C-contiguous.
+    As a matrix this is symmetric, which `Cliques` relies on. The filter adds and
+    subtracts: where all is quiet, rounding may go below what means have at least.
     """
     mean = np.empty_like(p)
-    # The filter adds and subtracts: where all is quiet, rounding may go below zero.
-    least = p.min() / 2
-    if fast := kernels("batch"):
-        fast.box_mean(p, width, least, mean)
-        return mean
     uniform_filter1d(p, width, axis=1, output=mean, mode="constant")
     return np.maximum(mean, least, out=mean)
+
+
+def clique_sums(power, widths):
+    """Sum the precisions of cliques, and multiply their variances.
+
+    Parameters
+    ----------
+    power : ndarray of shape (n_sources, n_bands, n_frames)
+        Mean powers of bands, C-contiguous, in single or double precision.
+    widths : list of int
+        Odd numbers of bands in cliques.
+
+    Returns
+    -------
+    precision : ndarray of shape (n_sources, n_bands, n_frames)
+        For each band, sums of the inverse variances of the cliques around it.
+    product : ndarray of shape (n_sources, n_bands, n_frames)
+        Product of the variances of the cliques in whose middle a band is, float64.
+    """
+    least, most = power.min() / 2, 2 * power.max()
+    precision = np.zeros_like(power)
+    product = np.ones(power.shape)
+    if fast := kernels("batch"):
+        for width in widths:
+            fast.add_cliques(power, width, least, 1 / most, precision, product)
+        return precision, product
+    for width in widths:
+        mean = box_mean(power, width, least)
+        product *= mean
+        precision += box_mean(np.divide(1, mean, out=mean), width, 1 / most)
+    return precision, product
 
 
 class Cliques(BaseEstimator):
@@ -214,21 +247,11 @@ class Cliques(BaseEstimator):
         self.widths = widths
         self.n_bands = n_bands
 
-    def _means(self, power):
-        """Yield the widths of cliques in bands, and the mean powers of the cliques."""
-        power = np.ascontiguousarray(power)
-        for width in self.widths:
-            width = 2 * round(width * power.shape[1] / 2) + 1
-            yield width, box_mean(power, width)
-
     def variance(self, power):
         """Variance that each band is weighted by; see `Gauss.variance`."""
         variance = np.empty_like(power)
-        for frames in gen_batches(power.shape[-1], N_FRAMES):
-            precision = 0
-            for width, mean in self._means(power[..., frames]):
-                precision += box_mean(np.divide(1, mean, out=mean), width)
-            np.divide(len(self.widths), precision, out=variance[..., frames])
+        for frames in frame_blocks(power):
+            variance[..., frames] = self._variance_and_cost(power[..., frames])[0]
         return variance
 
     def cost(self, power):
@@ -238,12 +261,18 @@ class Cliques(BaseEstimator):
         at the clique around each band, and its sum over the bands is what counts.
         """
         cost = np.empty_like(power)
-        for frames in gen_batches(power.shape[-1], N_FRAMES):
-            product = 1.0
-            for _, mean in self._means(power[..., frames]):
-                product = np.multiply(product, mean, dtype=float)
-            cost[..., frames] = np.log(product) / len(self.widths) + 1
+        for frames in frame_blocks(power):
+            cost[..., frames] = self._variance_and_cost(power[..., frames])[1]
         return cost
+
+    def _variance_and_cost(self, power):
+        n_bands = power.shape[1]
+        widths = [2 * round(width * n_bands / 2) + 1 for width in self.widths]
+        precision, cost = clique_sums(np.ascontiguousarray(power), widths)
+        np.log(cost, out=cost)
+        cost /= len(widths)
+        cost += 1
+        return np.divide(len(widths), precision, out=precision), cost
 
 
 def bands_of(source):
@@ -305,6 +334,18 @@ def source_cost(source, power):
         If they have another shape, or aren't finite.
     """
     return _checked(source, "cost", power)
+
+
+def variance_and_cost(source, power):
+    """Ask a source model for both, as `source_variance` and `source_cost` do."""
+    if type(source) is Cliques:
+        return source._variance_and_cost(power)
+    return source_variance(source, power), source_cost(source, power)
+
+
+def is_framewise(source):
+    """Whether a source model is known to look at each frame alone."""
+    return type(source) in SOURCE_MODELS.values()
 
 
 def _checked(source, method, power):

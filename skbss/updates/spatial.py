@@ -17,9 +17,7 @@ from itertools import combinations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skbss.compiled import kernels
 from skbss.linalg import (
-    MAX_COFACTORS,
     adjoint,
     complement,
     eigh_pencil_2x2,
@@ -35,9 +33,6 @@ from skbss.linalg import (
 def ip1(W, V):
     """One sweep of iterative projection, source by source; see `IP1`."""
     W = W.copy()
-    if 2 <= len(W) == W.shape[1] <= MAX_COFACTORS and (fast := kernels("spatial")):
-        fast.ip1(W, np.ascontiguousarray(V), (0,) * len(W))
-        return W
     L, d_inv = ldl_hpd(V)
     rows, basis = _in_span(W)
     for k, a in enumerate(inverse_columns(rows)):
