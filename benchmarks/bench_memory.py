@@ -64,7 +64,8 @@ def separate(args):
     rng = np.random.default_rng(0)
     n_samples = round(60 * args.minutes * SAMPLE_RATE)
     x = rng.laplace(size=(n_samples, args.mics)).astype(args.dtype)
-    x *= 1 + np.sin(np.arange(n_samples)[:, None] / [4000, 9000][: args.mics])
+    periods = 4000 + 5000 * np.arange(args.mics)
+    x *= 1 + np.sin(np.arange(n_samples)[:, None] / periods)
     pipeline.fit_transform(x[:20000])
 
     before = resident("VmRSS")
