@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         STFT,
         CrosstalkCanceller,
         LoudestFirst,
+        NoiseReducer,
         ProjectionBack,
         SortFrequencies,
     )
@@ -37,6 +38,7 @@ __all__ = [
     "CrosstalkCanceller",
     "EachRecording",
     "LoudestFirst",
+    "NoiseReducer",
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",
@@ -57,8 +59,8 @@ _NAMES = {
     "spectrogram": ("Spectrogram",),
     "streaming": ("Stream",),
     "transforms": (
-        *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "ProjectionBack"),
-        "SortFrequencies",
+        *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "NoiseReducer"),
+        *("ProjectionBack", "SortFrequencies"),
     ),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

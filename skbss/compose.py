@@ -27,6 +27,7 @@ from skbss.transforms import (
     STFT,
     CrosstalkCanceller,
     LoudestFirst,
+    NoiseReducer,
     ProjectionBack,
     SortFrequencies,
 )
@@ -64,6 +65,7 @@ def make_separator(
     n_sources=None,
     sample_rate=16_000,
     ref_mic=0,
+    denoise=False,
     random_state=None,
     memory=None,
 ):
@@ -85,6 +87,9 @@ def make_separator(
         are a quarter of them.
     ref_mic : int, default=0
         The microphone whose scale the outputs take.
+    denoise : bool, default=False
+        Whether to take stationary noise out of the outputs, by `NoiseReducer`. They no
+        longer sum to the microphone then.
     random_state : int, RandomState instance or None, default=None
         Seed of ILRMA.
     memory : str or object with the joblib.Memory interface, default=None
@@ -99,7 +104,8 @@ def make_separator(
         'istft' and 'loudestfirst'. For 'refined' they are the stages 'first', 'second'
         and 'cancel', each a pipeline from signals to signals, and 'loudestfirst'. With
         `n_sources` the first two are the `separator` in a step 'sources', a
-        `skbss.compose.LoudestSources`.
+        `skbss.compose.LoudestSources`. With `denoise` there is a stage of this name
+        before the last step.
 
     Raises
     ------
@@ -119,6 +125,8 @@ def make_separator(
     cancel : 'short', 'long', 'again'
         `CrosstalkCanceller` on windows of 128, 256 and 128 ms, each a pipeline of
         'stft', 'cancel' and 'istft'.
+    denoise : 'stft', 'noisereducer', 'istft'
+        `NoiseReducer` on windows of 128 ms, of all methods, if asked for.
 
     With `n_sources` the first two stages separate four microphones, or one more than
     sources. Two passes follow, on windows of 256 and 512 ms, of `AuxIVA` with cliques,
@@ -140,6 +148,10 @@ def make_separator(
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
     stage = partial(_stage, sample_rate, memory)
+    last = [("loudestfirst", LoudestFirst())]
+    if denoise:
+        reduce = stage(0.128, [("noisereducer", NoiseReducer())])
+        last.insert(0, ("denoise", reduce))
     ilrma = ILRMA(update="me", random_state=random_state)
     single = {
         "auxiva": AuxIVA(n_sources=n_sources),
@@ -147,7 +159,7 @@ def make_separator(
     }
     if method in single:
         pipeline = stage(0.512, [(method, single[method]), _back(ref_mic)])
-        return Pipeline([*pipeline.steps, _loudest()], memory=memory)
+        return Pipeline([*pipeline.steps, *last], memory=memory)
     # A separator of fewer sources gets the reference microphone as the first one.
     back = _back(ref_mic if n_sources is None else 0)
     first = [("ilrma", ilrma), _refine(20), back, ("sort", SortFrequencies())]
@@ -165,11 +177,7 @@ def make_separator(
         )
         stages = [("sources", sources)]
     stages.append(("cancel", Pipeline(_cancel(stage), memory=memory)))
-    return Pipeline([*stages, _loudest()], memory=memory)
-
-
-def _loudest():
-    return "loudestfirst", LoudestFirst()
+    return Pipeline([*stages, *last], memory=memory)
 
 
 def _stage(sample_rate, memory, seconds, steps, *, is_half=False):
