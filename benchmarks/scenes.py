@@ -174,10 +174,14 @@ def main():
     parser.add_argument("--n-seeds", type=int, default=2)
     parser.add_argument("--random-state", type=int, default=0)
     parser.add_argument("--exclude", default="", help="speakers, separated by commas")
+    parser.add_argument("--n-sources", default="2,3,4", help="separated by commas")
+    parser.add_argument("--rt60", default="0.15,0.3", help="seconds, by commas")
     args = parser.parse_args()
     folders = make_scenes(
         args.dry_folder,
         args.out_folder,
+        n_sources=[int(n) for n in args.n_sources.split(",")],
+        rt60=[float(seconds) for seconds in args.rt60.split(",")],
         n_seeds=args.n_seeds,
         exclude=args.exclude.split(","),
         random_state=args.random_state,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         STFT,
         CrosstalkCanceller,
         LoudestFirst,
+        NoiseReducer,
         ProjectionBack,
         SortFrequencies,
     )
@@ -39,6 +40,7 @@ __all__ = [
     "EachRecording",
     "LoudestFirst",
     "LoudestSources",
+    "NoiseReducer",
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",
@@ -60,8 +62,8 @@ _NAMES = {
     "spectrogram": ("Spectrogram",),
     "streaming": ("Stream",),
     "transforms": (
-        *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "ProjectionBack"),
-        "SortFrequencies",
+        *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "NoiseReducer"),
+        *("ProjectionBack", "SortFrequencies"),
     ),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

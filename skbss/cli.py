@@ -19,8 +19,9 @@ parameters:
   projectionback and istft. The method refined has three stages, first (stft, ilrma,
   refine, projectionback, sort, istft), second (stft, refine, projectionback, istft) and
   cancel (short, long, again: stft, cancel, istft each), so that names have three parts:
-  first.ilrma.n_basis. With --n-sources the first two are in sources.separator. In a
-  YAML file names may be nested, and "method: auxiva" may stand beside them. --set
+  first.ilrma.n_basis. With --n-sources the first two are in sources.separator. With
+  --denoise there is a stage denoise (stft, noisereducer, istft) at the end. In a YAML
+  file names may be nested, and "method: auxiva" may stand beside them. --set
   counts more than the file, and the last --set more than those before.
 
 references:
@@ -46,6 +47,7 @@ examples:
   skbss separate --demo
   skbss separate meeting.wav -o separated
   skbss separate table_of_eight.wav -o separated --n-sources 3
+  skbss separate office.wav -o separated --denoise
   skbss separate *.flac -o separated --method auxiva --set auxiva.source=laplace
   skbss separate scenes/*/mixture.flac -o separated --reference-dir scenes
 """
@@ -159,6 +161,12 @@ def add_separate(commands):
         metavar="K",
         type=int,
         help="how many people speak, if known (default: as many as microphones)",
+    )
+    add(
+        "--denoise",
+        action="store_true",
+        default=None,
+        help="take stationary noise, as of fans, out of the outputs",
     )
     add_parameters(add, "first.ilrma.n_basis=4")
     add(

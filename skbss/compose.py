@@ -27,6 +27,7 @@ from skbss.transforms import (
     STFT,
     CrosstalkCanceller,
     LoudestFirst,
+    NoiseReducer,
     ProjectionBack,
     SortFrequencies,
 )
@@ -64,6 +65,7 @@ def make_separator(
     n_sources=None,
     sample_rate=16_000,
     ref_mic=0,
+    denoise=False,
     random_state=None,
     memory=None,
 ):
@@ -88,6 +90,9 @@ def make_separator(
         'refined'.
     ref_mic : int, default=0
         The microphone whose scale the outputs take.
+    denoise : bool, default=False
+        Whether to take stationary noise out of the outputs, by `NoiseReducer`. They no
+        longer sum to the microphone then.
     random_state : int, RandomState instance or None, default=None
         Seed of ILRMA.
     memory : str or object with the joblib.Memory interface, default=None
@@ -102,7 +107,8 @@ def make_separator(
         'istft' and 'loudestfirst'. For 'refined' they are the stages 'first', 'second'
         and 'cancel', each a pipeline from signals to signals, and 'loudestfirst'. With
         `n_sources` the first two are the `separator` in a step 'sources', a
-        `skbss.LoudestSources`.
+        `skbss.LoudestSources`. With `denoise` there is a stage of this name before the
+        last step.
 
     Raises
     ------
@@ -122,6 +128,8 @@ def make_separator(
     cancel : 'short', 'long', 'again'
         `CrosstalkCanceller` on windows of 128, 256 and 128 ms, each a pipeline of
         'stft', 'cancel' and 'istft'.
+    denoise : 'stft', 'noisereducer', 'istft'
+        `NoiseReducer` on windows of 128 ms, of all methods, if asked for.
 
     With `n_sources` the first two stages separate four microphones, or one more than
     sources. Two passes follow, on windows of 256 and 512 ms, of `AuxIVA` with cliques,
@@ -144,6 +152,10 @@ def make_separator(
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
     stage = partial(_stage, sample_rate, memory)
+    last = [("loudestfirst", LoudestFirst())]
+    if denoise:
+        reduce = stage(0.128, [("noisereducer", NoiseReducer())])
+        last.insert(0, ("denoise", reduce))
     ilrma = partial(ILRMA, update="me", random_state=random_state)
     single = {
         "auxiva": AuxIVA(n_sources=n_sources),
@@ -152,7 +164,7 @@ def make_separator(
     if method in single:
         steps = [(method, single[method]), _back(ref_mic)]
         pipeline = stage(0.512, steps, min_frames=50)
-        return Pipeline([*pipeline.steps, _loudest()], memory=memory)
+        return Pipeline([*pipeline.steps, *last], memory=memory)
     # A separator of fewer sources gets the reference microphone as the first one.
     back = _back(ref_mic if n_sources is None else 0)
     start = ("ilrma", ilrma(max_iter=30))
@@ -171,11 +183,7 @@ def make_separator(
         )
         stages = [("sources", sources)]
     stages.append(("cancel", Pipeline(_cancel(stage), memory=memory)))
-    return Pipeline([*stages, _loudest()], memory=memory)
-
-
-def _loudest():
-    return "loudestfirst", LoudestFirst()
+    return Pipeline([*stages, *last], memory=memory)
 
 
 def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=None):

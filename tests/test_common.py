@@ -30,6 +30,7 @@ from skbss import (
     EachRecording,
     LoudestFirst,
     LoudestSources,
+    NoiseReducer,
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
@@ -87,6 +88,10 @@ class LiftedCrosstalkCanceller(Lift, CrosstalkCanceller):
     pass
 
 
+class LiftedNoiseReducer(Lift, NoiseReducer):
+    pass
+
+
 class LiftedBlockBatch(Lift, BlockBatch):
     def fit_transform(self, X, y=None):
         return super().fit_transform(self._lift(X))[:, 0].real
@@ -97,7 +102,7 @@ def pipe(separator, **params):
 
 
 def expected_failed_checks(estimator):
-    if isinstance(estimator, CrosstalkCanceller):
+    if isinstance(estimator, CrosstalkCanceller | NoiseReducer):
         filters = "it filters over frames, so an output frame depends on others"
         return {
             "check_methods_sample_order_invariance": filters,
@@ -127,12 +132,14 @@ def expected_failed_checks(estimator):
         LiftedBlockBatch(AuxIVA(max_iter=3)),
         LiftedSortFrequencies(),
         LiftedCrosstalkCanceller(),
+        LiftedNoiseReducer(),
         pipe(AuxIVA(max_iter=3)),
         pipe(ILRMA(max_iter=3, init_iter=3, random_state=0)),
         EachRecording(pipe(AuxIVA(max_iter=3))),
         *SEPARATORS,
         SortFrequencies(),
         CrosstalkCanceller(),
+        NoiseReducer(),
     ],
     expected_failed_checks=expected_failed_checks,
 )
@@ -142,7 +149,7 @@ def test_common_checks(estimator, check):
 
 def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
-    elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources}
+    elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording}
     assert public_estimators() == here | elsewhere

@@ -36,6 +36,9 @@ from skbss.metrics import si_sdr_improvement
 from skbss.metrics._decibels import decibels
 from skbss.transforms import STFT
 
+# Parameters of `make_separator`, not of one step.
+OF_ALL = "n_sources", "ref_mic", "denoise"
+
 
 def run(args):
     """Check everything, then separate one recording after the other.
@@ -116,7 +119,7 @@ def read_params(args, default_method="refined"):
     """Return the method and the parameters by dotted names."""
     params = flatten(load_yaml(args.config)) if args.config else {}
     params.update(parse_override(text) for text in args.set)
-    for name in ("ref_mic", "n_sources"):
+    for name in OF_ALL:
         if getattr(args, name, None) is not None:
             params[name] = getattr(args, name)
     method = params.pop("method", default_method)
@@ -131,7 +134,8 @@ def build_pipeline(method, params, sample_rate):
     method : str
         Name of the method.
     params : dict
-        Values by dotted names. "n_sources" and "ref_mic" are those of `make_separator`.
+        Values by dotted names. "n_sources", "ref_mic" and "denoise" are those of
+        `make_separator`.
     sample_rate : float
         In Hz.
 
@@ -152,7 +156,9 @@ def build_pipeline(method, params, sample_rate):
     ['stft', 'ilrma', 'projectionback', 'istft', 'loudestfirst']
     """
     check_method(method, METHODS)
-    of_all = {key: params[key] for key in ("n_sources", "ref_mic") if key in params}
+    of_all = {key: params[key] for key in OF_ALL if key in params}
+    if not isinstance(of_all.get("denoise", False), bool):
+        raise ConfigError(f"Got denoise={of_all['denoise']!r}, expected true or false.")
     pipeline = make_separator(method, sample_rate=sample_rate, random_state=0, **of_all)
     return configure(pipeline, {k: v for k, v in params.items() if k not in of_all})
 

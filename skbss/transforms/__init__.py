@@ -4,6 +4,7 @@
 
 from skbss.transforms.crosstalk_canceller import CrosstalkCanceller
 from skbss.transforms.loudest_first import LoudestFirst
+from skbss.transforms.noise_reducer import NoiseReducer
 from skbss.transforms.projection_back import (
     ProjectionBack,
     normalized_mixing,
@@ -18,6 +19,7 @@ __all__ = [
     "STFT",
     "CrosstalkCanceller",
     "LoudestFirst",
+    "NoiseReducer",
     "ProjectionBack",
     "SortFrequencies",
     "normalized_mixing",

@@ -1,0 +1,129 @@
+"""Stationary noise of outputs: its covariance, and the Wiener filter against it."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+from scipy.ndimage import correlate1d
+from scipy.special import gammainc, gammaincinv
+
+from skbss.linalg import solve_hpd
+from skbss.parallel import block_map
+from skbss.updates.crosstalk import bin_blocks
+from skbss.updates.powers import mean_powers
+
+# Bins over which powers are averaged before frames are compared, and how many of them
+# are independent: by a Hann window, neighbors correlate by 2/3, the next by 1/6.
+WIDTH = 5
+N_INDEPENDENT = 2.87
+
+# Loading of matrices relative to their diagonal, against rounding.
+LOADING = 1e-12
+
+
+def smooth(a, width, axis):
+    """Average over neighbors; ends are repeated.
+
+    Not by running sums, in which what is loud leaves its rounding errors.
+    """
+    return correlate1d(a, np.full(width, 1 / width), axis=axis, mode="nearest")
+
+
+def with_neighbors(bins, reach, n_freqs):
+    """Slice of bins with neighbors, and where the bins are in it."""
+    start = max(bins.start - reach, 0)
+    inner = slice(bins.start - start, bins.stop - start)
+    return slice(start, min(bins.stop + reach, n_freqs)), inner
+
+
+def selection_bias(quiet, n_sources):
+    """Power of the quietest frames of stationary noise, relative to that of all.
+
+    Mean powers of independent complex Gaussians have a gamma distribution.
+    """
+    shape = N_INDEPENDENT * n_sources
+    return gammainc(shape + 1, gammaincinv(shape, quiet)) / quiet
+
+
+def quiet_covariance(X, scale, quiet):
+    """Covariance of outputs in the quietest frames of each bin, bias corrected.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_frames, n_freqs, n_sources)
+        Outputs.
+    scale : float
+        What they are divided by.
+    quiet : float
+        Fraction of frames. If it is less than one frame, nothing is noise.
+
+    Returns
+    -------
+    noise : ndarray of shape (n_freqs, n_sources, n_sources)
+        Hermitian, complex128.
+    """
+    n_frames, n_freqs, K = X.shape
+    n_quiet = int(quiet * n_frames)
+    noise = np.zeros((n_freqs, K, K), complex)
+    if n_quiet == 0:
+        return noise
+    gains = np.sqrt(mean_powers(X, scale)[1])  # bins count alike
+
+    def learn(bins):
+        outer, inner = with_neighbors(bins, WIDTH // 2, n_freqs)
+        x = X[:, outer].transpose(1, 0, 2).astype(complex) / scale
+        power = (abs(x * gains[outer, None]) ** 2).mean(2)
+        power = smooth(power, WIDTH, axis=0)[inner]
+        frames = np.argpartition(power, n_quiet - 1, axis=1)[:, :n_quiet]
+        x = np.take_along_axis(x[inner], frames[..., None], axis=1)
+        noise[bins] = x.swapaxes(1, 2) @ x.conj() / n_quiet
+
+    with block_map() as map_blocks:
+        list(map_blocks(learn, bin_blocks(n_freqs, 64 * n_frames * K)))
+    return noise / selection_bias(quiet, K)
+
+
+def reduce_noise(X, scale, noise, min_share):
+    """Filter outputs by how much of their power is noise, in each frame and bin.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_frames, n_freqs, n_sources)
+        Outputs.
+    scale : float
+        What they are divided by.
+    noise : ndarray of shape (n_freqs, n_sources, n_sources)
+        Covariance of the noise of the outputs, divided by the scale.
+    min_share : float
+        Least variance of sources, relative to the outputs' power.
+
+    Returns
+    -------
+    Z : ndarray of shape (n_frames, n_freqs, n_sources)
+        Outputs with less noise.
+    """
+    n_frames, n_freqs, K = X.shape
+    Z = np.empty_like(X)
+
+    def work(bins):
+        outer, inner = with_neighbors(bins, 1, n_freqs)
+        x = X[:, outer].astype(complex) / scale
+        # Later audio may be louder than any that was fitted to.
+        peak = max(abs(x).max(), 1)
+        x /= peak
+        x = np.ascontiguousarray(x.transpose(2, 0, 1))
+        N = (noise[bins] / peak**2).transpose(1, 2, 0)[:, :, None]
+        own = np.einsum("kk...->k...", N).real
+        power = smooth(smooth(abs(x) ** 2, 3, axis=1), 3, axis=2)[..., inner]
+        r = np.maximum(power - own, min_share * power)
+        size = (r + own).mean(0)
+        size[size == 0] = 1
+        V = N / size
+        diagonal = np.einsum("kk...->k...", V)  # a view
+        diagonal += r / size + LOADING
+        z = solve_hpd(V.reshape(K, K, -1), x[..., inner].reshape(K, -1))
+        z = r / size * z.reshape(r.shape)
+        Z[:, bins] = (z * peak * scale).transpose(1, 2, 0)
+
+    with block_map() as map_blocks:
+        list(map_blocks(work, bin_blocks(n_freqs, 16 * n_frames * K * (K + 4))))
+    return Z
