@@ -6,38 +6,51 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from sklearn.pipeline import Pipeline
 
 from skbss import Spectrogram, make_separator
-from skbss.commands.separate import flat_steps
+
+# The features alone are half as many spectrograms as there are microphones.
+BOUNDS = {2: 2.5, 4: 3.5, 8: 6.0}
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_little_more_memory_than_spectrogram_and_features(dtype):
-    """The features of two microphones are as large as the spectrogram.
+def flat_steps(pipeline):
+    for _, step in pipeline.steps:
+        if isinstance(step, Pipeline):
+            yield from flat_steps(step)
+        else:
+            yield step
 
-    What doesn't grow with the recording, some 6 MB, is an eighth of it here.
+
+CASES = [(m, n) for m in ("auxiva", "ilrma", "refined") for n in BOUNDS]
+CASES[-1] = pytest.param(
+    *CASES[-1], marks=pytest.mark.xfail(reason="It takes 6.3 spectrograms.")
+)
+
+
+@pytest.mark.parametrize(("method", "n_mics"), CASES)
+def test_little_more_memory_than_spectrogram_and_features(method, n_mics):
+    """Of 45 s at a sample rate that keeps the test small.
+
+    Matrices of 8 microphones are as large as some seconds of a recording.
     """
     rng = np.random.default_rng(0)
-    x = rng.laplace(size=(720_000, 2)).astype(dtype)  # 45 s
-    pipeline = make_separator("refined", random_state=0)
-    # As many iterations as there are before bands are sorted.
-    pipeline.set_params(
-        first__ilrma__init_iter=25,
-        first__ilrma__max_iter=2,
-        first__refine__max_iter=2,
-        second__refine__max_iter=2,
-    )
-    pipeline["first"][:1].fit_transform(x)  # loads what is only loaded once
-    sizes = []
+    sample_rate = 32_000 // n_mics
+    x = rng.laplace(size=(45 * sample_rate, n_mics))
+    pipeline = make_separator(method, sample_rate=sample_rate, random_state=0)
+    iterations = "__max_iter", "__init_iter"
+    names = [name for name in pipeline.get_params() if name.endswith(iterations)]
+    pipeline.set_params(**dict.fromkeys(names, 2))
+    pipeline.fit_transform(x[:20_000])  # loads what is only loaded once
+    data, sizes = x, []
     tracemalloc.start()
     try:
-        data = x
-        for _, step in flat_steps(pipeline):
+        for step in flat_steps(pipeline):
             data = step.fit_transform(data)
             if isinstance(data, Spectrogram):
                 sizes.append(data.data.nbytes)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 2.8 * max(sizes)
-    assert peak > 2 * min(sizes)  # allocations are seen
+    assert peak < BOUNDS[n_mics] * max(sizes)
+    assert peak > max(sizes)  # allocations are seen
