@@ -76,10 +76,10 @@ class LoggingGauss(Gauss):
     def __init__(self, log):
         self.log = log
 
-    def variance(self, power, n_freqs):
+    def variance(self, power):
         with open(self.log, "a") as file:
-            file.write(f"{power.shape[1]}\n")
-        return super().variance(power, n_freqs)
+            file.write(f"{power.shape[2]}\n")
+        return super().variance(power)
 
 
 def total(log):
