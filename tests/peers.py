@@ -137,7 +137,11 @@ def ssspy_ilrma(
 def skbss_auxiva(X, n_iter, source="gauss", spatial="ip1"):
     from skbss.separators import AuxIVA
 
-    return AuxIVA(source, spatial=spatial, max_iter=n_iter).fit(X).demixing_
+    # Its Laplace cost is of the mean power, that of peers of the sum: other scales.
+    gain = np.sqrt(X.shape[1]) if source == "laplace" else 1.0
+    eye = np.tile(np.eye(X.shape[2]), (X.shape[1], 1, 1))
+    separator = AuxIVA(source, spatial=spatial, max_iter=n_iter, init=eye / gain)
+    return separator.fit(X).demixing_ * gain
 
 
 class Draws(np.random.RandomState):

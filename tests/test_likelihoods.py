@@ -195,7 +195,8 @@ def test_ilrma_of_generalized_gauss_agrees_with_ssspy(shape):
     loss = peers.ssspy_ggdilrma_loss(
         X, ours.demixing_, ours.basis_, ours.activations_, shape
     )
-    assert_allclose(ours.objective_[-1] / len(X), loss, rtol=1e-8)
+    # Bins 100 dB below their variance have a floor here, of whatever shape.
+    assert_allclose(ours.objective_[-1] / len(X), loss, rtol=1e-5)
     _, losses = peers.ssspy_ggdilrma(X, 60, *start, shape=shape)
     start_loss = losses[0]
     assert ours.objective_[-1] / len(X) - losses[-1] < 0.03 * (start_loss - losses[-1])
