@@ -89,6 +89,31 @@ def check_spectrogram(X, name):
     return X
 
 
+def check_as_fitted(estimator, X, channels):
+    """Raise ValueError unless X has the sizes that an estimator was fitted on.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Has `n_features_in_` and `_n_freqs_in`.
+    X : ndarray of shape (n_frames, n_freqs, n_channels)
+        A spectrogram.
+    channels : str
+        What its channels are, for the message.
+    """
+    name, (_, n_freqs, n_channels) = type(estimator).__name__, X.shape
+    if n_channels != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {n_channels} features, but {name} is expecting "
+            f"{estimator.n_features_in_} features as input (the {channels})."
+        )
+    if n_freqs != estimator._n_freqs_in:
+        raise ValueError(
+            f"X has {n_freqs} frequency bins, but {name} was fitted on "
+            f"{estimator._n_freqs_in}."
+        )
+
+
 class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
     """Mixin for transformers that return a spectrogram, which is no table.
 
@@ -213,19 +238,9 @@ class BaseSeparator(
 
     def _check_X(self, X, *, reset):
         """Check a spectrogram against what the separator needs or was fitted on."""
-        name = type(self).__name__
-        X = check_spectrogram(X, name)
-        _, n_freqs, n_mics = X.shape
-        if not reset and n_mics != self.n_features_in_:
-            raise ValueError(
-                f"X has {n_mics} features, but {name} is expecting "
-                f"{self.n_features_in_} features as input (the microphones)."
-            )
-        if not reset and n_freqs != self._n_freqs_in:
-            raise ValueError(
-                f"X has {n_freqs} frequency bins, but {name} was fitted on "
-                f"{self._n_freqs_in}."
-            )
+        X = check_spectrogram(X, type(self).__name__)
+        if not reset:
+            check_as_fitted(self, X, "microphones")
         return X
 
 

@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator
 from skbss.base import (
     SpectrogramInputMixin,
     SpectrogramOutputMixin,
+    check_as_fitted,
     check_spectrogram,
 )
 from skbss.callbacks import CallbackSupportMixin
@@ -19,20 +20,8 @@ class OutputsTransformer(
 
     def _check_X(self, X, *, reset):
         """Return the data of a spectrogram, checked, also against what was fitted."""
-        name = type(self).__name__
-        data = check_spectrogram(X, name)
-        _, n_freqs, n_sources = data.shape
+        data = check_spectrogram(X, type(self).__name__)
         if reset:
-            self.n_features_in_ = n_sources
-            self._n_freqs_in = n_freqs
-        elif n_sources != self.n_features_in_:
-            raise ValueError(
-                f"X has {n_sources} features, but {name} is expecting "
-                f"{self.n_features_in_} features as input (the outputs)."
-            )
-        elif n_freqs != self._n_freqs_in:
-            raise ValueError(
-                f"X has {n_freqs} frequency bins, but {name} was fitted on "
-                f"{self._n_freqs_in}."
-            )
+            _, self._n_freqs_in, self.n_features_in_ = data.shape
+        check_as_fitted(self, data, "outputs")
         return data
