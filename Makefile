@@ -5,10 +5,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Processes that work side by side, and timings, get one thread each.
-test peers doc browser bench: export OMP_NUM_THREADS ?= 1
-test peers doc browser bench: export OPENBLAS_NUM_THREADS ?= 1
+test lowest peers doc browser bench: export OMP_NUM_THREADS ?= 1
+test lowest peers doc browser bench: export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: demo test peers browser lint doc bench clean
+.PHONY: demo test lowest peers browser lint doc bench release clean
 
 # Separate the bundled recording and say how good and how fast it was.
 demo: $(VENV)/.core
@@ -20,6 +20,15 @@ test: $(VENV)/.test
 
 # Tests of what runs in numpy where numba isn't installed.
 IN_NUMPY = $(patsubst %,tests/test_%.py,online online_isnmf reference separators updates)
+
+# Without any extra, and with the lowest version of each dependency that pyproject.toml
+# allows. What newer packages say about old ones is no error here.
+lowest: $(VENV)-lowest/.done
+	$(VENV)-lowest/bin/skbss separate --demo -o demo
+	$(VENV)-lowest/bin/python -W ignore -m pytest -n 2 -W ignore $(IN_CORE)
+
+IN_CORE = $(patsubst %,tests/test_%.py,benchmark_run common compose inspection io \
+	online report separators stft streaming)
 
 # Compare with independent packages, run live.
 peers: $(VENV)/.peers
@@ -43,8 +52,19 @@ doc: $(VENV)/.doc
 bench: $(VENV)/.peers
 	$(BIN)/python benchmarks/bench_batch.py
 
+# What is uploaded, checked: the wheel is installed where nothing else is, and separates.
+release: $(VENV)/.release
+	rm -rf build dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv build/empty
+	build/empty/bin/python -m pip install --quiet dist/*.whl
+	cd build && empty/bin/skbss separate --demo -o demo
+	cd build && empty/bin/skbss benchmark init > experiment.yaml
+	@echo "Ready to upload: dist/"
+
 clean:
-	rm -rf $(VENV) demo build *.egg-info doc/_build doc/auto_examples doc/generated
+	rm -rf $(VENV) $(VENV)-lowest demo build dist *.egg-info doc/_build doc/auto_examples doc/generated
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -55,6 +75,15 @@ $(VENV)/.core: $(VENV)/bin/python pyproject.toml
 	touch $@
 
 $(VENV)/.peers $(VENV)/.browser: $(VENV)/.test
-$(VENV)/.test $(VENV)/.peers $(VENV)/.browser $(VENV)/.lint $(VENV)/.doc: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
+$(VENV)/.test $(VENV)/.peers $(VENV)/.browser $(VENV)/.lint $(VENV)/.doc $(VENV)/.release: $(VENV)/.%: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+$(VENV)-lowest/.done: pyproject.toml .ci/lowest.py
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/python .ci/lowest.py > $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet --editable . \
+		--constraint $(VENV)-lowest/lowest.txt
+	$(VENV)-lowest/bin/python -m pip install --quiet \
+		--constraint $(VENV)-lowest/lowest.txt pytest pytest-xdist hypothesis numpydoc
 	touch $@
