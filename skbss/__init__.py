@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
     from skbss.transforms import (
         ISTFT,
         STFT,
+        WPE,
         CrosstalkCanceller,
         LoudestFirst,
         NoiseReducer,
@@ -34,6 +35,7 @@ __all__ = [
     "ILRMA",
     "ISTFT",
     "STFT",
+    "WPE",
     "AuxIVA",
     "BlockBatch",
     "CrosstalkCanceller",
@@ -63,7 +65,7 @@ _NAMES = {
     "streaming": ("Stream",),
     "transforms": (
         *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "NoiseReducer"),
-        *("ProjectionBack", "SortFrequencies"),
+        *("ProjectionBack", "SortFrequencies", "WPE"),
     ),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}

@@ -25,6 +25,7 @@ from skbss.separators import ILRMA, AuxIVA
 from skbss.transforms import (
     ISTFT,
     STFT,
+    WPE,
     CrosstalkCanceller,
     LoudestFirst,
     NoiseReducer,
@@ -65,6 +66,7 @@ def make_separator(
     n_sources=None,
     sample_rate=16_000,
     ref_mic=0,
+    dereverberate=False,
     denoise=False,
     random_state=None,
     memory=None,
@@ -90,6 +92,11 @@ def make_separator(
         'refined'.
     ref_mic : int, default=0
         The microphone whose scale the outputs take.
+    dereverberate : bool, default=False
+        Whether to take off reverberation, by `WPE`, from the microphones first, and
+        once more from each output. What is left of a source is its direct sound and the
+        reflections of the first 50 milliseconds or so, and outputs no longer sum to the
+        microphone. Scores against sources with all of their reverberation fall.
     denoise : bool, default=False
         Whether to take stationary noise out of the outputs, by `NoiseReducer`. They no
         longer sum to the microphone then.
@@ -108,7 +115,8 @@ def make_separator(
         and 'cancel', each a pipeline from signals to signals, and 'loudestfirst'. With
         `n_sources` the first two are the `separator` in a step 'sources', a
         `skbss.LoudestSources`. With `denoise` there is a stage of this name before the
-        last step.
+        last step. With `dereverberate` there is one of this name before all others, and
+        'dereverberate_again' after separation.
 
     Raises
     ------
@@ -128,6 +136,8 @@ def make_separator(
     cancel : 'short', 'long', 'again'
         `CrosstalkCanceller` on windows of 128, 256 and 128 ms, each a pipeline of
         'stft', 'cancel' and 'istft'.
+    dereverberate, dereverberate_again : 'stft', 'wpe', 'istft'
+        `WPE` on windows of 64 ms, of all methods, if asked for.
     denoise : 'stft', 'noisereducer', 'istft'
         `NoiseReducer` on windows of 128 ms, of all methods, if asked for.
 
@@ -152,10 +162,15 @@ def make_separator(
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
     stage = partial(_stage, sample_rate, memory)
-    last = [("loudestfirst", LoudestFirst())]
+    first, last = [], []
+    if dereverberate:
+        first.append(("dereverberate", stage(0.064, [("wpe", WPE())])))
+        again = stage(0.064, [("wpe", WPE(joint=False))])
+        last.append(("dereverberate_again", again))
     if denoise:
         reduce = stage(0.128, [("noisereducer", NoiseReducer())])
-        last.insert(0, ("denoise", reduce))
+        last.append(("denoise", reduce))
+    last.append(("loudestfirst", LoudestFirst()))
     ilrma = partial(ILRMA, update="me", random_state=random_state)
     single = {
         "auxiva": AuxIVA(n_sources=n_sources),
@@ -164,13 +179,13 @@ def make_separator(
     if method in single:
         steps = [(method, single[method]), _back(ref_mic)]
         pipeline = stage(0.512, steps, min_frames=50)
-        return Pipeline([*pipeline.steps, *last], memory=memory)
+        return Pipeline([*first, *pipeline.steps, *last], memory=memory)
     # A separator of fewer sources gets the reference microphone as the first one.
     back = _back(ref_mic if n_sources is None else 0)
     start = ("ilrma", ilrma(max_iter=30))
-    first = [start, _refine(20), back, ("sort", SortFrequencies())]
+    short = [start, _refine(20), back, ("sort", SortFrequencies())]
     stages = [
-        ("first", stage(0.256, first, min_frames=40)),
+        ("first", stage(0.256, short, min_frames=40)),
         ("second", stage(0.512, [_refine(10), _back("sum")], min_frames=20)),
     ]
     if n_sources is not None:
@@ -183,7 +198,7 @@ def make_separator(
         )
         stages = [("sources", sources)]
     stages.append(("cancel", Pipeline(_cancel(stage), memory=memory)))
-    return Pipeline([*stages, *last], memory=memory)
+    return Pipeline([*first, *stages, *last], memory=memory)
 
 
 def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=None):

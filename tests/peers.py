@@ -57,6 +57,14 @@ def pyroomacoustics_ilrma(X, n_iter, basis, activations, update="mm", spatial="i
     return pyroomacoustics_ilrma_outputs(X, n_iter, basis, activations)[1]
 
 
+def nara_wpe(X, taps, delay, n_iter):
+    """Return the dereverberated microphones Y (T, F, M)."""
+    from nara_wpe.wpe import wpe
+
+    Y = wpe(X.transpose(1, 2, 0), taps=taps, delay=delay, iterations=n_iter)
+    return Y.transpose(2, 0, 1)
+
+
 def oobss_auxiva(X, n_iter, source="gauss", spatial="ip1"):
     from oobss import AuxIVA
     from oobss.separators.strategies import AuxSourceStrategy, RuleSpatialStrategy

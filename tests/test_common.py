@@ -24,6 +24,7 @@ from skbss import (
     ILRMA,
     ISTFT,
     STFT,
+    WPE,
     AuxIVA,
     BlockBatch,
     CrosstalkCanceller,
@@ -92,6 +93,15 @@ class LiftedNoiseReducer(Lift, NoiseReducer):
     pass
 
 
+class LiftedWPE(Lift, WPE):
+    def fit_transform(self, X, y=None):
+        return super().fit_transform(self._lift(X))[:, 0].real
+
+    def fit(self, X, y=None):
+        self.fit_transform(X)
+        return self
+
+
 class LiftedBlockBatch(Lift, BlockBatch):
     def fit_transform(self, X, y=None):
         return super().fit_transform(self._lift(X))[:, 0].real
@@ -102,7 +112,7 @@ def pipe(separator, **params):
 
 
 def expected_failed_checks(estimator):
-    if isinstance(estimator, CrosstalkCanceller | NoiseReducer):
+    if isinstance(estimator, CrosstalkCanceller | NoiseReducer | WPE):
         filters = "it filters over frames, so an output frame depends on others"
         return {
             "check_methods_sample_order_invariance": filters,
@@ -133,6 +143,7 @@ def expected_failed_checks(estimator):
         LiftedSortFrequencies(),
         LiftedCrosstalkCanceller(),
         LiftedNoiseReducer(),
+        LiftedWPE(),
         pipe(AuxIVA(max_iter=3)),
         pipe(ILRMA(max_iter=3, init_iter=3, random_state=0)),
         EachRecording(pipe(AuxIVA(max_iter=3))),
@@ -140,6 +151,7 @@ def expected_failed_checks(estimator):
         SortFrequencies(),
         CrosstalkCanceller(),
         NoiseReducer(),
+        WPE(),
     ],
     expected_failed_checks=expected_failed_checks,
 )
@@ -150,6 +162,7 @@ def test_common_checks(estimator, check):
 def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
+    elsewhere |= {WPE}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording}
     assert public_estimators() == here | elsewhere

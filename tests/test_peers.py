@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from skbss.datasets import load_cocktail_party
-from skbss.transforms import STFT
+from skbss.transforms import STFT, WPE
 from tests import peers
 from tests.reference import (
     auxiva,
@@ -240,6 +240,19 @@ def test_oobss_pairwise_solver_returns_nan():
     with np.errstate(all="ignore"):
         _, vectors = solve_2x2HEAD(V, 3 * V)
     assert np.isnan(vectors).any()
+
+
+@pytest.mark.parametrize(
+    ("n_mics", "taps", "n_iter"), [(1, 6, 1), (2, 6, 3), (4, 3, 3)]
+)
+def test_wpe_agrees(n_mics, taps, n_iter):
+    # The weights of a single microphone grow until a frame is predicted exactly, which
+    # magnifies rounding.
+    X = make_mixture(n_mics, n_mics, n_frames=400)
+    X[4:] += 0.5 * X[:-4]
+    wpe = WPE(taps, delay=3, max_iter=n_iter, floor=1e-10)  # nara_wpe's
+    error = relative_error(wpe.fit_transform(X), peers.nara_wpe(X, taps, 3, n_iter))
+    assert error < RTOL
 
 
 def test_oobss_gauss_loss_has_the_wrong_sign():

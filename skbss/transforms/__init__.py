@@ -13,10 +13,12 @@ from skbss.transforms.projection_back import (
 )
 from skbss.transforms.sort_frequencies import SortFrequencies
 from skbss.transforms.stft import ISTFT, STFT
+from skbss.transforms.wpe import WPE
 
 __all__ = [
     "ISTFT",
     "STFT",
+    "WPE",
     "CrosstalkCanceller",
     "LoudestFirst",
     "NoiseReducer",
