@@ -20,9 +20,11 @@ parameters:
   refine, projectionback, sort, istft), second (stft, refine, projectionback, istft) and
   cancel (short, long, again: stft, cancel, istft each), so that names have three parts:
   first.ilrma.n_basis. With --n-sources the first two are in sources.separator. With
-  --denoise there is a stage denoise (stft, noisereducer, istft) at the end. In a YAML
-  file names may be nested, and "method: auxiva" may stand beside them. --set
-  counts more than the file, and the last --set more than those before.
+  --denoise there is a stage denoise (stft, noisereducer, istft) at the end. With
+  --dereverberate there are dereverberate at the beginning and dereverberate_again after
+  separation (stft, wpe, istft each). In a YAML file names may be nested, and
+  "method: auxiva" may stand beside them. --set counts more than the file, and the last
+  --set more than those before.
 
 references:
   The sources of a recording are the files source*.wav or source*.flac in a subfolder of
@@ -48,6 +50,7 @@ examples:
   skbss separate meeting.wav -o separated
   skbss separate table_of_eight.wav -o separated --n-sources 3
   skbss separate office.wav -o separated --denoise
+  skbss separate hall.wav -o separated --dereverberate
   skbss separate *.flac -o separated --method auxiva --set auxiva.source=laplace
   skbss separate scenes/*/mixture.flac -o separated --reference-dir scenes
 """
@@ -167,6 +170,12 @@ def add_separate(commands):
         action="store_true",
         default=None,
         help="take stationary noise, as of fans, out of the outputs",
+    )
+    add(
+        "--dereverberate",
+        action="store_true",
+        default=None,
+        help="take reverberation off, of which early reflections are left",
     )
     add_parameters(add, "first.ilrma.n_basis=4")
     add(

@@ -134,21 +134,28 @@ def test_it_is_the_pipeline(tmp_path):
         np.testing.assert_array_equal(y[:, 0], expected[:, k])
 
 
-def test_denoise(tmp_path):
+@pytest.mark.parametrize(
+    ("flag", "parameter"),
+    [
+        ("denoise", "denoise.noisereducer.quiet=0.5"),
+        ("dereverberate", "dereverberate.wpe.taps=1"),
+    ],
+)
+def test_flags(tmp_path, flag, parameter):
     write_recording(tmp_path / "a.wav", subtype="DOUBLE")
-    (tmp_path / "a.yaml").write_text("method: auxiva\ndenoise: true\n")
+    (tmp_path / "a.yaml").write_text(f"method: auxiva\n{flag}: true\n")
     command = ["separate", "a.wav", "--config", "a.yaml"]
     assert main([*command, "-o", "config"]) == 0
     command = ["separate", "a.wav", "--method", "auxiva"]
-    assert main([*command, "-o", "flag", "--denoise"]) == 0
-    assert main([*command, "-o", "noisy"]) == 0
-    more = ["--set", "denoise.noisereducer.quiet=0.5", "--denoise"]
+    assert main([*command, "-o", "flag", f"--{flag}"]) == 0
+    assert main([*command, "-o", "plain"]) == 0
+    more = ["--set", parameter, f"--{flag}"]
     assert main([*command, "-o", "more", *more]) == 0
     x, info = read_audio(tmp_path / "a.wav")
-    pipeline = build_pipeline("auxiva", {"denoise": True}, info.sample_rate)
+    pipeline = build_pipeline("auxiva", {flag: True}, info.sample_rate)
     expected = pipeline.fit_transform(x)
     for k in range(2):
-        for folder in ("config", "flag", "noisy", "more"):
+        for folder in ("config", "flag", "plain", "more"):
             y, _ = read_audio(tmp_path / folder / f"a_source{k}.wav")
             same = folder in ("config", "flag")
             assert np.array_equal(y[:, 0], expected[:, k]) == same
@@ -364,6 +371,7 @@ def test_warnings_are_one_line(tmp_path, capsys):
         (["--n-sources", "3"], "n_sources=3, but rec.wav has 2 microphones"),
         (["--n-sources", "0"], "'n_sources' parameter of LoudestSources must be"),
         (["--set", "denoise=2"], "denoise=2, expected true or false"),
+        (["--set", "dereverberate=no-"], "dereverberate='no-', expected true or fa"),
         (["--demo"], "--demo, which takes no recordings"),
         (["--reference-dir", "missing"], "no source*.wav or source*.flac in missing"),
     ],

@@ -37,7 +37,8 @@ from skbss.metrics._decibels import decibels
 from skbss.transforms import STFT
 
 # Parameters of `make_separator`, not of one step.
-OF_ALL = "n_sources", "ref_mic", "denoise"
+FLAGS = "denoise", "dereverberate"
+OF_ALL = "n_sources", "ref_mic", *FLAGS
 
 
 def run(args):
@@ -134,8 +135,8 @@ def build_pipeline(method, params, sample_rate):
     method : str
         Name of the method.
     params : dict
-        Values by dotted names. "n_sources", "ref_mic" and "denoise" are those of
-        `make_separator`.
+        Values by dotted names. "n_sources", "ref_mic", "denoise" and "dereverberate"
+        are those of `make_separator`.
     sample_rate : float
         In Hz.
 
@@ -157,8 +158,10 @@ def build_pipeline(method, params, sample_rate):
     """
     check_method(method, METHODS)
     of_all = {key: params[key] for key in OF_ALL if key in params}
-    if not isinstance(of_all.get("denoise", False), bool):
-        raise ConfigError(f"Got denoise={of_all['denoise']!r}, expected true or false.")
+    for name in FLAGS:
+        if not isinstance(of_all.get(name, False), bool):
+            message = f"Got {name}={of_all[name]!r}, expected true or false."
+            raise ConfigError(message)
     pipeline = make_separator(method, sample_rate=sample_rate, random_state=0, **of_all)
     return configure(pipeline, {k: v for k, v in params.items() if k not in of_all})
 
