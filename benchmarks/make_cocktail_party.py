@@ -90,7 +90,7 @@ def main():
     folder = parser.parse_args().out_folder
     version = subprocess.run(["espeak-ng", "--version"], capture_output=True, text=True)
     sources = np.array([position(speaker) for speaker in SPEAKERS])
-    images, room = room_images(
+    images, _, room = room_images(
         np.stack([speak(speaker) for speaker in SPEAKERS]),
         SAMPLE_RATE,
         ROOM,

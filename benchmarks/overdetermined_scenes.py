@@ -114,7 +114,7 @@ def simulate(speakers, n_sources, room_dim, rt60, mics, rotation, rng):
     sample_rate = speakers[names[0]][1]
     sources, *_ = random_sources(n_sources, mics, room_dim, rng, rotation=rotation)
     dry = np.stack([speakers[name][0] for name in names])
-    images, room = room_images(dry, sample_rate, room_dim, rt60, mics, sources)
+    images, _, room = room_images(dry, sample_rate, room_dim, rt60, mics, sources)
     images /= images[:, :, :1].std(axis=1, keepdims=True)
     images *= 10 ** (rng.uniform(-2.5, 2.5, size=(n_sources, 1, 1)) / 20)
     return images, sample_rate, {**room, "speakers": names.tolist()}

@@ -88,7 +88,7 @@ def make_scene(folder, speakers, n_sources, rt60, seed):
     )
     sample_rate = speakers[names[0]][1]
     dry = np.stack([speakers[name][0] for name in names])
-    images, room = room_images(dry, sample_rate, room_dim, rt60, mics, sources)
+    images, _, room = room_images(dry, sample_rate, room_dim, rt60, mics, sources)
     images = level(images)
     metadata = {
         "seed": seed,

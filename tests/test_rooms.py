@@ -87,6 +87,28 @@ def test_mixture_is_the_sum_of_its_images():
         assert x.flags.c_contiguous
 
 
+def test_early_parts():
+    pulse = np.zeros((3000, 1))
+    pulse[100] = 1
+    room = make_room_mixture(pulse, n_mics=2, rt60=0.2, random_state=0)
+    assert room.early_images.shape == room.images.shape == (1, 3000, 2)
+    np.testing.assert_array_equal(
+        room.early_images[0, :, 0], room.early_references.T[0]
+    )
+    away = np.linalg.norm(room.mic_positions - room.source_positions, axis=1)
+    for m in range(2):
+        # The filters of fractional delays are 81 samples long.
+        end = 100 + round((away[m] / SPEED_OF_SOUND + 0.05) * 16000)
+        early, image = room.early_images[0, :, m], room.images[0, :, m]
+        np.testing.assert_allclose(early[: end - 1], image[: end - 1], atol=1e-12)
+        assert abs(early[end + 1 :]).max() < 1e-12 < abs(image[end + 1 :]).max()
+    dataset = load_dataset("room", duration=0.1, n_scenes=1, early=True)
+    expected = make_room_mixture(n_samples=1600, random_state=0)
+    np.testing.assert_array_equal(dataset[0].images, expected.early_images)
+    silence = make_room_mixture(np.zeros((500, 2)), rt60=0.2, random_state=0)
+    assert (silence.early_images == 0).all()
+
+
 def test_random_state():
     first, again, other = (
         make_room_mixture(n_samples=500, rt60=0.15, random_state=s) for s in (3, 3, 4)

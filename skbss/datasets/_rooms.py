@@ -3,9 +3,11 @@
 # License: BSD-3-Clause
 
 import numpy as np
+from scipy.signal import fftconvolve
 
 MIC_SPACING = 0.05
 LARGEST_ROOM = (6.5, 5.5, 3.0)  # of those that are drawn
+EARLY = 0.05  # seconds after the direct sound
 _MARGIN = 0.5  # meters between a source and a wall
 
 
@@ -45,6 +47,8 @@ def room_images(dry, sample_rate, room_dim, rt60, mics, sources):
     -------
     images : ndarray of shape (n_sources, n_samples, n_mics)
         What the microphones record of each source.
+    early : ndarray of shape (n_sources, n_samples, n_mics)
+        What of it arrives with the direct sound or up to 50 ms after.
     room : dict
         What metadata tell of the room.
 
@@ -74,6 +78,12 @@ def room_images(dry, sample_rate, room_dim, rt60, mics, sources):
     delay = pra.constants.get("frac_delay_length") // 2
     n_samples = dry.shape[1]
     images = room.simulate(return_premix=True)[:, :, delay : delay + n_samples]
+    early = np.empty_like(images)
+    for k, m in np.ndindex(images.shape[:2]):
+        distance = np.linalg.norm(np.subtract(sources[k], mics[m]))
+        end = delay + round((distance / room.c + EARLY) * sample_rate)
+        response = room.rir[m][k][:end]
+        early[k, m] = fftconvolve(dry[k], response)[delay : delay + n_samples]
     description = {
         "kind": "simulated (pyroomacoustics image source method)",
         "pyroomacoustics": pra.__version__,
@@ -85,7 +95,8 @@ def room_images(dry, sample_rate, room_dim, rt60, mics, sources):
         "mic_positions_m": np.round(mics, 5).tolist(),
         "source_positions_m": np.round(sources, 5).tolist(),
     }
-    return np.ascontiguousarray(images.transpose(0, 2, 1)), description
+    by_channel = (np.ascontiguousarray(x.transpose(0, 2, 1)) for x in (images, early))
+    return *by_channel, description
 
 
 def first_absorption(rt60, room_dim):

@@ -112,7 +112,10 @@ def convolutive_scenes(
     return GeneratedScenes(make, _seeds("convolutive", n_scenes, random_state))
 
 
-@validate_params(_CONSTRAINTS | ARRAY_CONSTRAINTS, prefer_skip_nested_validation=True)
+@validate_params(
+    _CONSTRAINTS | ARRAY_CONSTRAINTS | {"early": ["boolean"]},
+    prefer_skip_nested_validation=True,
+)
 def room_scenes(
     *,
     n_scenes=4,
@@ -124,6 +127,7 @@ def room_scenes(
     array="linear",
     mic_spacing=0.05,
     noise=0.0,
+    early=False,
     ref_mic=0,
     random_state=0,
 ):
@@ -137,6 +141,9 @@ def room_scenes(
         In seconds.
     n_sources, n_mics, sample_rate, rt60, array, mic_spacing, noise
         As of `make_room_mixture`.
+    early : bool, default=False
+        Whether images and references are the early parts of the sources, which
+        dereverberation should leave. They no longer sum to the mixture then.
     ref_mic : int, default=0
         The microphone of the references.
     random_state : int, default=0
@@ -161,7 +168,7 @@ def room_scenes(
         "mic_spacing": mic_spacing,
         "noise": noise,
     }
-    make = partial(_room_scene, ref_mic=ref_mic, **params)
+    make = partial(_room_scene, ref_mic=ref_mic, early=early, **params)
     return GeneratedScenes(make, _seeds("room", n_scenes, random_state))
 
 
@@ -172,9 +179,10 @@ def _convolutive_scene(seed, ref_mic, **params):
     return _scene(X, images, ref_mic, params["sample_rate"], rt60=params["rt60"])
 
 
-def _room_scene(seed, ref_mic, **params):
+def _room_scene(seed, ref_mic, early, **params):
     room = make_room_mixture(**params, random_state=seed)
-    return _scene(room.mixture, room.images, ref_mic, room.sample_rate, **room.metadata)
+    images = room.early_images if early else room.images
+    return _scene(room.mixture, images, ref_mic, room.sample_rate, **room.metadata)
 
 
 def _scene(mixture, images, ref_mic, sample_rate, **metadata):

@@ -106,6 +106,11 @@ def make_room_mixture(
             The images of the sources at microphone 0, of equal power.
         images : ndarray of shape (n_sources, n_samples, n_mics)
             The same at all microphones. They sum to `mixture`, but for sensor noise.
+        early_images : ndarray of shape (n_sources, n_samples, n_mics)
+            The early part of the images: the direct sound and what comes up to 50 ms
+            later. What dereverberation should leave.
+        early_references : ndarray of shape (n_samples, n_sources)
+            The same at microphone 0.
         sample_rate : int
             In Hz.
         rt60 : float
@@ -160,12 +165,17 @@ def make_room_mixture(
         # They begin before the recording does, so that it has reverberation throughout.
         n_before = round(rt60 * sample_rate)
         dry = speech_like(n_sources, n_before + n_samples, sample_rate, rng)
-    images, metadata = room_images(dry, sample_rate, room_dim, rt60, mics, places)
-    mixture, images = mix_images(images[:, -n_samples:], noise, rng)
+    images, early, metadata = room_images(
+        dry, sample_rate, room_dim, rt60, mics, places
+    )
+    mixture, images, gain = mix_images(images[:, -n_samples:], noise, rng)
+    early = early[:, -n_samples:] * gain
     return Bunch(
         mixture=mixture,
         references=np.ascontiguousarray(images[:, :, 0].T),
         images=images,
+        early_images=early,
+        early_references=np.ascontiguousarray(early[:, :, 0].T),
         sample_rate=sample_rate,
         rt60=metadata["rt60_measured_s"],
         room_dim=room_dim,

@@ -102,7 +102,7 @@ def make_convolutive_mixture(
     sources = speech_like(n_sources, n_before + n_samples, sample_rate, rng)
     images = fftconvolve(sources[:, None], filters, mode="full", axes=-1)
     images = images[..., n_before : n_before + n_samples].transpose(0, 2, 1)
-    X, images = mix_images(images, noise, rng)
+    X, images, _ = mix_images(images, noise, rng)
     y = np.ascontiguousarray(images[:, :, 0].T)
     return (X, y, np.ascontiguousarray(images)) if return_images else (X, y)
 
@@ -125,14 +125,17 @@ def mix_images(images, noise, rng):
         The mixture.
     images : ndarray of shape (n_sources, n_samples, n_mics)
         As they are in it.
+    gain : ndarray of shape (n_sources, 1, 1)
+        What they were multiplied by.
     """
     level = np.sqrt(np.mean(images[:, :, :1] ** 2, axis=1, keepdims=True))
-    images = images / np.where(level > 0, level, 1)
+    level = np.where(level > 0, level, 1)
+    images = images / level
     X = images.sum(axis=0)
     X += noise * np.sqrt(np.mean(X[:, 0] ** 2)) * rng.standard_normal(X.shape)
     peak = np.abs(X).max()
     scale = _PEAK / peak if peak > 0 else 1.0
-    return X * scale, images * scale
+    return X * scale, images * scale, scale / level
 
 
 def speech_like(n_sources, n_samples, sample_rate, rng):
