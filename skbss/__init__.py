@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
+    from skbss.blocks import BlockBatch
     from skbss.compose import EachRecording, make_separator
     from skbss.config import load_yaml, save_yaml
     from skbss.jsonl import read_jsonl
@@ -13,7 +14,6 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
     from skbss.separators import (
         ILRMA,
         AuxIVA,
-        BlockBatch,
         OnlineAuxIVA,
         OnlineILRMA,
         OnlineISNMF,
@@ -57,6 +57,7 @@ __all__ = [
 ]
 
 _NAMES = {
+    "blocks": ("BlockBatch",),
     "compose": ("EachRecording", "make_separator"),
     "config": ("load_yaml", "save_yaml"),
     "jsonl": ("read_jsonl",),

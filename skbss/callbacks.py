@@ -11,10 +11,14 @@ from functools import partial
 
 from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
 from sklearn.callback import FitCallback
+from sklearn.callback._callback_support import callback_management_context
 
 from skbss.jsonl import append_jsonl
 
 __all__ = ["JsonlLogger"]
+
+# What `_fit_context` puts around methods, for generators that fit.
+fit_context = callback_management_context
 
 
 class FitTask:

@@ -201,6 +201,23 @@ def make_separator(
     return Pipeline([*first, *stages, *last], memory=memory)
 
 
+def make_refiner(sample_rate):
+    """Make what refines the sources of a block in which few were heard at once.
+
+    Parameters
+    ----------
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    pipeline : Pipeline
+        From signals (n_samples, n_sources) to the same in the same order, a pass like
+        the stage 'second' of `make_separator`.
+    """
+    return _stage(sample_rate, None, 0.512, [_refine(20), _back("sum")], min_frames=20)
+
+
 def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=None):
     """Put steps of spectrograms between STFT and ISTFT; hops are a quarter or half."""
     n_fft = window_length(sample_rate, seconds)

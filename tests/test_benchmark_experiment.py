@@ -24,6 +24,7 @@ BUILT_IN = [
     "auxiva",
     "ilrma",
     "refined",
+    "blocks",
     "blockauxiva",
     "blockilrma",
     "onlineauxiva",
@@ -91,7 +92,11 @@ def test_template_is_an_experiment_of_defaults(tmp_path):
             "The 'n_basis' parameter of ILRMA must be an int",
         ),
         (
-            {"methods": {"blockilrma": {"params": {"blockbatch.estimator.tol": -1}}}},
+            {
+                "methods": {
+                    "blockilrma": {"params": {"blockbatch.estimator.ilrma.tol": -1}}
+                }
+            },
             "The 'tol' parameter of ILRMA must be",
         ),
         (

@@ -1,91 +1,215 @@
-"""Block-batch separation."""
+"""Long recordings in blocks."""
+
+# License: BSD-3-Clause
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from skbss import ILRMA, ISTFT, STFT, AuxIVA, BlockBatch, ProjectionBack
+from skbss import ISTFT, STFT, AuxIVA, BlockBatch, ProjectionBack
+from skbss.blocks.joining import Activity, busiest, crossfade, spans_of
+from skbss.blocks.tracks import Tracks, best_order, describe, waveform_similarity
+from skbss.callbacks import OnProgress
 from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import si_sdr_improvement
-from skbss.separators.block_batch import align
+
+# Seconds are short here, so that 5 s of sound are more than a minute of them.
+RATE = 1000
+
+
+def pipe(max_iter=15):
+    separator = AuxIVA(max_iter=max_iter)
+    return make_pipeline(STFT(n_fft=1024), separator, ProjectionBack(), ISTFT())
 
 
 @pytest.fixture(scope="module")
 def recording():
-    return make_convolutive_mixture(96000, rt60=0.05, random_state=0)
+    return make_convolutive_mixture(77_123, rt60=0.05, random_state=0)
 
 
-def _pipe(separator):
-    return make_pipeline(STFT(n_fft=1024), separator, ProjectionBack(), ISTFT())
+@pytest.fixture(scope="module")
+def separated(recording):
+    separator = BlockBatch(pipe(), sample_rate=RATE)
+    return separator, separator.fit_transform(recording[0])
 
 
-@pytest.mark.parametrize("batch", [AuxIVA(max_iter=20), ILRMA(random_state=0)])
-def test_separates_in_one_order_throughout(recording, batch):
-    x, y = recording
-    pipe = _pipe(BlockBatch(batch, block_size=120, overlap=30))
-    separated = pipe.fit_transform(x)
-    assert pipe[1].n_blocks_ == 3
-    # One permutation for the whole: outputs that swap between blocks would score low.
-    assert si_sdr_improvement(y, separated, x).min() > 6
+def test_separates_in_one_order_throughout(recording, separated):
+    x, reference = recording
+    separator, y = separated
+    assert y.shape == x.shape
+    assert separator.n_blocks_ == 5
+    assert si_sdr_improvement(reference, y, x).min() > 10
+    start, stop = separator.minute_
+    assert stop - start == 60 * RATE
+    assert (separator.active_seconds_ > 20).all()
 
 
-def test_one_block_is_the_batch_separator(recording):
-    x, _ = recording
-    batch = _pipe(AuxIVA(max_iter=5)).fit_transform(x)
-    blocks = _pipe(BlockBatch(AuxIVA(max_iter=5), block_size=10_000)).fit_transform(x)
-    # The same matrices on another scale: rounding is all that differs.
-    np.testing.assert_allclose(blocks, batch, rtol=0, atol=1e-10 * abs(x).max())
+def test_blocks_on_their_own_keep_one_order(recording):
+    x, reference = recording
+    y = BlockBatch(pipe(), refine=None, sample_rate=RATE).fit_transform(x)
+    # Outputs that swap between blocks would score about 0.
+    assert si_sdr_improvement(reference, y, x).min() > 6
 
 
-@pytest.mark.parametrize("n_frames", [1, 19, 20, 21, 35, 36, 37, 80])
-@pytest.mark.parametrize("overlap", [0, 4, 10])
-def test_every_frame_is_separated_once(n_frames, overlap):
-    rng = np.random.default_rng(n_frames)
-    shape = n_frames, 5, 2
-    X = rng.normal(size=shape) + 1j * rng.normal(size=shape)
-    separator = BlockBatch(AuxIVA(max_iter=2), block_size=20, overlap=overlap)
-    covered = np.zeros(n_frames, dtype=int)
-    separator._check_X(X, reset=True)
-    for frames, W, A in separator._blocks(X):
-        covered[frames] += 1
-        assert len(W) == len(A)
-        assert len(W) in (1, frames.stop - frames.start)
-    assert (covered == 1).all()
+def test_pieces_are_the_whole(recording, separated):
+    separator, y = clone(separated[0]), separated[1]
+    pieces = list(separator.iter_fit_transform(recording[0]))
+    assert len(pieces) == separator.n_blocks_
+    assert max(map(len, pieces)) <= 20 * RATE
+    assert_array_equal(np.concatenate(pieces), y)
+    assert_array_equal(np.concatenate(list(separator.iter_transform(recording[0]))), y)
+    assert_array_equal(clone(separator).fit(recording[0]).transform(recording[0]), y)
 
 
-def test_the_mixing_matrices_lead_back_to_the_microphones(recording):
-    x, _ = recording
-    S = STFT(n_fft=1024).fit_transform(x)
-    Y = BlockBatch(AuxIVA(max_iter=5), block_size=60, overlap=20).fit_transform(S)
-    # One matrix for each frame of a cross-fade, and one for each block between.
-    n_blocks = (len(S) - 20) // 40
-    assert Y.mixing.shape == (20 * (n_blocks - 1) + n_blocks, *S.shape[1:], 2)
-    back = (Y.mixing_of(slice(None)) @ Y.data[..., None])[..., 0]
-    # Relative to the largest coefficient; interpolated matrices are well conditioned.
-    np.testing.assert_allclose(back, S.data, rtol=0, atol=1e-9 * abs(S.data).max())
+class Reader:
+    """Gives parts of an array, and remembers the longest."""
+
+    def __init__(self, x):
+        self.x, self.shape, self.dtype, self.longest = x, x.shape, x.dtype, 0
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, part):
+        part = self.x[part]
+        self.longest = max(self.longest, len(part))
+        return part
 
 
-def test_transform_applies_the_last_block(recording):
-    x, _ = recording
-    S = STFT(n_fft=1024).fit_transform(x)
-    separator = BlockBatch(AuxIVA(max_iter=5), block_size=60, overlap=20)
-    Y = separator.fit_transform(S)
-    later = clone(separator).fit(S).transform(S)
-    # The last 60 frames belong to the last block alone but for the cross-fade.
-    np.testing.assert_allclose(later.data[-30:], Y.data[-30:], rtol=1e-9)
+def test_readers_and_memory_maps(recording, separated, tmp_path):
+    x = recording[0]
+    reader = Reader(x)
+    assert_array_equal(clone(separated[0]).fit_transform(reader), separated[1])
+    assert reader.longest == 60 * RATE
+    memmap = np.memmap(tmp_path / "x", x.dtype, "w+", shape=x.shape)
+    memmap[:] = x
+    assert_array_equal(separated[0].transform(memmap), separated[1])
+    integers = Reader(np.rint(x / abs(x).max() * 32767).astype(np.int16))
+    y = separated[0].transform(integers)
+    assert y.dtype == np.float32
+    with pytest.raises(ValueError, match="has 1 features"):
+        separated[0].transform(Reader(x[:, :1]))
+    with pytest.raises(ValueError, match=r"shape \(0, 2\)"):
+        separated[0].fit(Reader(x[:0]))
 
 
-def test_align_finds_a_permutation():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(40, 7, 3)) + 1j * rng.normal(size=(40, 7, 3))
-    W = rng.normal(size=(7, 3, 3)) + 1j * rng.normal(size=(7, 3, 3))
-    order = np.array([2, 0, 1])
-    scale = np.exp(1j * rng.uniform(0, 6, size=(7, 3, 1)))
-    np.testing.assert_array_equal(order[align(W, (scale * W)[:, order], X)], [0, 1, 2])
+def test_results_do_not_depend_on_processes(recording, separated):
+    separator = clone(separated[0]).set_params(n_jobs=2)
+    assert_array_equal(separator.fit_transform(recording[0]), separated[1])
+
+
+def test_results_do_not_depend_on_level(recording, separated):
+    x, y = recording[0], separated[1]
+    for gain in (2.0**-100, 2.0**100):
+        z = clone(separated[0]).fit_transform(gain * x) / gain
+        assert_allclose(z, y, rtol=0, atol=1e-9 * abs(y).max())
+
+
+def test_single_precision_stays(recording):
+    x, reference = recording
+    separator = BlockBatch(pipe(), sample_rate=RATE)
+    y = separator.fit_transform(x.astype(np.float32))
+    assert y.dtype == np.float32
+    assert si_sdr_improvement(reference, y, x).min() > 10
+
+
+def test_a_short_recording_is_one_block(recording):
+    x = recording[0][:8000]
+    separator = BlockBatch(pipe(), refine=None, sample_rate=RATE)
+    assert_array_equal(separator.fit_transform(x), pipe().fit_transform(x))
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("refine", ["minute", None])
+def test_silence_and_dead_microphones(recording, refine):
+    x = recording[0][:65_000].copy()
+    x[:20_000] = 0
+    x[30_000:50_000, 1] = 0
+    separator = BlockBatch(pipe(2), refine=refine, sample_rate=RATE)
+    for signal in (x, 0 * x, x[:, [0, 0]]):
+        assert np.isfinite(separator.fit_transform(signal)).all()
+
+
+def test_progress(recording):
+    fractions = []
+    separator = BlockBatch(pipe(1), sample_rate=RATE)
+    separator.set_callbacks(OnProgress(fractions.append))
+    for _ in separator.iter_fit_transform(recording[0]):
+        pass
+    assert_allclose(fractions, np.arange(1, 12) / 11)
+    assert not hasattr(separator, "_callback_fit_ctx")
 
 
 def test_overlap_of_more_than_half_a_block_is_refused():
-    X = np.ones((30, 3, 2), dtype=complex)
-    with pytest.raises(ValueError, match="overlap=11, expected at most half of"):
-        BlockBatch(AuxIVA(), block_size=20, overlap=11).fit(X)
+    with pytest.raises(ValueError, match=r"overlap=11, expected at most half of"):
+        BlockBatch(pipe(), block=20, overlap=11).fit(np.ones((30, 2)))
+
+
+@pytest.mark.parametrize("n_samples", [1, 19, 20, 21, 35, 36, 37, 80])
+@pytest.mark.parametrize("overlap", [0, 1, 4, 10])
+def test_blocks_cover_all_and_join_again(n_samples, overlap):
+    x = np.random.default_rng(0).normal(size=(n_samples, 2))
+    spans = spans_of(n_samples, 20, overlap)
+    assert spans[0][0] == 0
+    assert spans[-1][1] == n_samples
+    assert {b - a for a, b in spans} == {min(n_samples, 20)}
+    steps = pairwise(spans)
+    assert all(stop - start >= overlap for (_, stop), (start, _) in steps)
+    pieces = list(crossfade((x[a:b] for a, b in spans), spans, overlap))
+    assert_allclose(np.concatenate(pieces), x, rtol=1e-12, atol=1e-12)
+
+
+def test_tracks_recognize_columns():
+    rng = np.random.default_rng(0)
+    n, order = 8000, np.array([2, 0, 1])
+    filters = rng.normal(size=(3, 3, 20)) * np.exp(-np.arange(20) / 5)
+
+    def block():
+        y = rng.laplace(size=(n, 3))
+        images = [
+            [np.convolve(v, h)[:n] for h in f]
+            for v, f in zip(y.T, filters, strict=True)
+        ]
+        return np.sum(images, axis=0).T, y
+
+    x, y = block()
+    tracks = Tracks(describe(x, y, 128))
+    x, y = block()
+    similarity = tracks.similarity(describe(x, y[:, order], 128))
+    assert similarity.shape == (3, 3)
+    assert (similarity >= 0).all()
+    assert (similarity <= 1 + 1e-9).all()
+    assert_array_equal(order[best_order(similarity)], [0, 1, 2])
+
+
+def test_waveforms_recognize_themselves():
+    z = np.random.default_rng(0).normal(size=(1000, 3))
+    z[:, 2] = 0
+    similarity = waveform_similarity(z, -2 * z[:, [1, 0, 2]])
+    assert_allclose(similarity[:2, :2], [[0, 1], [1, 0]], atol=0.1)
+    assert_array_equal(similarity[2], 0)
+
+
+def test_activity_of_pieces_is_that_of_the_whole():
+    y = np.random.default_rng(0).normal(size=(1000, 2))
+    y[200:600, 1] *= 1e-3
+    activity = Activity(100)
+    for piece in np.array_split(y, 7):
+        activity.add(piece)
+    active = activity.is_active()
+    assert active[:, 0].all()
+    assert_array_equal(np.flatnonzero(~active[:, 1]), [2, 3, 4, 5])
+
+
+def test_the_busiest_stretch_has_the_rarest():
+    active = np.zeros((100, 3), dtype=bool)
+    active[:, 0] = True
+    active[70:80, 1] = True  # and the third never
+    start, counts = busiest(active, 20)
+    assert_array_equal(counts, [20, 10, 0])
+    assert 60 <= start <= 70
+    assert busiest(active, 1000)[0] == 0

@@ -17,7 +17,6 @@ from skbss import (
     ISTFT,
     STFT,
     AuxIVA,
-    BlockBatch,
     EachRecording,
     OnlineAuxIVA,
     OnlineILRMA,
@@ -34,7 +33,6 @@ SEPARATORS = [
     AuxIVA("cliques", max_iter=4),
     ILRMA(max_iter=3, init_iter=2, random_state=0),
     ILRMA(max_iter=3, init="identity", update="me", random_state=0),
-    BlockBatch(ILRMA(max_iter=3, random_state=0), block_size=50, overlap=10),
     OnlineAuxIVA(),
     OnlineILRMA(random_state=0),
     OnlineISNMF(random_state=0),
@@ -166,7 +164,7 @@ def test_stopping_the_start_goes_on_with_ilrma(record):
     assert_same(learned(shorter), learned(stopped))
 
 
-@pytest.mark.parametrize("separator", SEPARATORS[5:], ids=ids)
+@pytest.mark.parametrize("separator", SEPARATORS[4:], ids=ids)
 def test_all_frames_are_separated_whatever_a_callback_asks_for(separator, record):
     X = input_of(separator, record)
     Y = clone(separator).set_callbacks(Recorder(stop_after=1)).fit_transform(X)
@@ -224,7 +222,7 @@ def test_progress_bar(separator, record, capsys):
     lines = bars(capsys)
     assert lines[0].startswith(f"{type(separator).__name__} - fit ")
     assert all("100%" in line for line in lines)
-    assert len(lines) == (3 if isinstance(separator, BlockBatch) else 1)
+    assert len(lines) == 1
 
 
 @pytest.mark.usefixtures("wide")
@@ -393,14 +391,6 @@ def test_logger_of_what_is_inside_each_recording(recording, tmp_path):
     )
     search.fit([x, x[:3000]], [y, y[:3000]])
     assert len(read_jsonl(path)) == 2 * 2 * 2
-
-
-def test_logger_of_blocks(record, tmp_path):
-    path = tmp_path / "log.jsonl"
-    separator = BlockBatch(AuxIVA(max_iter=2), block_size=50, overlap=10)
-    separator.set_callbacks(JsonlLogger(path)).fit(record)
-    paths = [line["path"] for line in read_jsonl(path)]
-    assert paths == ["fit 0/block 0"] * 2 + ["fit 0/block 1"] * 2
 
 
 def test_logger_says_at_once_that_it_cannot_write(record, tmp_path):

@@ -88,15 +88,15 @@ def test_template_runs(tmp_path, capsys):
 
 
 def test_failures_are_told(tmp_path, capsys):
-    # More than half of the block: found when frames are there.
-    overlap = "methods.blockauxiva.params.blockbatch.overlap=150"
+    # More than half of the block: found when a recording is there.
+    overlap = "methods.blockauxiva.params.blockbatch.overlap=5"
     (tmp_path / "voices.yaml").write_text(
         YAML.replace("  auxiva: {params: {auxiva.max_iter: 2}}", "  blockauxiva:")
     )
     assert run("run", "voices.yaml", "--set", overlap) == 0
     out, err = capsys.readouterr()
     assert err.count("blockauxiva failed on convolutive_000") == 2
-    assert "ValueError: Got overlap=150, expected at most half" in err
+    assert "ValueError: Got overlap=5, expected at most half" in err
     row = next(line for line in out.splitlines() if line.startswith("blockauxiva"))
     assert row.split() == ["blockauxiva", "0", "2"]
 

@@ -11,7 +11,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skbss import ILRMA, BlockBatch
+from skbss import BlockBatch, make_separator
 from skbss.config import (
     ConfigError,
     configure,
@@ -166,8 +166,8 @@ def test_a_name_that_comes_twice(tmp_path):
 
 
 def test_values_of_nested_estimators_are_checked():
-    pipeline = make_pipeline(BlockBatch(ILRMA()))
-    configure(pipeline, {"blockbatch.estimator.n_basis": 3})
-    assert pipeline[0].estimator.n_basis == 3
+    pipeline = make_pipeline(BlockBatch(make_separator("ilrma")))
+    configure(pipeline, {"blockbatch.estimator.ilrma.n_basis": 3})
+    assert pipeline[0].estimator["ilrma"].n_basis == 3
     with pytest.raises(ConfigError, match="'n_basis' parameter of ILRMA"):
-        configure(pipeline, {"blockbatch.estimator.n_basis": 0})
+        configure(pipeline, {"blockbatch.estimator.ilrma.n_basis": 0})

@@ -142,7 +142,7 @@ def make_fitted():
         LoudestSources: LoudestSources(1, whole, first).fit(x),
         AuxIVA: AuxIVA(max_iter=2).fit(record),
         ILRMA: ILRMA(max_iter=2, init_iter=2).fit(record),
-        BlockBatch: BlockBatch(AuxIVA(max_iter=2)).fit(record),
+        BlockBatch: BlockBatch(whole).fit(x),
         EachRecording: EachRecording(STFT(32)).fit([x]),
         OnlineAuxIVA: OnlineAuxIVA().fit(record),
         OnlineILRMA: OnlineILRMA().fit(record),

@@ -14,7 +14,6 @@ from skbss import (
     ISTFT,
     STFT,
     AuxIVA,
-    BlockBatch,
     ProjectionBack,
     Spectrogram,
     make_separator,
@@ -318,21 +317,6 @@ def test_parameters_are_reached_through_the_parts():
 
 
 # What follows
-
-
-def test_block_batch_with_fewer_sources(spectrogram):
-    inner = AuxIVA(n_sources=2, noise=0.01, max_iter=15)
-    separator = BlockBatch(inner, block_size=80, overlap=20)
-    Y = separator.fit_transform(spectrogram)
-    assert Y.shape == (*spectrogram.shape[:2], 2)
-    mixing = Y.mixing_of(slice(None))
-    assert mixing.shape == (len(spectrogram), 257, 5, 2)
-    assert separator.demixing_.shape == (257, 2, 5)
-    assert separator.get_feature_names_out().tolist() == ["source0", "source1"]
-    # Outputs have the scale of what they explain, also where blocks cross.
-    Z = ProjectionBack().fit_transform(Y)
-    rest = spectrogram.data[..., 0] - Z.data.sum(2)
-    assert (abs(rest) ** 2).mean() < 0.3 * (abs(spectrogram.data[..., 0]) ** 2).mean()
 
 
 def test_cliques_after_fewer_sources_lead_back_to_all_microphones(spectrogram):

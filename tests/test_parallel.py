@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skbss import ILRMA, AuxIVA, BlockBatch
+from skbss import ILRMA, AuxIVA
 from skbss.parallel import N_PARTS, block_map, even_slices
 from tests.conftest import make_record
 
@@ -39,7 +39,6 @@ def long_record():
         ILRMA(max_iter=4, init_iter=3, random_state=0),
         ILRMA(max_iter=4, init="identity", update="me", random_state=0),
         ILRMA(n_basis=3, spatial="iss2", max_iter=4, random_state=0),
-        BlockBatch(ILRMA(max_iter=3, random_state=0), block_size=300),
     ],
     ids=repr,
 )

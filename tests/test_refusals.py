@@ -12,7 +12,6 @@ from skbss import (
     ISTFT,
     STFT,
     AuxIVA,
-    BlockBatch,
     OnlineAuxIVA,
     OnlineILRMA,
     ProjectionBack,
@@ -25,7 +24,6 @@ X = STFT(32).fit_transform(SIGNAL).data
 SEPARATORS = [
     AuxIVA(max_iter=1),
     ILRMA(max_iter=1, init_iter=1),
-    BlockBatch(AuxIVA(max_iter=1)),
     OnlineAuxIVA(),
     OnlineILRMA(),
 ]

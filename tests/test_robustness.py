@@ -16,7 +16,6 @@ from skbss import (
     ISTFT,
     STFT,
     AuxIVA,
-    BlockBatch,
     ProjectionBack,
     Spectrogram,
     make_separator,
@@ -43,8 +42,6 @@ SEPARATORS = [
     AuxIVA("cliques", max_iter=10),
     AuxIVA("cliques", spatial="iss2", max_iter=10),
     ILRMA(5, init="identity", max_iter=10, random_state=0),
-    BlockBatch(AuxIVA(max_iter=5), block_size=50, overlap=20),
-    BlockBatch(ILRMA(max_iter=10, **STATES), block_size=50, overlap=0),
 ]
 FEW = [
     AuxIVA(max_iter=10),
@@ -52,7 +49,6 @@ FEW = [
     ILRMA(max_iter=10, **STATES),
     ILRMA(update="me", spatial="ip2", max_iter=10, **STATES),
     AuxIVA("cliques", max_iter=10),
-    *SEPARATORS[-2:],
 ]
 every_separator = pytest.mark.parametrize("separator", SEPARATORS, ids=repr)
 a_few_separators = pytest.mark.parametrize("separator", FEW, ids=repr)
@@ -252,7 +248,7 @@ def test_outputs_scale_with_the_input_in_single_precision(separator, scale):
     assert_allclose(Z_scaled / scale, Z, rtol=0, atol=1e-3 * abs(Z).max())
 
 
-@pytest.mark.parametrize("separator", SEPARATORS[:-2], ids=repr)
+@pytest.mark.parametrize("separator", SEPARATORS, ids=repr)
 def test_the_gain_of_a_microphone_does_not_matter(separator):
     """Cheap arrays have microphones of different sensitivity."""
     init = np.tile(np.eye(2), (X.shape[1], 1, 1))

@@ -18,7 +18,6 @@ from skbss import (
     ISTFT,
     STFT,
     AuxIVA,
-    BlockBatch,
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
@@ -354,7 +353,6 @@ class Doubler(BaseEstimator):
     ("pipeline", "message"),
     [
         (make_online(AuxIVA()), "can't learn with AuxIVA, .* fit the pipeline"),
-        (make_online(BlockBatch(AuxIVA())), "can't learn with BlockBatch"),
         (make_pipeline(STFT(), OnlineAuxIVA()), "Got STFT, OnlineAuxIVA"),
         (make_pipeline(OnlineAuxIVA(), ISTFT()), "Got OnlineAuxIVA, ISTFT"),
         (make_pipeline(ISTFT()), "Got ISTFT"),

@@ -3,12 +3,12 @@
 # License: BSD-3-Clause
 
 from skbss.benchmark.experiment import Experiment, load_experiment, make_experiment
-from skbss.benchmark.methods import make_method, register_method
 from skbss.benchmark.output import OutputError
 from skbss.benchmark.report import write_report
 from skbss.benchmark.results import RunError, read_results
 from skbss.benchmark.runner import resume_experiment, run_experiment
 from skbss.benchmark.summary import cv_results, summarize
+from skbss.methods import make_method, register_method
 
 __all__ = [
     "Experiment",

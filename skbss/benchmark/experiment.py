@@ -13,12 +13,12 @@ import numpy as np
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 
-from skbss.benchmark.methods import build, find_method
 from skbss.benchmark.overrides import override, override_grid
 from skbss.benchmark.schema import fill_in
 from skbss.benchmark.scoring import check_framewise, find_metrics
 from skbss.config import ConfigError, configure, flatten, load_yaml
 from skbss.datasets import check_dataset
+from skbss.methods import build, find_method
 from skbss.transforms import STFT
 
 ELSEWHERE = ("name", "runtime.n_jobs", "runtime.backend", "runtime.scheduler")

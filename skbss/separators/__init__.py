@@ -3,7 +3,6 @@
 # License: BSD-3-Clause
 
 from skbss.separators.auxiva import AuxIVA
-from skbss.separators.block_batch import BlockBatch
 from skbss.separators.ilrma import ILRMA
 from skbss.separators.online_auxiva import OnlineAuxIVA
 from skbss.separators.online_ilrma import OnlineILRMA
@@ -12,7 +11,6 @@ from skbss.separators.online_isnmf import OnlineISNMF
 __all__ = [
     "ILRMA",
     "AuxIVA",
-    "BlockBatch",
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",

@@ -1,8 +1,10 @@
-"""The methods that an experiment can name, and what users add to them."""
+"""The methods that commands and experiments can name, and what users add to them."""
 
 # License: BSD-3-Clause
 
 import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -11,24 +13,60 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skbss
-from skbss.compose import METHODS, make_separator, online_pipeline, window_length
+from skbss.blocks import BlockBatch
+from skbss.compose import make_separator, online_pipeline
 from skbss.config import ConfigError, did_you_mean, import_attribute
-from skbss.separators import BlockBatch, OnlineAuxIVA, OnlineILRMA, OnlineISNMF
-from skbss.transforms import ISTFT, STFT, ProjectionBack
+from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
 
-# Half of what whole recordings get, and blocks in which people who move stay about
-# where they are.
-BLOCK_BATCH_SECONDS = 0.256
-BLOCK_SECONDS = 8
+# Blocks in which people who move stay about where they are.
+BLOCK_SECONDS, OVERLAP_SECONDS = 8.0, 2.0
 
 
-def _block_batch(method, sample_rate, ref_mic, random_state):
-    separator = make_separator(method, random_state=random_state)[method]
-    n_fft = window_length(sample_rate, BLOCK_BATCH_SECONDS)
-    stft = STFT(n_fft, sample_rate=sample_rate)
-    block_size = round(BLOCK_SECONDS * sample_rate / (n_fft // 4))
-    separator = BlockBatch(separator, block_size=block_size, overlap=block_size // 4)
-    return make_pipeline(stft, separator, ProjectionBack(ref_mic), ISTFT())
+@dataclass(frozen=True)
+class Method:
+    """A way to separate recordings.
+
+    Parameters
+    ----------
+    factory : callable
+        Returns a new estimator, as `register_method` says.
+    summary : str
+        What it does, in a line.
+    is_online : bool, default=False
+        Whether it can separate while a recording comes in.
+    """
+
+    factory: Callable
+    summary: str
+    is_online: bool = False
+
+
+def _blocks(sample_rate, ref_mic, random_state, n_sources=None, denoise=False):
+    estimator = make_separator(
+        sample_rate=sample_rate,
+        ref_mic=ref_mic,
+        random_state=random_state,
+        n_sources=n_sources,
+        denoise=denoise,
+    )
+    return BlockBatch(estimator, sample_rate=sample_rate)
+
+
+def _moving(method, sample_rate, ref_mic, random_state, n_sources=None):
+    estimator = make_separator(
+        method,
+        sample_rate=sample_rate,
+        ref_mic=ref_mic,
+        random_state=random_state,
+        n_sources=n_sources,
+    )
+    return BlockBatch(
+        estimator,
+        block=BLOCK_SECONDS,
+        overlap=OVERLAP_SECONDS,
+        refine=None,
+        sample_rate=sample_rate,
+    )
 
 
 def _online_auxiva(sample_rate, ref_mic):
@@ -49,16 +87,44 @@ def _online_isnmf(sample_rate, ref_mic, random_state, n_mics):
 
 
 _registry = {
-    **{name: partial(make_separator, name) for name in METHODS},
-    "blockauxiva": partial(_block_batch, "auxiva"),
-    "blockilrma": partial(_block_batch, "ilrma"),
-    "onlineauxiva": _online_auxiva,
-    "onlineilrma": _online_ilrma,
-    "onlineisnmf": _online_isnmf,
+    "refined": Method(
+        partial(make_separator, "refined"),
+        "ILRMA, refined by cliques on two windows, crosstalk canceled; separates best",
+    ),
+    "ilrma": Method(
+        partial(make_separator, "ilrma"),
+        "ILRMA, sources of low rank, started by AuxIVA",
+    ),
+    "auxiva": Method(
+        partial(make_separator, "auxiva"), "AuxIVA, the quickest of whole recordings"
+    ),
+    "blocks": Method(
+        _blocks, "refined, in blocks, with the filters of the best minute: for hours"
+    ),
+    "blockauxiva": Method(
+        partial(_moving, "auxiva"), "auxiva in blocks of 8 s, for people who move"
+    ),
+    "blockilrma": Method(
+        partial(_moving, "ilrma"), "ilrma in blocks of 8 s, for people who move"
+    ),
+    "onlineauxiva": Method(_online_auxiva, "AuxIVA, frame by frame", is_online=True),
+    "onlineilrma": Method(_online_ilrma, "ILRMA, frame by frame", is_online=True),
+    "onlineisnmf": Method(_online_isnmf, "one microphone, by its spectra"),
 }
 
 
-def register_method(name, factory):
+def methods():
+    """Return all methods by name.
+
+    Returns
+    -------
+    methods : dict of str to Method
+        Those of the package, and what `register_method` added.
+    """
+    return dict(_registry)
+
+
+def register_method(name, factory, *, summary="", is_online=False):
     """Add a method that experiments can name.
 
     Parameters
@@ -70,6 +136,10 @@ def register_method(name, factory):
         ``fit_transform``: from (n_samples, n_mics) to (n_samples, n_sources). Of the
         keyword arguments ``sample_rate`` (Hz), ``ref_mic``, ``random_state`` and
         ``n_mics`` (of the recording) it is passed those that it takes.
+    summary : str, default=""
+        What it does, in a line, for ``skbss separate --list-methods``.
+    is_online : bool, default=False
+        Whether the pipeline can separate while a recording comes in, as `Stream` needs.
 
     Raises
     ------
@@ -95,7 +165,7 @@ def register_method(name, factory):
     """
     if not callable(factory):
         raise TypeError(f"Got factory={factory!r}, expected something callable.")
-    _registry[name] = factory
+    _registry[name] = Method(factory, summary, is_online)
 
 
 def make_method(method, *, sample_rate=16_000, ref_mic=0, random_state=None, n_mics=2):
@@ -163,7 +233,8 @@ def find_method(method):
         If there is no such method.
     """
     if isinstance(method, str):
-        return [_find(method, _registry, "method")]
+        factories = {name: known.factory for name, known in _registry.items()}
+        return [_find(method, factories, "method")]
     steps = {name: getattr(skbss, name) for name in skbss.__all__}
     return [_find(step, steps, "step") for step in method]
 
