@@ -202,7 +202,7 @@ def make_separator(
 
 
 def make_refiner(sample_rate):
-    """Make what refines the sources of a block in which few were heard at once.
+    """Make what refines sources that are separated already, in their order.
 
     Parameters
     ----------
@@ -212,10 +212,12 @@ def make_refiner(sample_rate):
     Returns
     -------
     pipeline : Pipeline
-        From signals (n_samples, n_sources) to the same in the same order, a pass like
-        the stage 'second' of `make_separator`.
+        From signals (n_samples, n_sources) to signals of the same shape, by the stages
+        'second' and 'cancel' as in `make_separator`.
     """
-    return _stage(sample_rate, None, 0.512, [_refine(20), _back("sum")], min_frames=20)
+    stage = partial(_stage, sample_rate, None)
+    second = stage(0.512, [_refine(20), _back("sum")], min_frames=20)
+    return Pipeline([("second", second), ("cancel", Pipeline(_cancel(stage)))])
 
 
 def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=None):

@@ -11,7 +11,14 @@ from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
 from skbss import ISTFT, STFT, AuxIVA, BlockBatch, ProjectionBack
-from skbss.blocks.joining import Activity, busiest, crossfade, spans_of
+from skbss.blocks.block_batch import _warn_of_rare
+from skbss.blocks.joining import (
+    Activity,
+    busiest,
+    common_amplitude,
+    crossfade,
+    spans_of,
+)
 from skbss.blocks.tracks import Tracks, best_order, describe, waveform_similarity
 from skbss.callbacks import OnProgress
 from skbss.datasets import make_convolutive_mixture
@@ -203,6 +210,25 @@ def test_activity_of_pieces_is_that_of_the_whole():
     active = activity.is_active()
     assert active[:, 0].all()
     assert_array_equal(np.flatnonzero(~active[:, 1]), [2, 3, 4, 5])
+
+
+def test_what_leaks_has_more_in_common():
+    y = make_convolutive_mixture(16_000, return_images=True, random_state=0)[1]
+    leaking = y + 0.1 * y[:, ::-1]
+    values = [common_amplitude(v, 512) for v in (y, leaking, y[:, [0, 0]], 0 * y)]
+    assert 0 < values[0] < values[1] < values[2]
+    assert values[2] == pytest.approx(1)
+    assert values[3] == 0
+
+
+def test_a_rare_talker_is_told():
+    active = np.ones((100, 2), dtype=bool)
+    active[12:, 1] = False
+    start, counts = busiest(active, 60)
+    with pytest.warns(UserWarning, match="heard for 12 s in the best minute.* at 0 s"):
+        _warn_of_rare(active, start, counts)
+    active[:, 1] = False
+    _warn_of_rare(active, 0, np.array([60, 0]))
 
 
 def test_the_busiest_stretch_has_the_rarest():
