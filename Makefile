@@ -16,10 +16,6 @@ demo: $(VENV)/.core
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -n 2
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -n 2 $(IN_NUMPY)
-
-# Tests of what runs in numpy where numba isn't installed.
-IN_NUMPY = $(patsubst %,tests/test_%.py,online online_isnmf reference separators updates)
 
 # Without any extra, and with the lowest version of each dependency that pyproject.toml
 # allows. What newer packages say about old ones is no error here.

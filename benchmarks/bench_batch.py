@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from skbss.compiled import kernels
 from skbss.datasets import make_convolutive_mixture
 from skbss.separators import ILRMA, AuxIVA
 from skbss.transforms import STFT
@@ -187,7 +186,6 @@ def machine_limits(n_threads):
     """Measure and print what the machine can do: bytes and operations per second."""
     print(f"{platform.platform()}, {cpu_name()}, Python {platform.python_version()}")
     print(f"numpy {np.__version__}, limited to {n_threads} thread(s):")
-    print(f"    compiled loops: {'yes' if kernels('batch') else 'no'}")
     for library in threadpool_info():
         name, version = library["internal_api"], library["version"]
         print(f"    {name} {version or ''}, {library['num_threads']} thread(s)")

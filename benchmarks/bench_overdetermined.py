@@ -126,7 +126,7 @@ def kind(scene):
 def measure(scenes, contestants):
     """Return SI-SDR improvements, SI-SDR and seconds by contestant and scene."""
     gains, levels, seconds = (defaultdict(dict) for _ in range(3))
-    for name in contestants:  # libraries are loaded, loops compiled, before time counts
+    for name in contestants:  # libraries are loaded, before time counts
         CONTESTANTS[name](scenes[0])
     for scene in scenes:
         for name in contestants:

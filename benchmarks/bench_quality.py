@@ -79,7 +79,7 @@ def main():
     print(f"{'':28} mean dB  worst dB  real-time factor")
     for name, separate in CONTESTANTS.items():
         gains, seconds, duration = [], 0.0, 0.0
-        # Libraries are loaded, and loops compiled, before time is taken.
+        # Libraries are loaded before time is taken.
         separate(scenes[0].mixture, scenes[0].sample_rate)
         for scene in scenes:
             start = time.process_time()

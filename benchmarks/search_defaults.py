@@ -19,7 +19,7 @@ from scenes import load_scene
 from sklearn.model_selection import GridSearchCV
 from threadpoolctl import threadpool_limits
 
-from skbss import AuxIVA, EachRecording, make_separator
+from skbss import ILRMA, EachRecording, make_separator
 from skbss.compose import window_length
 from skbss.metrics import si_sdr_improvement_scorer
 
@@ -36,7 +36,7 @@ def groups(sample_rate):
     """
     seconds = (64, 128, 256, 512, 1024)
     n = {ms: window_length(sample_rate, ms / 1000) for ms in seconds}
-    no_ilrma = {"first__ilrma": AuxIVA(max_iter=50)}
+    ilrma = {"first__auxiva": ILRMA(max_iter=30, update="me", random_state=0)}
     passes = "first", "second"
     return {
         "window": [
@@ -60,18 +60,12 @@ def groups(sample_rate):
         ],
         "models": [
             {"first__refine": OFF},
-            no_ilrma,
-            {**no_ilrma, "first__refine": OFF},
+            {"first__auxiva": OFF},
+            ilrma,
+            {**ilrma, "first__refine": OFF},
         ],
-        "start": [
-            {"first__ilrma__init": "identity"},
-            *({"first__ilrma__init_iter": k} for k in (20, 25, 100)),
-        ],
-        "basis": [{"first__ilrma__n_basis": k} for k in (1, 3, 4, 10)],
-        "likelihood": [{"first__ilrma__likelihood": name} for name in ("t", "ggd")],
-        "update": [{"first__ilrma__update": "mm"}],
         "iterations": [
-            *({"first__ilrma__max_iter": k} for k in (15, 30, 100)),
+            *({"first__auxiva__max_iter": k} for k in (20, 30, 100)),
             *({f"{stage}__refine__max_iter": k for stage in passes} for k in (10, 40)),
         ],
         "sort": [{"first__sort__min_gain": gain} for gain in (0.1, 1.0)],
@@ -88,11 +82,10 @@ def groups(sample_rate):
         "spatial": [
             {
                 f"{step}__spatial": name
-                for step in ("first__ilrma", "first__refine", "second__refine")
+                for step in ("first__auxiva", "first__refine", "second__refine")
             }
             for name in ("ip2", "iss1", "iss2")
         ],
-        "seed": [{"first__ilrma__random_state": k} for k in (1, 2)],
     }
 
 

@@ -19,7 +19,7 @@ parameters:
   projectionback and istft. The method refined has three stages, first (stft, ilrma,
   refine, projectionback, sort, istft), second (stft, refine, projectionback, istft) and
   cancel (short, long, again: stft, cancel, istft each), so that names have three parts:
-  first.ilrma.n_basis. With --n-sources the first two are in sources.separator. With
+  first.refine.max_iter. With --n-sources the first two are in sources.separator. With
   --denoise there is a stage denoise (stft, noisereducer, istft) at the end. With
   --dereverberate there are dereverberate at the beginning and dereverberate_again after
   separation (stft, wpe, istft each). In a YAML file names may be nested, and
@@ -177,7 +177,7 @@ def add_separate(commands):
         default=None,
         help="take reverberation off, of which early reflections are left",
     )
-    add_parameters(add, "first.ilrma.n_basis=4")
+    add_parameters(add, "first.refine.max_iter=30")
     add(
         "--reference-dir",
         metavar="DIR",

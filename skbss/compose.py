@@ -77,7 +77,7 @@ def make_separator(
     ----------
     method : {'refined', 'ilrma', 'auxiva'}, default='refined'
         How to separate: `AuxIVA` alone, `ILRMA` started by it, or three stages, which
-        separate best and take twice as long as `ILRMA`.
+        separate best and take about as long as `ILRMA`.
     n_sources : int, default=None
         Number of outputs, at most that of microphones; None means as many as there are
         microphones. If it is known how many people speak, say so: all microphones then
@@ -127,8 +127,8 @@ def make_separator(
     -----
     The stages of 'refined' are:
 
-    first : 'stft', 'ilrma', 'refine', 'projectionback', 'sort', 'istft'
-        `ILRMA`, then `AuxIVA` with the source model 'cliques', on windows of 256 ms:
+    first : 'stft', 'auxiva', 'refine', 'projectionback', 'sort', 'istft'
+        `AuxIVA`, then once more with the source model 'cliques', on windows of 256 ms:
         short ones have more frames to learn from. `SortFrequencies` gives ranges of
         frequency back to the outputs that they belong to.
     second : 'stft', 'refine', 'projectionback', 'istft'
@@ -145,9 +145,9 @@ def make_separator(
     sources. Two passes follow, on windows of 256 and 512 ms, of `AuxIVA` with cliques,
     that many sources and ``noise=0.01``, on the loudest outputs and other microphones.
 
-    Parameters are those of the classes, except that `ILRMA` has ``update='me'``, in
-    'refined' with ``max_iter=30``, and `AuxIVA` with cliques ``max_iter=20``, in later
-    passes 10: more bring less than 0.1 dB.
+    Parameters are those of the classes, except that `ILRMA` has ``update='me'`` and
+    `AuxIVA` with cliques ``max_iter=20``, in later passes 10: more bring less than
+    0.1 dB.
 
     Examples
     --------
@@ -182,8 +182,7 @@ def make_separator(
         return Pipeline([*first, *pipeline.steps, *last], memory=memory)
     # A separator of fewer sources gets the reference microphone as the first one.
     back = _back(ref_mic if n_sources is None else 0)
-    start = ("ilrma", ilrma(max_iter=30))
-    short = [start, _refine(20), back, ("sort", SortFrequencies())]
+    short = [("auxiva", AuxIVA()), _refine(20), back, ("sort", SortFrequencies())]
     stages = [
         ("first", stage(0.256, short, min_frames=40)),
         ("second", stage(0.512, [_refine(10), _back("sum")], min_frames=20)),

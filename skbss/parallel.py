@@ -14,6 +14,9 @@ from threadpoolctl import ThreadpoolController
 # parts don't depend on it. More threads than that would wait for memory.
 N_PARTS = 8
 
+# About the bytes of one core's second level of cache.
+CACHE_BYTES = 1 << 20
+
 # Looking for the libraries takes longer than limiting them.
 threadpool_controller = cache(ThreadpoolController)
 _in_use = Lock()

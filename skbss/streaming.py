@@ -139,9 +139,6 @@ class Stream:
     -----
     The first block decides the number of microphones and the precision, float32 or
     float64. It may be empty: then all is checked and allocated before the signal comes.
-    Compiled loops (extra ``fast``) are loaded in the first frames, or compiled, once on
-    a machine, for some ten seconds: before a live signal, run a second of noise through
-    another stream of the same pipeline.
 
     To begin with what an online separator has learned from another recording, hand over
     its state before the first block::

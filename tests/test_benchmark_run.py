@@ -160,7 +160,6 @@ def test_folder(finished):
         "summary.csv",
     }
     environment = json.loads((finished / "environment.json").read_text())
-    assert isinstance(environment["compiled_loops"], bool)
     assert environment["numpy"] == np.__version__
     assert environment["threads"] == 1
     config = load_yaml(finished / "experiment.yaml")

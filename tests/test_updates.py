@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skbss.compiled import LINE_BYTES
 from skbss.linalg import hermitian_features, matmul, unpack_hermitian
 from skbss.updates import (
     IP1,
@@ -226,8 +225,6 @@ def test_a_recording_is_whitened(shape, dtype, rng):
     P, Z = recording.features, recording.Z
     assert P.dtype == X.real.dtype
     assert P.flags.c_contiguous
-    assert P.ctypes.data % LINE_BYTES == P[0, 0].nbytes % LINE_BYTES == 0
-    assert_array_equal(P[..., shape[0] :], 0)
     features = unpacked(recording)
     whitened = np.einsum("mnf,tfn->tfm", Z, X / recording.scale)
     # Some roundings, and the expected noise, relative to a unit power.

@@ -11,15 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from skbss.compiled import kernels
-
 PACKAGES = (
     "skbss",
     "numpy",
     "scipy",
     "scikit-learn",
     "joblib",
-    "numba",
     "soundfile",
     "distributed",
     "fast_bss_eval",
@@ -48,7 +45,6 @@ def describe_environment(threads):
     return {
         "python": platform.python_version(),
         **{name: found for name in PACKAGES if (found := _version(name))},
-        "compiled_loops": kernels("batch") is not None,
         "blas": sorted(
             f"{info['internal_api']} {info['version']}"
             for info in threadpool_info()

@@ -6,7 +6,6 @@ import os
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,6 @@ def run(args):
     outputs = output_paths(recordings, folder, args.n_sources)
     make_folder(folder)
     table = Table(recordings, n_sources=args.n_sources)
-    warm = set()
     for k, recording in enumerate(recordings):
         what = (
             f"[{k + 1}/{len(recordings)}] separating {recording.path}: "
@@ -79,11 +77,7 @@ def run(args):
         )
         pipeline = build_pipeline(method, params, recording.info.sample_rate)
         progress = what if show_progress else None
-        is_cold = recording.n_mics not in warm
-        warm.add(recording.n_mics)
-        done = separate(
-            recording, pipeline, outputs[k], ref_mic, progress, is_cold=is_cold
-        )
+        done = separate(recording, pipeline, outputs[k], ref_mic, progress)
         table.add(recording, *done)
     table.finish()
     print(f"Wrote {sum(map(len, outputs))} files to {folder}{os.sep}")
@@ -223,7 +217,7 @@ def make_folder(folder):
         raise AudioFileError(message) from error
 
 
-def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=False):
+def separate(recording, pipeline, outputs, ref_mic, progress=None):
     """Separate a recording, write the sources and score them.
 
     Parameters
@@ -239,8 +233,6 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=Fa
     progress : str, default=None
         What to tell before each step of the pipeline, followed by its name, and in
         long ones by how much of it is done.
-    is_cold : bool, default=False
-        Whether nothing of so many microphones has been separated before.
 
     Returns
     -------
@@ -253,10 +245,6 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=Fa
     """
     x, info = recording.read(), recording.info
     try:
-        if is_cold:
-            if progress:
-                tell(f"{progress}, loading libraries", transient=True)
-            warm_up(pipeline, recording.n_mics)
         start = time.perf_counter()
         y = x
         steps = list(flat_steps(pipeline))
@@ -282,25 +270,8 @@ def separate(recording, pipeline, outputs, ref_mic, progress=None, *, is_cold=Fa
     return seconds, levels, scores
 
 
-def warm_up(pipeline, n_mics):
-    """Load libraries and compile loops, which takes seconds the first time.
-
-    Parameters
-    ----------
-    pipeline : Pipeline
-        A clone of it separates a moment of noise, in one iteration if it iterates.
-    n_mics : int
-        Number of microphones.
-    """
-    pipeline = clone(pipeline)
-    iterations = "__max_iter", "__init_iter"
-    names = [name for name in pipeline.get_params() if name.endswith(iterations)]
-    pipeline.set_params(**dict.fromkeys(names, 1))
-    parts = pipeline.get_params().values()
-    n_fft = max(part.n_fft for part in parts if isinstance(part, STFT))
-    noise = np.random.default_rng(0).standard_normal((max(n_fft, 1000), n_mics))
-    with warnings.catch_warnings(action="ignore"):  # it doesn't converge
-        pipeline.fit_transform(noise)
+def _list(values):
+    return ", ".join(f"{value:.1f}" for value in values)
 
 
 class Table:
@@ -347,10 +318,6 @@ class Table:
     def _print(self, line):
         clear()
         print(line, flush=True)
-
-
-def _list(values):
-    return ", ".join(f"{value:.1f}" for value in values)
 
 
 def _mean(scores):

@@ -15,7 +15,7 @@ import numpy as np
 from skbss.commands.console import tell
 from skbss.commands.pcm import SUBTYPES, FileReader, FileWriter, PipeReader, PipeWriter
 from skbss.commands.recordings import RecordingError
-from skbss.commands.separate import check_method, check_window, read_params, warm_up
+from skbss.commands.separate import check_method, check_window, read_params
 from skbss.compose import online_pipeline
 from skbss.config import ConfigError, configure
 from skbss.io import PCM_BITS, AudioFileError
@@ -150,7 +150,6 @@ class Session:
         self.block_size = block_size or self.stream.hop_length
         # An empty block finds what is wrong, and how many sources there will be.
         self.n_sources = self._process(np.empty((0, reader.n_channels))).shape[1]
-        warm_up(pipeline, reader.n_channels)
         self.n_samples = self.n_clipped = 0
         self.seconds = self.slowest = 0.0
 

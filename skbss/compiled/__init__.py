@@ -1,19 +1,15 @@
-"""The hottest loops once more, compiled by numba where it is installed.
+"""Loops once more, compiled by numba where it is installed.
 
 The extra ``fast`` installs it. Each kernel has a twin in numpy, which it agrees with
 to rounding, and which runs without numba or where numba's own ``NUMBA_DISABLE_JIT`` is
-set. There are kernels only of what together makes a whole separation much faster:
-products of matrices are BLAS's.
+set. There are kernels only of what makes a whole separation at least 1.5 times as fast:
+of dereverberation, which numpy has to stack frames for.
 """
 
 # License: BSD-3-Clause
 
 from functools import cache
 from importlib import import_module
-
-# Bytes of a line of the processor's cache, and about those of one core's second level.
-LINE_BYTES = 64
-CACHE_BYTES = 1 << 20
 
 
 @cache

@@ -1,13 +1,27 @@
 """Loops of dereverberation that numpy would have to stack frames for.
 
-As in `skbss.compiled.batch`, what kernels call is in this file.
+What kernels call is in this file, and so are constants: numba's cache knows that they
+changed by the date of the file that a kernel is in, and would use stale code if they
+were in another one.
 """
 
 # License: BSD-3-Clause
 
 import numpy as np
+from numba import njit
 
-from skbss.compiled.batch import inlined, kernel
+# Sums may be reordered, so that they can be vectorized. NaN and infinities keep their
+# meaning, and divisions aren't replaced by products with reciprocals, which overflow
+# for subnormal numbers.
+OPTIONS = {
+    "error_model": "numpy",
+    "nogil": True,
+    "fastmath": {"reassoc", "contract", "nsz"},
+}
+kernel = njit(**OPTIONS, cache=True)
+# What kernels call must be inlined: a process that compiles and one that reads the
+# cache would take different copies of it otherwise, which may round differently.
+inlined = njit(**OPTIONS, forceinline=True)
 
 # Frames that are worked on at a time, so that their products stay in the cache.
 CHUNK = 256

@@ -5,8 +5,7 @@
 import numpy as np
 from sklearn.utils import gen_batches
 
-from skbss.compiled import CACHE_BYTES
-from skbss.parallel import block_map
+from skbss.parallel import CACHE_BYTES, block_map
 from skbss.updates.powers import frame_parts, invert_positive, mean_powers, powers
 from skbss.updates.recording import level
 from skbss.updates.source import frame_blocks, source_variance

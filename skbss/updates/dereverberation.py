@@ -6,8 +6,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.utils import gen_batches
 
-from skbss.compiled import CACHE_BYTES, kernels
-from skbss.parallel import map_some
+from skbss.compiled import kernels
+from skbss.parallel import CACHE_BYTES, map_some
 
 # Frames whose past is stacked at a time, without the compiled loops.
 N_FRAMES = 1024

@@ -6,9 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from skbss.compiled import CACHE_BYTES, kernels
 from skbss.linalg import power_features
-from skbss.parallel import even_slices
+from skbss.parallel import CACHE_BYTES, even_slices
 from skbss.updates.recording import dot_rows, sum_rows
 from skbss.updates.source import source_cost, source_variance
 
@@ -97,16 +96,8 @@ class LowRankVariances:
         P = recording.features
         K, L, T = self.activations.shape
         sums = np.zeros((2, K, L, T), P.dtype)
-        fast = kernels("batch") if self.likelihood is None else None
-        limits = np.array([self.floor, 1 / self.floor], P.dtype)
-        root = self.exponent == 0.5
         for block in self._blocks(recording, bins):
             b, c = self.basis[:, block], self.activations
-            if fast:
-                power = np.matmul(Q[block], P[block])
-                factors = self.basis, c
-                fast.update_factors(power, *factors, block.start, root, limits, sums)
-                continue
             power = self._powers(P[block], Q[block])
             v, u = self._terms(b, power)
             self._multiply(b, np.stack([v @ c.swapaxes(1, 2), u @ c.swapaxes(1, 2)]))
@@ -117,7 +108,7 @@ class LowRankVariances:
     def _powers(self, P, Q):
         """Powers of the outputs in some bins, (n_sources, n_bins, n_frames)."""
         # Sums with cancellation: rounding goes below 0.
-        return np.abs(sum_rows(P, Q)[..., : self.activations.shape[-1]])
+        return np.abs(sum_rows(P, Q))
 
     def _terms(self, b, power):
         """Return p / r² and 1 / r for the variances r = b c."""
@@ -131,9 +122,6 @@ class LowRankVariances:
     def _precisions(self, block):
         """Sum of logarithms of 1 / r of some bins, and 1 / r of them."""
         b, c = self.basis[:, block], self.activations
-        if fast := kernels("batch"):
-            u = np.empty((*b.shape[:2], c.shape[2]), b.dtype)
-            return fast.precisions(self.basis, c, block.start, u), u
         r = b @ c
         return -np.log(r).sum(dtype=float), np.divide(1, r, out=r)
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skbss.compiled import CACHE_BYTES, LINE_BYTES
 from skbss.linalg import (
     hermitian_features,
     matmul,
@@ -16,7 +15,7 @@ from skbss.linalg import (
     unpack_hermitian,
     whitening,
 )
-from skbss.parallel import N_PARTS, even_slices
+from skbss.parallel import CACHE_BYTES, N_PARTS, even_slices
 
 # Bands are groups of bins, with about so many rows of features, which are multiplied at
 # a time: BLAS then takes no longer than to read them once.
@@ -42,21 +41,6 @@ def level(X):
     return peak * np.sqrt(power / X.size)
 
 
-def whole_lines(shape, dtype):
-    """Make an array whose rows are whole cache lines, zero beyond the given length.
-
-    Compiled loops over such rows have no rest that isn't vectorized: 10 to 20 % faster.
-    """
-    *rows, size = shape
-    line = LINE_BYTES // dtype.itemsize
-    n_columns = -(-size // line) * line
-    buffer = np.empty(math.prod(rows) * n_columns + line, dtype)
-    start = -buffer.ctypes.data % LINE_BYTES // dtype.itemsize
-    array = buffer[start : start + buffer.size - line].reshape(*rows, n_columns)
-    array[..., size:] = 0
-    return array
-
-
 class Recording:
     """The Hermitian features of a recording with whitened microphones.
 
@@ -73,10 +57,9 @@ class Recording:
 
     Attributes
     ----------
-    features : ndarray of shape (n_freqs, n_mics ** 2, n_columns)
+    features : ndarray of shape (n_freqs, n_mics ** 2, n_frames)
         Features of ``Z[..., f] @ X[t, f] / scale`` in the precision of `X`, and of the
-        expected noise. They are by far the largest array. Rows are whole lines of the
-        cache, zero beyond the last frame: loops have no remainder.
+        expected noise. They are by far the largest array.
     Z, Z_inv : ndarray of shape (n_mics, n_mics, n_freqs)
         The whitening and its inverse, complex128.
     scale : float
@@ -101,7 +84,7 @@ class Recording:
         eps = np.finfo(dtype).eps
         self._noise = max(NOISE, eps / 1000, noise)
         self._loading = max(64 * M * eps, noise)
-        self.features = whole_lines((self.n_freqs, M * M, self.n_frames), dtype)
+        self.features = np.empty((self.n_freqs, M * M, self.n_frames), dtype)
         self.Z, self.Z_inv = np.empty((2, M, M, self.n_freqs), complex)
         step = max(1, CACHE_BYTES // (2 * X[:, 0].nbytes))
         starts = range(0, self.n_freqs, step)
@@ -109,7 +92,7 @@ class Recording:
 
     def _write_features(self, X, bins):
         """Whiten some bins, and write their features."""
-        P = self.features[bins, :, : self.n_frames].transpose(1, 0, 2)
+        P = self.features[bins].transpose(1, 0, 2)
         x = X[:, bins].transpose(2, 1, 0)
         re, im = (np.divide(part, self.scale, order="C") for part in (x.real, x.imag))
         C = hermitian_features(re, im, P).mean(2, dtype=float)
@@ -156,7 +139,7 @@ class Recording:
         def of_part(part):
             p, q = self._in_groups(part), in_groups(Q[part.bins], part.size)
             q = q.swapaxes(1, 2).reshape(len(p), len(W), -1)
-            sums = sum_rows(p, q)[..., : self.n_frames]
+            sums = sum_rows(p, q)
             if len(p) == part.bands.stop - part.bands.start:
                 return sums
             return sums.sum(1, keepdims=True)
@@ -240,7 +223,7 @@ class Recording:
         return parts
 
     def _in_groups(self, part):
-        """Features of the groups of a part, (n_groups, n_rows, n_columns)."""
+        """Features of the groups of a part, (n_groups, n_rows, n_frames)."""
         p = in_groups(self.features[part.bins], part.size)
         return p.reshape(len(p), -1, p.shape[-1])
 
@@ -291,14 +274,14 @@ def sum_rows(P, weights):
 
     Parameters
     ----------
-    P : ndarray of shape (n, n_rows, n_columns)
+    P : ndarray of shape (n, n_rows, n_frames)
         Features.
     weights : ndarray of shape (n, n_sources, n_rows)
         Weights.
 
     Returns
     -------
-    sums : ndarray of shape (n_sources, n, n_columns)
+    sums : ndarray of shape (n_sources, n, n_frames)
         In the precision of P.
     """
     return np.matmul(weights, P).swapaxes(0, 1)
@@ -309,17 +292,17 @@ def dot_rows(P, u):
 
     Parameters
     ----------
-    P : ndarray of shape (n, n_rows, n_columns)
+    P : ndarray of shape (n, n_rows, n_frames)
         Features.
     u : ndarray of shape (n_sources, n or 1, n_frames)
-        Weights of the columns up to the last frame.
+        Weights of the frames.
 
     Returns
     -------
     products : ndarray of shape (n, n_sources, n_rows)
         In the precision of P.
     """
-    return np.matmul(u.swapaxes(0, 1), P[..., : u.shape[2]].swapaxes(1, 2))
+    return np.matmul(u.swapaxes(0, 1), P.swapaxes(1, 2))
 
 
 def loaded_covariance(S):

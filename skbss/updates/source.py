@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
 from sklearn.utils._param_validation import Interval
 
-from skbss.compiled import CACHE_BYTES, kernels
+from skbss.parallel import CACHE_BYTES
 
 # Powers of a source in so many bytes are looked at at a time, so that what is made of
 # them stays in the cache, and memory is bounded.
@@ -201,10 +201,6 @@ def clique_sums(power, widths):
     least, most = power.min() / 2, 2 * power.max()
     precision = np.zeros_like(power)
     product = np.ones(power.shape)
-    if fast := kernels("batch"):
-        for width in widths:
-            fast.add_cliques(power, width, least, 1 / most, precision, product)
-        return precision, product
     for width in widths:
         mean = box_mean(power, width, least)
         product *= mean
