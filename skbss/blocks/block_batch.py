@@ -127,7 +127,7 @@ class BlockBatch(
     Notes
     -----
     Signals may be arrays, memory maps, or readers: whatever has a `shape`, a `dtype`
-    and gives an array when it is sliced, such as :class:`skbss.io.AudioReader`. They
+    and gives an array when it is sliced, such as `skbss.io.AudioReader`. They
     are read twice with ``refine='minute'``. `iter_fit_transform` yields the outputs
     piece by piece; `fit_transform` collects them.
 

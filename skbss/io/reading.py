@@ -1,19 +1,31 @@
-"""Audio files: read them checked, write them whole or not at all."""
+"""Audio files, read and checked."""
 
 # License: BSD-3-Clause
 
 import os
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
-from sklearn.utils import check_array
 
-_FORMATS = {".wav": "WAV", ".flac": "FLAC"}
-_READABLE = ("WAV", "WAVEX", "RF64", "FLAC")
+# Extensions of formats that are written, and of others that are read.
+SUFFIXES = {
+    "WAV": ".wav",
+    "FLAC": ".flac",
+    "AIFF": ".aiff",
+    "AU": ".au",
+    "CAF": ".caf",
+    "W64": ".w64",
+    "OGG": ".ogg",
+    "MP3": ".mp3",
+}
+FORMATS = {suffix: name for name, suffix in SUFFIXES.items()}
+READ_SUFFIXES = {*FORMATS, ".aif", ".aifc", ".oga", ".opus", ".rf64", ".snd", ".sph"}
+# A WAV file is no longer than its 32 bits can tell.
+WAV_BYTES = 2**32 - 2**16
+SKIP_SAMPLES = 2**20
 UNBOUNDED = ("FLOAT", "DOUBLE")
 PCM_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
@@ -30,8 +42,9 @@ class AudioInfo:
     ----------
     sample_rate : int
         In Hz.
-    format : {'WAV', 'WAVEX', 'RF64', 'FLAC'}
-        The container, by content, whatever the file is called.
+    format : str
+        The container in soundfile's words: 'WAV', 'WAVEX', 'RF64', 'FLAC', 'MP3', ...,
+        by content, whatever the file is called.
     subtype : str
         The sample format in soundfile's words: 'PCM_16', 'PCM_24', 'FLOAT', ...
     """
@@ -42,12 +55,12 @@ class AudioInfo:
 
     @property
     def suffix(self):
-        """Extension of files of this format, '.wav' or '.flac'."""
-        return ".flac" if self.format == "FLAC" else ".wav"
+        """Extension of files of this format: '.wav' of what can only be read."""
+        return SUFFIXES.get(self.format, ".wav")
 
 
 def read_audio(path, *, start=0, n_samples=None, dtype=np.float64):
-    """Read a WAV or FLAC file, or a part of it.
+    """Read an audio file of any format that libsndfile knows, or a part of it.
 
     Parameters
     ----------
@@ -71,8 +84,8 @@ def read_audio(path, *, start=0, n_samples=None, dtype=np.float64):
     Raises
     ------
     AudioFileError
-        If the file is missing, empty, truncated, not WAV or FLAC, without samples, with
-        none after `start` or with samples that are NaN or infinite.
+        If the file is missing, empty, truncated, not audio, without samples, with none
+        after `start` or with samples that are NaN or infinite.
 
     See Also
     --------
@@ -87,8 +100,7 @@ def read_audio(path, *, start=0, n_samples=None, dtype=np.float64):
         expected = audio.frames - start
         if n_samples is not None:
             expected = min(expected, n_samples)
-        if start:
-            audio.seek(start)
+        _skip(audio, start)
         x = audio.read(expected, dtype=np.dtype(dtype).name, always_2d=True)
     if len(x) < expected:
         raise AudioFileError(
@@ -99,11 +111,20 @@ def read_audio(path, *, start=0, n_samples=None, dtype=np.float64):
     return x, info
 
 
+def _skip(audio, n_samples):
+    """Go forward in a file that has just been opened."""
+    if audio.format != "MP3":
+        audio.seek(n_samples)
+        return
+    while n_samples > 0:
+        n_samples -= len(audio.read(min(n_samples, SKIP_SAMPLES), dtype="float32"))
+
+
 def read_header(path):
-    """Read what a WAV or FLAC file says of itself, and decode its last sample.
+    """Read what an audio file says of itself, and decode its last sample.
 
     The last sample tells in a fraction of a millisecond whether a FLAC file is
-    truncated. A truncated WAV file has fewer samples.
+    truncated.
 
     Parameters
     ----------
@@ -134,7 +155,7 @@ def read_header(path):
 
 @contextmanager
 def open_audio(path):
-    """Open a WAV or FLAC file to read it piece by piece.
+    """Open an audio file to read it piece by piece.
 
     Parameters
     ----------
@@ -157,12 +178,8 @@ def open_audio(path):
         with open(path, "rb") as file:
             if not file.peek(1):
                 raise AudioFileError(f"Cannot read {path}: the file is empty.")
-            with sf.SoundFile(file) as audio:
-                if audio.format not in _READABLE:
-                    raise AudioFileError(
-                        f"Cannot read {path}: got a file in {audio.format} format, "
-                        "expected WAV or FLAC."
-                    )
+            _check_length(file, path)
+            with _open(file) as audio:
                 if audio.frames == 0:
                     message = f"Cannot read {path}: it has no samples."
                     raise AudioFileError(message)
@@ -175,6 +192,22 @@ def open_audio(path):
         why = reason(error) or "it is truncated or damaged"
         message = f"Cannot read {path} as audio: {why}."
         raise AudioFileError(message) from error
+
+
+class _Sequential(sf.SoundFile):
+    """Seeks nowhere by itself: after that, libsndfile reads MP3 wrong."""
+
+    def seekable(self):
+        return False
+
+
+def _open(file):
+    audio = sf.SoundFile(file)
+    if audio.format != "MP3":
+        return audio
+    audio.close()
+    file.seek(0)
+    return _Sequential(file)
 
 
 def check_finite(x, name, sample_rate, *, start=0):
@@ -201,110 +234,25 @@ def check_finite(x, name, sample_rate, *, start=0):
         )
 
 
-def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
-    """Write a WAV or FLAC file.
+def _check_length(file, path):
+    """Raise AudioFileError if a WAV or AIFF file ends before its header says so.
 
-    The file appears under its name when it is complete, so that whatever happens
-    nothing half-written is left, and a file of that name stays as it was until then.
-    Integer formats are rounded to the nearest value, so that what `read_audio` has read
-    is written back bit for bit.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file; the extension, ``.wav`` or ``.flac``, decides the format.
-    x : array-like of shape (n_samples,) or (n_samples, n_channels)
-        The samples; full scale is [-1, 1).
-    sample_rate : int
-        In Hz.
-    subtype : str, default='PCM_16'
-        The sample format in soundfile's words: 'PCM_16', 'PCM_24', 'FLOAT' (not in
-        FLAC), ...
-
-    Raises
-    ------
-    AudioFileError
-        If the extension or the sample format is not supported, or the file cannot be
-        written.
-    ValueError
-        If `x` has no samples or any that is NaN or infinite.
-
-    Warns
-    -----
-    UserWarning
-        If samples are beyond full scale and are clipped, since the sample format has
-        only integers. The samples are not scaled instead, because that would hide how
-        loud one source is relative to another.
-
-    See Also
-    --------
-    read_audio : The way back.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from skbss.datasets import make_convolutive_mixture
-    >>> from skbss.io import read_audio, write_audio
-    >>> X, _ = make_convolutive_mixture(8000, random_state=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_audio(f"{folder}/mixture.flac", X, 16000, subtype="PCM_24")
-    ...     x, info = read_audio(f"{folder}/mixture.flac")
-    >>> x.shape, info
-    ((8000, 2), AudioInfo(sample_rate=16000, format='FLAC', subtype='PCM_24'))
+    libsndfile reads what is there. Programs that write to a pipe don't know the length
+    and say the most that fits.
     """
-    path = Path(path)
-    x = check_array(x, dtype=[np.float64, np.float32], ensure_2d=False, input_name="x")
-    audio_format = _FORMATS.get(path.suffix.lower())
-    if audio_format is None:
+    head = file.read(12)
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    file.seek(0)
+    order = {b"RIFF": "little", b"FORM": "big"}.get(head[:4])
+    if order is None or len(head) < 12:
+        return
+    expected = 8 + int.from_bytes(head[4:8], order)
+    if size < expected < 0x7FFFF000:
         raise AudioFileError(
-            f"Cannot write {path}: got extension {path.suffix!r}, expected '.wav' or "
-            "'.flac'."
+            f"Cannot read {path}: it is truncated, {size} of {expected} bytes are "
+            "there."
         )
-    if not sf.check_format(audio_format, subtype):
-        expected = ", ".join(sf.available_subtypes(audio_format))
-        raise AudioFileError(
-            f"Cannot write {path}: got subtype={subtype!r}, expected one of {expected}."
-        )
-    n_beyond = np.count_nonzero(np.abs(x) > 1)
-    if n_beyond and subtype not in UNBOUNDED:
-        warnings.warn(
-            f"{path.name}: {n_beyond} of {x.size} samples are beyond full scale (peak "
-            f"{np.abs(x).max():.3g}) and were clipped. Scale the signal down or write "
-            "floating point (WAV, subtype 'FLOAT') to keep them.",
-            stacklevel=2,
-        )
-        # Left to itself, libsndfile wraps them around in some formats.
-        x = np.clip(x, -1, 1)
-    if subtype in PCM_BITS:
-        x = to_integers(x, PCM_BITS[subtype])
-    try:
-        with whole_file(path) as temporary, open(temporary, "wb") as file:
-            sf.write(file, x, sample_rate, subtype, format=audio_format)
-    except (OSError, sf.SoundFileError) as error:
-        raise AudioFileError(f"Cannot write {path}: {reason(error)}.") from error
-
-
-@contextmanager
-def whole_file(path):
-    """Yield another name for a file, which gets its own when it is complete.
-
-    If writing fails, nothing is left, and a file of the right name stays as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def to_integers(x, bits):
-    """Round to integers of `bits`, kept in the upper bits of 32."""
-    # Not left to libsndfile, which rounds in FLAC and truncates in WAV.
-    full_scale = 2.0 ** (bits - 1)
-    levels = np.rint(x.astype(np.float64) * full_scale)
-    return np.minimum(levels, full_scale - 1).astype(np.int32) << (32 - bits)
 
 
 def reason(error):
