@@ -116,7 +116,8 @@ def json_line(record):
         In UTF-8, with its end.
     """
     text = json.dumps(to_json(record), ensure_ascii=False, allow_nan=False)
-    return text.encode("utf-8") + b"\n"
+    # Of names of files that are no UTF-8, what is left are escapes that JSON has too.
+    return text.encode("utf-8", errors="backslashreplace") + b"\n"
 
 
 def to_json(value):

@@ -52,8 +52,8 @@ def test_from_the_file_to_the_report(tmp_path, capsys):
         "candidate",
         "recordings",
         "failed",
-        "si_sdr",
         "si_sdr_improvement",
+        "si_sdr",
         "RTF",
     ]
     table = {row.split()[0]: row.split()[1:] for row in rows[:3]}

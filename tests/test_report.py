@@ -6,9 +6,7 @@ import base64
 import csv
 import io
 import json
-import time
 import xml.etree.ElementTree as ElementTree
-import zlib
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -16,14 +14,15 @@ from urllib.parse import unquote
 import numpy as np
 import pytest
 import soundfile as sf
-from run_folder import make_candidates, make_run, write_rows
+from run_folder import make_run, write_rows
 from scipy.stats import ttest_1samp, ttest_rel
 
 from skbss.benchmark import RunError, read_results
 from skbss.benchmark.report import write_report
-from skbss.benchmark.report.clips import Clip, picture, power, write_png
-from skbss.benchmark.report.ranking import natural, rank, spread_out, tabulate
-from skbss.benchmark.report.sections import _mean_curves
+from skbss.benchmark.report.clips import Clip, picture, power
+from skbss.benchmark.report.listening import mean_curves
+from skbss.benchmark.report.run import Run, spread_out
+from skbss.benchmark.table import natural, rank, tabulate
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
@@ -44,7 +43,7 @@ def make_scenes():
 @pytest.fixture(scope="session")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmark") / "run"
-    make_run(folder, make_scenes(), make_candidates(512))
+    make_run(folder, make_scenes())
     return folder
 
 
@@ -137,13 +136,17 @@ def test_ranking(run, page):
             np.array(got, float), [values.mean(), interval.low, interval.high]
         )
         assert float(line["worst"]) == values.min()
-        assert (line["n_done"], line["n_failed"], line["n_missing"]) == ("4", "0", "0")
+        assert tuple(line[f"n_{k}"] for k in ("recordings", "failed", "missing")) == (
+            "4",
+            "0",
+            "0",
+        )
         if line is not table[0]:
             difference = ttest_rel(values, best).confidence_interval(0.95)
             got = float(line["difference_low"]), float(line["difference_high"])
             np.testing.assert_allclose(got, [difference.low, difference.high])
     last = table[4]
-    assert (last["candidate"], last["n_failed"]) == ("online_auxiva,forget=2", "4")
+    assert (last["candidate"], last["n_failed"]) == ("broken", "4")
     assert last["si_sdr_improvement"] == ""
     shown = parse(page).all("table", "ranking")[0].text
     assert f"{float(table[0]['si_sdr_improvement']):.1f}" in shown
@@ -168,7 +171,7 @@ def test_scores_of_every_source(run, page):
     assert got == expected
     failed = [line for line in table if line["status"] == "failed"]
     assert len(failed) == 4
-    assert "Got 2.0 instead" in failed[0]["error"]
+    assert "Got something bad" in failed[0]["error"]
 
 
 def test_page_is_whole_and_alone(page):
@@ -211,8 +214,8 @@ def test_everything_has_a_name(page):
 
 def test_failures_are_told(page):
     text = parse(page).all("table", "failures")[0].text
-    assert "InvalidParameterError" in text
-    assert "Got 2.0 instead" in text
+    assert "ValueError" in text
+    assert "Got something bad" in text
     assert "and 1 more" in text
 
 
@@ -284,19 +287,6 @@ def test_figures_are_files(page):
     assert (figures / "voices" / "framewise.svg").exists()
 
 
-def test_write_png():
-    """What was written, byte for byte, with the sizes in the header."""
-    levels = np.arange(64, dtype=np.uint8).reshape(4, 16)
-    png = write_png(levels)
-    assert png.startswith(b"\x89PNG\r\n\x1a\n")
-    assert png[16:24] == b"\0\0\0\x10\0\0\0\x04"
-    start = png.index(b"IDAT")
-    size = int.from_bytes(png[start - 4 : start], "big")
-    rows = zlib.decompress(png[start + 4 : start + 4 + size])
-    got = np.frombuffer(rows, np.uint8).reshape(4, 17)
-    np.testing.assert_array_equal(got, np.pad(levels, ((0, 0), (1, 0))))
-
-
 def test_power():
     """A tone is where it should be, and silence or a sample are no trouble."""
     rate = 16000
@@ -332,7 +322,7 @@ def test_no_result_yet(tmp_path):
 def test_without_references(tmp_path):
     """Nothing is scored: times, and players of mixtures and outputs."""
     scenes = [(name, x, None, rate) for name, x, _, rate in make_scenes()[1:3]]
-    make_run(tmp_path / "run", scenes, make_candidates(512))
+    make_run(tmp_path / "run", scenes)
     page = parse(write_report(tmp_path / "run"))
     assert "no scores" in page.all("section", "summary")[0].text
     assert len(page.all("audio")) == 2 * (1 + 2 * 4)
@@ -368,7 +358,7 @@ def test_hostile_names(tmp_path):
     for kind in ("ranking", "heat", "failures"):
         assert bad in page.all("table", kind)[0].text
     assert page.all("pre")[0].text == bad
-    assert page.all("dt")[0].text == bad
+    assert page.all("dt")[1].text == bad
 
 
 def test_undefined_scores(tmp_path):
@@ -431,16 +421,8 @@ def test_mean_curve(tmp_path):
         time_ = np.arange(length) + 0.5
         np.savez(folder / path, time=time_, si_sdr_improvement=score)
     write_rows(folder, rows)
-    table = tabulate(rows)
-    ranking = rank(table, "si_sdr_improvement")
-    run = SimpleNamespace(
-        folder=folder,
-        table=table,
-        drawn=ranking,
-        colors={"a": "c0"},
-        metric="si_sdr_improvement",
-    )
-    ((name, _, times, mean),), end = _mean_curves(run)
+    run = Run(folder, {(row["recording"], "a"): row for row in rows}, 1, 1)
+    ((name, _, times, mean),), end = mean_curves(run)
     assert (name, end) == ("a", 7.5)
     np.testing.assert_array_equal(times, np.arange(8) + 0.5)
     np.testing.assert_array_equal(mean, np.full(8, 2.0))  # of 1, 2 and 3
@@ -466,7 +448,7 @@ def test_lost_audio(run, tmp_path):
 
 
 def test_large_run(tmp_path):
-    """500 recordings, 20 candidates: seconds and a few MB."""
+    """500 recordings, 20 candidates: a few MB."""
     rng = np.random.default_rng(0)
     rows = [
         make_row(
@@ -479,9 +461,7 @@ def test_large_run(tmp_path):
         for c in range(20)
     ]
     folder = write_run(tmp_path / "large", rows)
-    start = time.process_time()
     page = write_report(folder)
-    assert time.process_time() - start < 20  # 2 s on a slow core
     assert page.stat().st_size < 2_000_000
     document = parse(page)
     heat = document.all("table", "heat")[0].text
@@ -495,7 +475,7 @@ def test_ties_and_order():
     """Equal scores keep their order, candidates without one come last."""
     rows = [make_row("r", name, [1.0]) for name in ("b", "a")]
     rows += [make_row("r", "none", [None]), make_row("r", "c", [2.0])]
-    ranking = rank(tabulate(rows), "si_sdr_improvement")
+    ranking = rank(tabulate(rows))
     assert [one.name for one in ranking] == ["c", "b", "a", "none"]
     assert ranking[0].difference.mean == 0
     assert ranking[1].difference.mean == -1
@@ -507,7 +487,7 @@ def test_last_row_counts():
     rows = [make_row("r", "a", [], status="failed", error=error)]
     rows += [make_row("r", "a", [3.0])]
     table = tabulate(rows)
-    assert table.failures == []
+    assert not table.failed.any()
     assert table.scores["si_sdr_improvement"].tolist() == [[3.0]]
 
 
@@ -530,7 +510,7 @@ def test_spread_out(n_recordings):
         "r7": 4.0,
     }
     table = tabulate([make_row(name, "a", [s]) for name, s in scores.items()])
-    chosen = spread_out(table, "si_sdr_improvement", n_recordings)
+    chosen = spread_out(table, n_recordings)
     assert len(set(chosen)) == len(chosen) == min(n_recordings, 7)
     assert chosen == sorted(chosen)
     if n_recordings >= 2:

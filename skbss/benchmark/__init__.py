@@ -7,7 +7,7 @@ from skbss.benchmark.output import OutputError
 from skbss.benchmark.report import write_report
 from skbss.benchmark.results import RunError, read_results
 from skbss.benchmark.runner import resume_experiment, run_experiment
-from skbss.benchmark.summary import cv_results, summarize
+from skbss.benchmark.table import cv_results, summarize
 from skbss.methods import make_method, register_method
 
 __all__ = [

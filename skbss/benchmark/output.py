@@ -74,7 +74,9 @@ def write_csv(path, header, lines):
     """Write a table, with empty fields for nan, by `replacing`."""
     with (
         replacing(path) as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as file,
+        open(
+            temporary, "w", encoding="utf-8", newline="", errors="backslashreplace"
+        ) as file,
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -24,7 +24,7 @@ from skbss.benchmark.experiment import ELSEWHERE, make_experiment
 from skbss.benchmark.output import remove_parts, replacing
 from skbss.benchmark.progress import Progress
 from skbss.benchmark.results import ResultsFile, RunError
-from skbss.benchmark.summary import summarize
+from skbss.benchmark.table import summarize
 from skbss.benchmark.task import Task
 from skbss.config import ConfigError, flatten, load_yaml, save_yaml
 from skbss.datasets import load_dataset

@@ -139,7 +139,7 @@ def print_summary(summary, folder):
     if not summary:
         print(f"There are no results in {folder} yet.")
         return
-    metrics = [name for name in summary[0] if f"{name}_low" in summary[0]]
+    metrics = [name for name in summary[0] if f"{name}_n" in summary[0]]
     rows = [["candidate", "recordings", "failed", *metrics, "RTF"]]
     for row in summary:
         scores = [_score(row, metric) for metric in metrics]

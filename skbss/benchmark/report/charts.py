@@ -1,302 +1,289 @@
-"""Charts as SVG, drawn by pure functions: numbers in, markup out."""
+"""Charts as SVG by matplotlib, in colors that follow the page's, light or dark."""
 
 # License: BSD-3-Clause
 
-from dataclasses import dataclass
+import io
+import re
 from html import escape
+from itertools import product
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.transforms import Bbox
 
-N_COLORS = 8
-CHARACTER = 6.4  # mean width of a character at 12 px
-_FONT = 12
-_DECADE = (1, 2, 5)
+from skbss.benchmark.report.words import decibels, factor
+
+# Those of the light page; in dark, variables of these names have others.
+INK, SOFT, GRID = "#1d2430", "#566172", "#e4e8ee"
+COLORS = [
+    *("#0b62b0", "#c2410c", "#15803d", "#7e3ab5"),
+    *("#be185d", "#766400", "#0e7490", "#5b6675"),
+]
+VARIABLES = {INK: "ink", SOFT: "soft", GRID: "grid"} | {
+    color: f"c{k}" for k, color in enumerate(COLORS)
+}
+_AROUND = [(9, 0), (-9, 0), (5, 14), (-5, 14), (5, -14), (-5, -14)]  # px
+DASHES = [(0, ()), (0, (7, 3)), (0, (2, 3)), (0, (8, 3, 2, 3))]
+WIDTHS = {"wide": 760, "narrow": 340}  # px
 MAX_NAMES = 10  # points beyond which numbers have to do
-NOTHING = "\N{EN DASH}"
-_MINUS = "\N{MINUS SIGN}"
+_STYLE = {
+    "svg.fonttype": "none",  # text that can be read aloud, searched and copied
+    "font.size": 12,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": SOFT,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+}
 
 
-@dataclass(frozen=True)
-class Scale:
-    """From values to pixels.
+def style(kind):
+    """Return the color and the dashes of a candidate's CSS classes, ``c1 d2``."""
+    found = dict(re.findall(r"([cd])(\d)", kind))
+    return COLORS[int(found["c"])], DASHES[int(found.get("d", 0))]
+
+
+def draw(fill, height, description, lines_below={}):  # noqa: B006
+    """Draw a chart for wide and for narrow windows, and as a file.
 
     Parameters
     ----------
-    low, high : float
-        The values at the ends.
-    start, stop : float
-        Pixels there.
-    log : bool, default=False
-        Whether equal ratios have equal lengths.
+    fill : callable
+        Called with axes and ``wide``, whether there is room for names; returns a tool
+        tip for each gid of an artist.
+    height : float
+        In px, below it more if `lines_below` says so.
+    lines_below : dict of str to int, default={}
+        Lines of text below the axes, for "wide" and "narrow" windows.
+    description : str
+        Instead of the chart, for those who don't see it.
+
+    Returns
+    -------
+    page : dict of str to str
+        Markup for "wide" and "narrow" windows.
+    file : str
+        An SVG file.
     """
-
-    low: float
-    high: float
-    start: float
-    stop: float
-    log: bool = False
-
-    def __call__(self, value):
-        """Return the pixel of a value, to a tenth."""
-        low, high, value = self.low, self.high, np.clip(value, self.low, self.high)
-        if self.log:
-            low, high, value = np.log(low), np.log(high), np.log(value)
-        share = (value - low) / (high - low)
-        return np.round(self.start + share * (self.stop - self.start), 1)
-
-    def ticks(self, n_ticks=6):
-        """Return round values, about so many."""
-        if self.log:
-            first, last = np.floor(np.log10([self.low, self.high])).astype(int)
-            wide = last - first > 2
-            ticks = [
-                m * 10.0**k
-                for k in range(first, last + 1)
-                for m in (_DECADE[:1] if wide else _DECADE)
-            ]
-        else:
-            raw = (self.high - self.low) / n_ticks
-            unit = 10.0 ** np.floor(np.log10(raw))
-            step = unit * next(m for m in (1, 2, 5, 10) if m * unit >= raw * 0.999)
-            first, last = np.ceil(self.low / step), np.floor(self.high / step)
-            ticks = step * np.arange(first, last + 1)
-        return [t for t in ticks if self.low * 0.999 <= t or not self.log]
+    page, file = {}, ""
+    for kind, width in WIDTHS.items():
+        with mpl.rc_context(_STYLE | {"svg.hashsalt": f"{description} {kind}"}):
+            tall = height + 20 * lines_below.get(kind, 0)
+            figure = Figure((width / 72, tall / 72), dpi=72)
+            FigureCanvasAgg(figure)  # it measures text
+            axes = figure.add_axes((0, 0, 1, 1))
+            axes.spines[:].set_visible(False)
+            axes.tick_params(length=0)
+            tips = fill(axes, kind == "wide")
+            _fit(axes)
+            text = io.StringIO()
+            figure.savefig(
+                text, format="svg", transparent=True, metadata={"Date": None}
+            )
+        svg = _finish(text.getvalue(), tips, description)
+        file = file or svg
+        for color, name in VARIABLES.items():
+            svg = svg.replace(color, f"var(--{name})")
+        page[kind] = svg
+    background = '<rect width="100%" height="100%" fill="#fff"/>'
+    start = file.index(">") + 1
+    return page, f"{file[:start]}{background}{file[start:]}"
 
 
-def linear(values, start, stop, *, margin=0.06):
-    """Return a linear scale that holds all finite values with some margin."""
-    values = np.asarray([v for v in values if np.isfinite(v)] or [0.0])
-    low, high = values.min(), values.max()
-    extent = max(high - low, 1.0)
-    return Scale(low - margin * extent, high + margin * extent, start, stop)
+def _fit(axes):
+    """Leave as much room around the axes as their labels take."""
+    width, height = axes.figure.bbox.size
+    axes.set_position((0, 0, 1, 1))
+    around = axes.get_tightbbox(axes.figure.canvas.get_renderer())
+    left, bottom = 4 - around.x0, 4 - around.y0
+    right = width - 4 - max(around.x1 - width, 8)
+    top = height - 4 - max(around.y1 - height, 0)
+    axes.set_position(
+        (left / width, bottom / height, (right - left) / width, (top - bottom) / height)
+    )
 
 
-def reach(intervals):
-    """Return the values a scale should hold: means, and what is near of intervals.
+def _finish(svg, tips, description):
+    """Turn matplotlib's file into an element with tool tips and a description."""
+    svg = svg[svg.index("<svg ") :].strip()
+    svg = re.sub(r'(width|height)="([\d.]+)pt"', r'\1="\2"', svg, count=2)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font: \1px system-ui, sans-serif", svg)
+    for gid, tip in tips.items():
+        svg = svg.replace(f'<g id="{gid}">', f"<g><title>{escape(tip)}</title>")
+    svg = re.sub(r'<g id="[^"]*">', "<g>", svg)
+    start = f'<svg class="chart" role="img" aria-label="{escape(description)}" '
+    return svg.replace("<svg ", start, 1)
+
+
+def _decibel_axis(axis, ends, n_ticks):
+    axis.set_major_locator(MaxNLocator(n_ticks, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter(FuncFormatter(lambda v, _: decibels(v, "g")))
+    axis.axes.set(**{f"{axis.axis_name}lim": ends})
+    if ends[0] < 0 < ends[1]:
+        line = {"x": axis.axes.axvline, "y": axis.axes.axhline}[axis.axis_name]
+        line(0, color=SOFT, linestyle="--", linewidth=1)
+
+
+def reach(intervals, margin=0.06):
+    """Return the ends of an axis: all means, and what is near of their intervals.
+
+    Intervals of two or three recordings are so long that means could not be told apart
+    beside them.
 
     Parameters
     ----------
     intervals : list of tuple (mean, low, high)
-        Of which nan and intervals are cut, since those of two or three recordings are
-        so long that means could not be told apart beside them.
+        In dB, with nan where there is none.
+    margin : float, default=0.06
+        Of the length.
 
     Returns
     -------
-    values : ndarray of shape (n_values,)
+    low, high : float
     """
-    values = np.array(intervals).reshape(-1, 3)
+    values = np.array(intervals, dtype=float).reshape(-1, 3)
     means = values[np.isfinite(values[:, 0]), 0]
     if not means.size:
-        return means
-    around = max(np.ptp(means), 6.0)  # dB
+        return -1.0, 1.0
+    around = max(np.ptp(means), 6.0)
     near = np.clip(values, means.min() - around, means.max() + around)
-    return near[np.isfinite(near)]
+    low, high = np.nanmin(near), np.nanmax(near)
+    room = margin * max(high - low, 1.0)
+    return low - room, high + room
 
 
-def logarithmic(values, start, stop):
-    """Return a logarithmic scale that holds all positive values with some margin."""
-    values = np.asarray([v for v in values if np.isfinite(v) and v > 0] or [1.0])
-    low, high = values.min() / 1.5, values.max() * 1.5
-    return Scale(low, max(high, 5 * low), start, stop, log=True)
+def scatter(ranking, metric, kinds, y_label):
+    """Draw the score of candidates against their real-time factor."""
+    points = [
+        (f"{place} {one.name}", place, one.real_time_factor, one.scores[metric], one)
+        for place, one in enumerate(ranking, 1)
+        if np.isfinite(one.scores[metric].mean) and one.real_time_factor > 0
+    ]
+
+    def fill(axes, wide):
+        axes.set_xscale("log")
+        tips, times = {}, [time for _, _, time, _, _ in points] or [1.0]
+        low, high = min(times) / 1.5, max(times) * 1.5
+        axes.set(xlim=(low, max(high, 5 * low)), xlabel="real-time factor")
+        axes.set_title(y_label, loc="left", fontsize=12, color=SOFT)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: factor(v)))
+        axes.xaxis.set_minor_locator(LogLocator(subs=()))
+        ends = reach([(s.mean, s.low, s.high) for _, _, _, s, _ in points])
+        _decibel_axis(axes.yaxis, ends, 6)
+        for name, place, time, score, one in points:
+            color, _ = style(kinds[one.name])
+            if np.isfinite(score.low):
+                axes.plot([time, time], [score.low, score.high], color=color, lw=1.5)
+            gid = f"point-{place}"
+            axes.plot(time, score.mean, "o", color=color, ms=9, gid=gid)
+            interval = f"{decibels(score.low)} to {decibels(score.high)}"
+            tips[gid] = f"{name}: {decibels(score.mean)} ({interval}), {factor(time)}"
+        _fit(axes)
+        long = wide and len(points) <= MAX_NAMES
+        _name_points(axes, [(p[0] if long else str(p[1]), *p[1:4]) for p in points])
+        return tips
+
+    return draw(fill, 380, f"{y_label} against real-time factor")
 
 
-def color(index):
-    """Return the CSS class of the color of a method."""
-    return f"c{index % N_COLORS}"
-
-
-def text(x, y, string, kind="label", anchor="start"):
-    """Return a text element."""
-    return (
-        f'<text class="{kind}" x="{x}" y="{y}" text-anchor="{anchor}">'
-        f"{escape(string)}</text>"
-    )
-
-
-def line(x1, y1, x2, y2, kind):
-    """Return a line element."""
-    return f'<line class="{kind}" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>'
-
-
-def group(kind, title, parts):
-    """Return a group with a tool tip."""
-    return f'<g class="{kind}"><title>{escape(title)}</title>{"".join(parts)}</g>'
-
-
-def document(width, height, description, parts):
-    """Return an SVG image."""
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" width="{width}" '
-        f'height="{height}" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(description)}">{"".join(parts)}</svg>'
-    )
-
-
-def decibels(value):
-    """Write a level or a difference of levels, without its unit."""
-    if not np.isfinite(value):
-        return NOTHING
-    return f"{round(float(value), 1) + 0.0:.1f}".replace("-", _MINUS)
-
-
-def factor(value):
-    """Write a real-time factor."""
-    if not np.isfinite(value):
-        return NOTHING
-    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
-
-
-def axes(x, y, x_label, y_label):
-    """Return grid lines, ticks and names of both axes; without `y`, of `x` alone."""
-    top, bottom = (y.stop, y.start) if isinstance(y, Scale) else y
-    n_ticks = 4 if x.stop - x.start < 400 else 8
-    parts = []
-    for tick in x.ticks(n_ticks):
-        at = x(tick)
-        if x.start <= at <= x.stop and x.low <= tick <= x.high:
-            parts += [line(at, top, at, bottom, "grid")]
-            parts += [text(at, bottom + 16, _tick(tick), "tick", "middle")]
-    if isinstance(y, Scale):
-        for tick in y.ticks():
-            parts += [line(x.start, y(tick), x.stop, y(tick), "grid")]
-            parts += [text(x.start - 6, y(tick) + 4, _tick(tick), "tick", "end")]
-        parts += [text(0, _FONT, y_label, "axis")]
-    if x.low < 0 < x.high and not x.log:
-        parts += [line(x(0), top, x(0), bottom, "zero")]
-    if isinstance(y, Scale) and y.low < 0 < y.high:
-        parts += [line(x.start, y(0), x.stop, y(0), "zero")]
-    return [*parts, text(x.stop, bottom + 34, x_label, "axis", "end")]
-
-
-def _tick(value):
-    return f"{value + 0.0:.6g}".replace("-", _MINUS)  # no minus zero
-
-
-@dataclass(frozen=True)
-class Point:
-    """A candidate in the scatter plot.
-
-    Parameters
-    ----------
-    name, kind : str
-        Its name and CSS class.
-    place : int
-        In the ranking.
-    x, y, low, high : float
-        Real-time factor, score and the interval of the score.
-    """
-
-    name: str
-    kind: str
-    place: int
-    x: float
-    y: float
-    low: float
-    high: float
-
-
-def scatter(points, width, y_label):
-    """Draw score against time.
-
-    Parameters
-    ----------
-    points : list of Point
-        The candidates.
-    width : int
-        In px.
-    y_label : str
-        Name of the score.
-
-    Returns
-    -------
-    svg : str
-    """
-    height = 380 if width > 500 else 340
-    points = [p for p in points if np.isfinite(p.y) and p.x > 0]
-    extent = reach([(p.y, p.low, p.high) for p in points])
-    x = logarithmic([p.x for p in points], 40, width - 12)
-    y = linear(extent, height - 44, 26)
-    parts = axes(x, y, "real-time factor (time / duration)", y_label)
-    if x.low < 1 < x.high:
-        parts += [line(x(1), 26, x(1), height - 44, "zero")]
-    taken = [(x(p.x) - 6, y(p.y) - 6, x(p.x) + 6, y(p.y) + 6) for p in points]
-    bars = [p for p in points if np.isfinite(p.low)]
-    taken += [(x(p.x) - 1, y(p.high), x(p.x) + 1, y(p.low)) for p in bars]
-    for p in points:
-        marks = [f'<circle cx="{x(p.x)}" cy="{y(p.y)}" r="5"/>']
-        if np.isfinite(p.low):
-            marks.insert(0, line(x(p.x), y(p.low), x(p.x), y(p.high), "whisker"))
-        names = [str(p.place)]
-        if width > 500 and len(points) <= MAX_NAMES:
-            names.insert(0, f"{p.place} {p.name}")
-        marks += _place_label(names, x(p.x), y(p.y), width, taken)
-        interval = f" ({decibels(p.low)} to {decibels(p.high)})"
-        title = f"{p.place} {p.name}: {decibels(p.y)}{interval}, {factor(p.x)}"
-        parts.append(group(p.kind, title, marks))
-    return document(width, height, f"{y_label} against real-time factor", parts)
-
-
-def _place_label(names, x, y, width, taken):
-    """Return the first label that overlaps nothing, and mark its place as taken."""
-    for name in names:
-        length = CHARACTER * len(name)
-        for left, top in [
-            (x + 9, y - 7), (x - 9 - length, y - 7),
-            (x + 5, y - 20), (x - 5 - length, y - 20),
-            (x + 5, y + 7), (x - 5 - length, y + 7),
-        ]:  # fmt: skip
-            box = (left, top, left + length, top + 14)
-            inside = left >= 40 and box[2] <= width and top >= 14
-            if inside and not any(_overlap(box, other) for other in taken):
+def _name_points(axes, points):
+    """Write names beside their points where they overlap nothing, else numbers."""
+    renderer = axes.figure.canvas.get_renderer()
+    places = [(time, score.mean) for _, _, time, score in points]
+    dots = [axes.transData.transform(place) for place in places]
+    taken = [Bbox.from_extents(*(dot - 6), *(dot + 6)) for dot in dots]
+    for (name, place, *_), at in zip(points, places, strict=True):
+        for text, (x, y) in product(dict.fromkeys((name, str(place))), _AROUND):
+            side = "left" if x > 0 else "right"
+            label = axes.annotate(
+                text, at, (x, y), textcoords="offset points", ha=side, va="center"
+            )
+            box = label.get_window_extent(renderer)
+            inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1
+            if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
-                return [text(round(left, 1), round(top + 11, 1), name)]
-    return []
+                break
+            label.remove()
 
 
-def _overlap(a, b):
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
-def boxes(columns, width, x_label):
-    """Draw a horizontal box for the scores of each candidate.
+def boxes(ranking, scores, kinds, x_label):
+    """Draw a box for the scores of each candidate, over recordings.
 
     The box is from the first to the third quartile with a line at the median, the
     whiskers reach the last score within 1.5 times its length, and dots are recordings:
     all of them if there are at most 60, else those beyond the whiskers.
-
-    Parameters
-    ----------
-    columns : list of tuple (name, kind, values)
-        The candidates: name, CSS class, and scores with nan where there is none.
-    width : int
-        In px.
-    x_label : str
-        Name of the score.
-
-    Returns
-    -------
-    svg : str
     """
-    columns = [(n, k, v[np.isfinite(v)]) for n, k, v in columns]
-    columns = [(n, k, v) for n, k, v in columns if len(v)]
-    beside = width > 500  # names, rather than above the boxes
-    longest = max((len(name) for name, _, _ in columns), default=0)
-    left = min(CHARACTER * longest + 12, width / 3) if beside else 6
-    pitch = 26 if beside else 40
-    height = pitch * len(columns) + 54
-    x = linear(np.concatenate([v for _, _, v in columns] or [[]]), left, width - 14)
-    parts = axes(x, (8, height - 44), x_label, None)
-    for k, (name, kind, values) in enumerate(columns):
-        middle = 8 + pitch * (k + 0.5) + (0 if beside else 8)
-        shown = _shorten(name, (left - 12 if beside else width - 20) / CHARACTER)
-        at = (left - 8, middle + 4) if beside else (x.start, middle - 14)
-        parts.append(text(*at, shown, "label", "end" if beside else "start"))
-        parts.append(_box(x, middle, name, kind, values))
-    return document(width, height, f"{x_label} of every candidate", parts)
+    columns = []
+    for place, one in enumerate(ranking, 1):
+        values = scores[:, one.index]
+        if np.isfinite(values).any():
+            columns.append((place, one, values[np.isfinite(values)]))
+
+    def fill(axes, wide):
+        tips, shown = {}, []
+        for k, (place, one, values) in enumerate(columns):
+            color, _ = style(kinds[one.name])
+            line = {"color": color}
+            parts = axes.boxplot(
+                values,
+                positions=[k],
+                orientation="horizontal",
+                widths=0.5 if wide else 0.3,
+                showcaps=False,
+                patch_artist=True,
+                manage_ticks=False,
+                flierprops={"marker": ""},
+                medianprops=line | {"lw": 3},
+                whiskerprops=dict(line),  # matplotlib changes what it gets
+                boxprops=dict(line),
+            )
+            (box,) = parts["boxes"]
+            box.set(facecolor=mpl.colors.to_rgba(color, 0.18), gid=f"box-{k}")
+            ends = np.concatenate([w.get_xdata() for w in parts["whiskers"]])
+            beyond = (values < ends.min()) | (values > ends.max())
+            dots = values if len(values) <= 60 else values[beyond]
+            axes.plot(dots, np.full(len(dots), k), "o", color=color, ms=4, alpha=0.6)
+            first, median, third = np.percentile(values, [25, 50, 75])
+            tips[f"box-{k}"] = (
+                f"{place} {one.name}: median {decibels(median)}, quartiles "
+                f"{decibels(first)} and {decibels(third)}, {len(values)} recordings"
+            )
+            shown.append(_shorten(f"{place} {one.name}", 36 if wide else 40))
+        if wide:
+            axes.set_yticks(range(len(columns)), shown, color=INK)
+        else:
+            axes.set_yticks([])
+            for k, name in enumerate(shown):
+                axes.annotate(
+                    name, (0, k), (2, 11), xycoords=("axes fraction", "data"),
+                    textcoords="offset points",
+                )  # fmt: skip
+        axes.grid(visible=False, axis="y")
+        every = np.concatenate([v for _, _, v in columns] or [np.zeros(1)])
+        room = 0.06 * max(np.ptp(every), 1.0)
+        _decibel_axis(
+            axes.xaxis, (every.min() - room, every.max() + room), 8 if wide else 4
+        )
+        axes.set(xlabel=x_label, ylim=(len(columns) - 0.5, -0.5 if wide else -0.9))
+        return tips
+
+    description = f"{x_label} of every candidate"
+    # A line each for the names, where there is no room beside the boxes.
+    below = {"narrow": len(columns)}
+    return draw(fill, 28 * len(columns) + 60, description, below)
 
 
 def _shorten(name, n_characters):
-    n_characters = int(n_characters)
     if len(name) <= n_characters:
         return name
     # Candidates of a grid are alike where they begin.
@@ -304,26 +291,7 @@ def _shorten(name, n_characters):
     return f"{name[: n_characters - end - 1]}…{name[-end:]}"
 
 
-def _box(x, middle, name, kind, values):
-    first, median, third = np.percentile(values, [25, 50, 75])
-    reach = 1.5 * (third - first)
-    within = values[(values >= first - reach) & (values <= third + reach)]
-    low, high = within.min(), within.max()
-    dots = values if len(values) <= 60 else values[(values < low) | (values > high)]
-    x1, x3 = x(first), x(third)
-    marks = [
-        line(x(low), middle, x1, middle, "whisker"),
-        line(x3, middle, x(high), middle, "whisker"),
-        f'<rect class="box" x="{x1}" y="{middle - 7}" '
-        f'width="{max(round(x3 - x1, 1), 1)}" height="14"/>',
-        line(x(median), middle - 7, x(median), middle + 7, "median"),
-        *(f'<circle class="dot" cx="{x(v)}" cy="{middle}" r="2.2"/>' for v in dots),
-    ]
-    title = f"{name}: median {decibels(median)}, quartiles {decibels(first)} and "
-    return group(kind, f"{title}{decibels(third)}, {len(values)} recordings", marks)
-
-
-def curves(lines, width, y_label, *, height=260):
+def curves(lines, y_label):
     """Draw scores over time.
 
     Parameters
@@ -331,64 +299,38 @@ def curves(lines, width, y_label, *, height=260):
     lines : list of tuple (name, kind, time, values)
         The curves: name, CSS classes, time in seconds, values with nan where there is
         none.
-    width : int
-        In px.
     y_label : str
         Name of the score.
-    height : int, default=260
-        In px.
 
     Returns
     -------
-    svg : str
+    page, file
+        As from `draw`.
     """
     finite = [v[np.isfinite(v)] for _, _, _, v in lines]
-    # A window that is almost silent must not flatten all curves.
     finite = np.concatenate(finite) if finite else np.empty(0)
-    extent = np.percentile(finite, [3, 97]) if finite.size else [0.0]
-    times = np.concatenate([time for _, _, time, _ in lines] or [[0.0]])
-    x = Scale(0.0, max(times.max(initial=0.0), 1e-3), 40, width - 12)
-    y = linear(extent, height - 44, 26, margin=0.15)
-    parts, rows = _legend([(name, kind) for name, kind, _, _ in lines], width, height)
-    parts += axes(x, y, "time (s)", y_label)
-    for name, kind, time, values in lines:
-        pieces = []
-        for piece in np.split(
-            np.arange(len(values)), np.flatnonzero(~np.isfinite(values))
-        ):
-            piece = piece[np.isfinite(values[piece])]
-            pairs = zip(x(time[piece]), y(values[piece]), strict=True)
-            pieces.append(" ".join(f"{a:g},{b:g}" for a, b in pairs))
-        marks = [f'<polyline points="{piece}"/>' for piece in pieces if piece]
-        parts.append(group(kind, name, marks))
-    height += 20 * rows
-    return document(width, height, f"{y_label} over time", parts)
+    # A window that is almost silent must not flatten all curves.
+    low, high = np.percentile(finite, [3, 97]) if finite.size else (0.0, 0.0)
+    room = 0.15 * max(high - low, 1.0)
 
+    def fill(axes, wide):
+        for name, kind, time, values in lines:
+            color, dashes = style(kind)
+            name = _shorten(name, 80 if wide else 40)
+            axes.plot(time, values, color=color, linestyle=dashes, lw=2, label=name)
+        _decibel_axis(axes.yaxis, (low - room, high + room), 6)
+        end = max((time.max(initial=0.0) for _, _, time, _ in lines), default=0.0)
+        axes.set(xlim=(0, max(end, 1e-3)), xlabel="time (s)")
+        axes.set_title(y_label, loc="left", fontsize=12, color=SOFT)
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(0, -0.2),
+            ncols=2 if wide else 1,
+            frameon=False,
+            borderaxespad=0,
+            handlelength=2.5,
+        )
+        return {}
 
-def _legend(entries, width, top):
-    """Return the names of curves in rows below `top`, and the number of rows."""
-    parts, x, row = [], 40, 0
-    for name, kind in entries:
-        length = 30 + CHARACTER * len(name) + 14
-        if x > 40 and x + length > width:
-            x, row = 40, row + 1
-        y = top + 20 * row + 8
-        marks = [f'<polyline points="{x:g},{y:g} {x + 24:g},{y:g}"/>']
-        parts += [group(kind, name, marks), text(round(x + 30, 1), y + 4, name)]
-        x += length
-    return parts, row + 1
-
-
-def whisker(interval, kind, low, high):
-    """Draw a mean and its interval as small as a word; `low`, `high` end the scale."""
-    x = Scale(low, high, 4, 92)
-    parts = []
-    if low < 0 < high:
-        parts.append(line(x(0), 0, x(0), 18, "zero"))
-    if np.isfinite(interval.low):
-        parts.append(line(x(interval.low), 9, x(interval.high), 9, "whisker"))
-    parts.append(f'<circle cx="{x(interval.mean)}" cy="9" r="4"/>')
-    return (
-        '<svg class="spark" width="96" height="18" viewBox="0 0 96 18" '
-        f'aria-hidden="true"><g class="{kind}">{"".join(parts)}</g></svg>'
-    )
+    below = {"wide": -(-len(lines) // 2), "narrow": len(lines)}
+    return draw(fill, 260, f"{y_label} over time", below)

@@ -4,14 +4,14 @@
 
 import base64
 import io
-import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+from matplotlib import colormaps
 from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 from scipy.fft import rfft
 from scipy.signal.windows import hann
 
@@ -20,7 +20,6 @@ from skbss.io import read_audio, to_integers
 _WINDOW = 0.032  # seconds
 _SIZE = (320, 120)  # columns and rows of a spectrogram, at most
 _RANGE = 64  # dB, one color each
-_ANCHORS = ["#05060f", "#2a1a5e", "#7a2382", "#c9405f", "#f38a3f", "#fbd26a", "#fffbe6"]
 # Lossless first; MP3 plays everywhere too and takes a third of the space.
 CODECS = {"flac": ("FLAC", "PCM_16"), "mpeg": ("MP3", "MPEG_LAYER_III")}
 
@@ -133,39 +132,11 @@ def picture(power, peak):
     """
     floor = np.finfo(float).tiny
     level = 10 * np.log10(np.maximum(power, floor) / max(peak, floor))
-    return write_png(np.clip(level + _RANGE, 0, _RANGE - 1).astype(np.uint8))
-
-
-def write_png(levels):
-    """Write an image of levels below 64 as PNG with a palette.
-
-    Parameters
-    ----------
-    levels : ndarray of shape (n_rows, n_columns), uint8
-        Indices into the palette.
-
-    Returns
-    -------
-    png : bytes
-    """
-    height, width = levels.shape
-    rows = np.pad(levels, ((0, 0), (1, 0)))  # each begins with filter type 0
-    header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
-    chunks = [
-        (b"IHDR", header),
-        (b"PLTE", _palette()),
-        (b"IDAT", zlib.compress(rows.tobytes(), 9)),
-        (b"IEND", b""),
-    ]
-    png = b"\x89PNG\r\n\x1a\n"
-    for kind, data in chunks:
-        crc = zlib.crc32(kind + data)
-        png += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
-    return png
-
-
-def _palette():
-    anchors = np.array([list(bytes.fromhex(color[1:])) for color in _ANCHORS])
-    at = np.linspace(0, len(anchors) - 1, _RANGE)
-    channels = [np.interp(at, range(len(anchors)), channel) for channel in anchors.T]
-    return np.array(channels).T.round().astype(np.uint8).tobytes()
+    levels = np.clip(level + _RANGE, 0, _RANGE - 1).astype(np.uint8)
+    image = Image.fromarray(levels, mode="L")
+    image.putpalette(
+        colormaps["inferno"](np.linspace(0, 1, _RANGE), bytes=True)[:, :3].tobytes()
+    )
+    file = io.BytesIO()
+    image.save(file, "png", optimize=True)
+    return file.getvalue()

@@ -2,24 +2,21 @@
 
 # License: BSD-3-Clause
 
-import json
-from html import escape
+import re
 from numbers import Integral
 from pathlib import Path
-from string import Template
-from types import SimpleNamespace
 
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 from sklearn.utils._param_validation import Interval, validate_params
 
-from skbss.benchmark.output import replacing
-from skbss.benchmark.report import sections
-from skbss.benchmark.report.charts import N_COLORS, color
-from skbss.benchmark.report.csv_files import write_ranking, write_recordings
-from skbss.benchmark.report.ranking import rank, spread_out, tabulate
-from skbss.benchmark.report.summary import facts, sentences
+from skbss.benchmark.output import replacing, write_csv
+from skbss.benchmark.report import sections, words
+from skbss.benchmark.report.run import Run
 from skbss.benchmark.results import RunError, read_results
+from skbss.benchmark.table import natural, number, summary_row, write_summary
 
-_N_CURVES = 7  # more lines than that cannot be told apart
 _NUMBER = [Interval(Integral, 0, None, closed="left")]
 
 
@@ -72,8 +69,9 @@ def write_report(
     Returns
     -------
     path : Path
-        The page, ``index.html``. Beside it are ``ranking.csv``, ``per_recording.csv``
-        and the folder ``figures`` with all charts (SVG) and spectrograms (PNG).
+        The page, ``index.html``. Beside it are ``ranking.csv`` (what ``summary.csv``
+        was at that time), ``per_recording.csv`` and the folder ``figures`` with all
+        charts (SVG) and spectrograms (PNG).
 
     Raises
     ------
@@ -102,101 +100,81 @@ def write_report(
     """
     folder = Path(folder)
     output = Path(output) if output is not None else folder / "report"
-    rows = read_results(folder)
+    rows = {(row["recording"], row["candidate"]): row for row in read_results(folder)}
     if not rows:
         raise RunError(f"Got {folder}, a run without any result yet.")
-    table = tabulate(rows)
-    metric = next(iter(table.metrics), None)
-    ranking = rank(table, metric)
-    chosen = spread_out(table, metric, max_recordings)
-    run = SimpleNamespace(
-        folder=folder,
-        output=output,
-        environment=_read_json(folder / "environment.json"),
-        table=table,
-        metric=metric,
-        ranking=ranking,
-        colors=choose_colors(table, ranking),
-        shown=choose_candidates(ranking, max_candidates),
-        drawn=choose_candidates(ranking, _N_CURVES),
-        anchors={name: f"recording-{k}" for k, name in enumerate(chosen)},
-        figures={},  # name of a file to its content
+    run = Run(folder, rows, max_recordings, max_candidates)
+    write_summary(output / "ranking.csv", list(map(summary_row, run.ranking)))
+    write_recordings(output / "per_recording.csv", run)
+    files = {}  # name of a figure to its content
+    page = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            run=run,
+            ranking=run.ranking,
+            metric=run.metric,
+            metrics=run.table.metrics,
+            count=words.count,
+            facts=sections.facts(run),
+            ended=(folder / "summary.csv").exists(),
+            **sections.verdict(run),
+            at=sections.whisker_scale(run),
+            score_rows=sections.score_rows(run),
+            **sections.sections(run, output, files, max_size, audio),
+            config=_read(folder / "experiment.yaml"),
+            css=_read(Path(__file__).parent / "page.css"),
+            script=_read(Path(__file__).parent / "page.js"),
+        )
     )
-    write_ranking(output / "ranking.csv", table, ranking)
-    write_recordings(output / "per_recording.csv", table)
-    listening, linked = sections.listening_section(run, max_size, audio)
-    parts = [
-        sections.ranking_section(run),
-        *sections.score_sections(run),
-        listening,
-        *sections.other_sections(run),
-    ]
-    for name, data in run.figures.items():
+    for name, data in files.items():
         with replacing(output / "figures" / name) as temporary:
             temporary.write_bytes(data)
     with replacing(output / "index.html") as temporary:
-        temporary.write_text(_page(run, parts, linked), "utf-8")
+        # Names of files may be bytes that are no text.
+        temporary.write_text(page, "utf-8", errors="backslashreplace")
     return output / "index.html"
 
 
-def choose_colors(table, ranking):
-    """Return a CSS class for each candidate.
-
-    A color each if there are enough, else one for each method, whose candidates differ
-    by the dashes of their lines, the best one's being solid.
-    """
-    if len(ranking) <= N_COLORS:
-        return {name: color(k) for k, name in enumerate(table.candidates)}
-    methods = list(dict.fromkeys(table.methods))
-    count = dict.fromkeys(methods, 0)
-    colors = {}
-    for one in ranking:
-        dashes = count[one.method] % 4
-        colors[one.name] = f"{color(methods.index(one.method))} d{dashes}"
-        count[one.method] += 1
-    return colors
+def _read(path):
+    return path.read_text("utf-8", errors="replace") if path.is_file() else ""
 
 
-def choose_candidates(ranking, n_candidates):
-    """Return the best of each method and then the best of all, in their order."""
-    first = {}
-    for one in ranking:
-        first.setdefault(one.method, one)
-    best = list(first.values())
-    chosen = (best + [one for one in ranking if one not in best])[:n_candidates]
-    return [one for one in ranking if one in chosen]
-
-
-def _read_json(path):
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _page(run, parts, linked):
-    contents = "".join(
-        f'<a href="#{anchor}">{anchor.title()}</a>' for anchor, _, _ in parts
+def _environment():
+    environment = Environment(
+        loader=PackageLoader("skbss.benchmark.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
     )
-    body = "\n".join(
-        f'<section><h2 id="{anchor}">{title}</h2>\n{html}</section>'
-        for anchor, title, html in parts
-    )
-    version = run.environment.get("skbss", "")
-    return Template(sections.resource("page.html")).substitute(
-        title=escape(f"Benchmark {run.folder.resolve().name}"),
-        facts=escape(facts(run.table, run.environment)),
-        contents=contents,
-        css=sections.resource("chart.css") + sections.resource("page.css"),
-        media=" file: 'self'" if linked else "",
-        summary=sentences(
-            run.table,
-            run.ranking,
-            run.metric,
-            ended=(run.folder / "summary.csv").exists(),
-        ),
-        sections=body,
-        footer=f"Written by skbss {escape(str(version))}.",
-        script=sections.resource("page.js"),
-    )
+    environment.filters |= {
+        "breakable": breakable,
+        "decibels": words.decibels,
+        "factor": words.factor,
+        "label": words.label,
+        "sorted_by": lambda value: f"{value:.10g}" if np.isfinite(value) else "",
+    }
+    environment.tests["finite"] = np.isfinite
+    return environment
+
+
+def breakable(name):
+    """Return text that may be broken after commas and dots, but not in numbers."""
+    return Markup(re.sub(r",|\.(?=[a-z_])", r"\g<0><wbr>", str(escape(name))))
+
+
+def write_recordings(path, run):
+    """Write the score of every source, or the error."""
+    metrics = run.table.metrics
+    header = ["recording", "candidate", "method", "status", "source", *metrics]
+    lines = []
+    for row in sorted(run.rows.values(), key=lambda row: natural(row["recording"])):
+        scores = row.get("scores") or {}
+        scores = {m: v if isinstance(v, list) else [v] for m, v in scores.items()}
+        start = [row["recording"], row["candidate"], row.get("method"), row["status"]]
+        end = [number(row.get("real_time_factor"))]
+        end += [": ".join(map(str, (row.get("error") or {}).values()))]
+        for k in range(max(map(len, scores.values()), default=1)):
+            columns = (scores.get(metric, []) for metric in metrics)
+            values = [number(v[k]) if k < len(v) else np.nan for v in columns]
+            lines.append([*start, k if scores else "", *values, *end])
+    write_csv(path, [*header, "real_time_factor", "error"], lines)

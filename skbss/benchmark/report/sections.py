@@ -1,313 +1,246 @@
-"""The sections of the report's page."""
+"""What the sections of the page show, as its template wants it."""
 
 # License: BSD-3-Clause
 
 import re
-from functools import cache
-from html import escape
-from importlib import resources
+from collections import Counter
 
 import numpy as np
 
-from skbss.benchmark.report import charts, listening, tables
-from skbss.benchmark.report.ranking import label, mean_of_finite
-from skbss.benchmark.report.summary import count
+from skbss.benchmark.report import charts, listening, words
 
-WIDTHS = {"wide": 760, "narrow": 340}  # px
-MAX_AVERAGED = 50
+_N_SHADES = 8
+_STAGES = ("read", "stft", "separation", "istft", "score", "write")
 
 
-@cache
-def resource(name):
-    """Return a text file of this package."""
-    return (resources.files("skbss.benchmark.report") / name).read_text("utf-8")
+def facts(run):
+    """Return what was compared, when and where, as pieces of a line."""
+    durations = Counter()
+    for (recording, _), row in run.rows.items():
+        durations[recording] = max(durations[recording], row.get("duration") or 0.0)
+    minutes = f"({durations.total() / 60:.1f} min)"
+    facts = [
+        words.count(len(run.ranking), "candidate"),
+        f"{words.count(len(run.table.recordings), 'recording')} {minutes}",
+    ]
+    if "started" in run.environment:
+        facts.append(str(run.environment["started"])[:16].replace("T", " "))
+    return facts + [str(v) for k, v in run.environment.items() if k == "processor"]
 
 
-def _section(anchor, title, *parts):
-    return anchor, title, "\n".join(part for part in parts if part)
+def verdict(run):
+    """Return whom the sentences on the best candidate speak of."""
+    best, *others = run.ranking
+    close = [
+        one
+        for one in others
+        if one.difference.mean > -1 and one.real_time_factor < best.real_time_factor / 2
+    ]
+    better = [one for one in others if one.difference.mean > 0]
+    return {
+        "rivals": [o for o in others if o.difference.low <= 0 <= o.difference.high],
+        "fast": min(close, key=lambda one: one.real_time_factor, default=None),
+        "most_scored": max(run.ranking, key=lambda o: o.scores[run.metric].n)
+        if run.metric
+        else None,
+        "better": max(better, key=lambda one: one.difference.mean, default=None),
+    }
 
 
-def _note(text):
-    return f'<p class="note">{text}</p>'
+def whisker_scale(run):
+    """Return the function from dB to pixels of the intervals in the ranking."""
+    scores = [one.scores[run.metric] for one in run.ranking] if run.metric else []
+    low, high = charts.reach([(s.mean, s.low, s.high) for s in scores])
+    return lambda v: round(float(np.interp(v, [low, high], [4, 92])), 1)
 
 
-def _figure(name, draw, run):
-    """Draw for the page, once for wide and once for narrow windows, and as a file."""
-    wide, narrow = (draw(width) for width in WIDTHS.values())
-    style = f"<style>{resource('chart.css')}</style>"
-    start = wide.index(">") + 1
-    background = '<rect width="100%" height="100%" fill="#fff"/>'
-    run.figures[name] = f"{wide[:start]}{style}{background}{wide[start:]}".encode()
-    both = f'<div class="wide">{wide}</div><div class="narrow">{narrow}</div>'
-    return f"<figure>{both}</figure>"
-
-
-def ranking_section(run):
-    """Return the ranking.
-
-    Parameters
-    ----------
-    run : SimpleNamespace
-        What `write_report` has found.
-
-    Returns
-    -------
-    anchor, title, html : str
-    """
-    n = len(run.table.recordings)
-    notes = "The real-time factor is the median time of the separation alone over the "
-    notes += "duration of the recording; below 1 it is faster than real time."
-    if run.metric:
-        notes = (
-            "Means over recordings, each of which counts with the mean over its "
-            "sources. The intervals are those of the mean, by Student&rsquo;s t "
-            "over recordings: how far another choice of such recordings would move it. "
-            "Against the best, differences are taken recording by recording, over "
-            "those that both have; an interval that excludes 0 is a difference that "
-            f"{count(n, 'recording')} can show, not corrected for the number of "
-            "comparisons. "
-        ) + notes
-    html = tables.ranking_table(run.ranking, run.table.metrics, run.colors)
-    return _section("ranking", "Ranking", html, _note(notes))
-
-
-def score_sections(run):
-    """Return the charts and the table of scores by recording, if there are scores.
-
-    Parameters
-    ----------
-    run : SimpleNamespace
-        What `write_report` has found; gets figures.
-
-    Returns
-    -------
-    sections : list of tuple (anchor, title, html)
-    """
+def score_rows(run):
+    """Return the scores of each recording, their colors and whether they are best."""
     if not run.metric:
         return []
-    name = f"{label(run.metric)} (dB)"
-    points = [
-        charts.Point(
-            one.name,
-            run.colors[one.name],
-            place,
-            one.real_time_factor,
-            one.scores[run.metric].mean,
-            one.scores[run.metric].low,
-            one.scores[run.metric].high,
-        )
-        for place, one in enumerate(run.ranking, 1)
-    ]
     scores = run.table.scores[run.metric]
-    columns = [
-        (f"{place} {one.name}", run.colors[one.name], scores[:, one.index])
-        for place, one in enumerate(run.ranking, 1)
-    ]
-    scatter = _figure(
-        "score_against_time.svg", lambda w: charts.scatter(points, w, name), run
-    )
-    boxes = _figure("scores.svg", lambda w: charts.boxes(columns, w, name), run)
-    against = "Up is better, left is faster. The numbers are those of the ranking, the "
-    against += "bars the 95 % intervals."
-    spread = "A box holds the middle half of the recordings, the line is their median."
-    sections = [
-        _section("speed", "Score against time", scatter, _note(against)),
-    ]
-    if len(scores) > 1:
-        sections.append(
-            _section("spread", "Spread over recordings", boxes, _note(spread))
+    finite = np.abs(scores[np.isfinite(scores)])
+    # One outlier must not take the color from all others.
+    top = max(np.percentile(finite, 95), 1.0) if finite.size else 1.0
+    rows = []
+    for name, values, failed in zip(
+        run.table.recordings, scores, run.table.failed, strict=True
+    ):
+        best = np.nanmax(values) if np.isfinite(values).any() else np.nan
+        cells = []
+        for one in run.ranking:
+            score, shade = values[one.index], ""
+            if np.isfinite(score):
+                strength = min(int(np.ceil(_N_SHADES * abs(score) / top)), _N_SHADES)
+                shade = f"number {'down' if score < 0 else 'up'}{strength}"
+            elif failed[one.index]:
+                shade = "warn"
+            cells.append((score, shade or "number", score == best))
+        rows.append((name, cells))
+    return rows
+
+
+def sections(run, output, files, max_size, audio):
+    """Return what the page shows below the ranking; put figures into `files`."""
+    drawn = _charts(run, files) if run.metric else []
+    recordings, codec, n_linked = _recordings(run, output, files, max_size, audio)
+    failures = _failures(run)
+    stages, time_rows = _times(run)
+    anchors = ["ranking", *(chart["anchor"] for chart in drawn)]
+    anchors += ["recordings"] * bool(run.metric) + ["listen"]
+    anchors += ["failures"] * bool(failures) + ["time"] * bool(time_rows)
+    return {
+        "charts": drawn,
+        "recordings": recordings,
+        "listening_notes": _listening_notes(run, codec, n_linked),
+        "n_linked": n_linked,
+        "failures": failures,
+        "stages": stages,
+        "time_rows": time_rows,
+        "anchors": [*anchors, "configuration"],
+    }
+
+
+def _charts(run, files):
+    name = f"{words.label(run.metric)} (dB)"
+    found = [
+        (
+            "speed",
+            "Score against time",
+            "score_against_time.svg",
+            charts.scatter(run.ranking, run.metric, run.colors, name),
+            "Up is better, left is faster. The numbers are those of the ranking, the "
+            "bars the 95 % intervals.",
         )
-    lines, end = _mean_curves(run)
+    ]
+    if len(run.table.recordings) > 1:
+        scores = run.table.scores[run.metric]
+        chart = charts.boxes(run.ranking, scores, run.colors, name)
+        note = "A box holds the middle half of the recordings, the line is the median."
+        found.append(("spread", "Spread over recordings", "scores.svg", chart, note))
+    lines, end = listening.mean_curves(run)
     if lines:
-        curves = _figure(
-            "score_over_time.svg", lambda w: charts.curves(lines, w, name), run
-        )
+        chart = charts.curves(lines, name)
         note = f"Mean over the recordings that last at least {end:.3g} s. What is far "
         note += "below all the rest is cut off."
-        sections.append(_section("course", "Score over time", curves, _note(note)))
-    return [*sections, _scores_section(run)]
+        found.append(("course", "Score over time", "score_over_time.svg", chart, note))
+    drawn = []
+    for anchor, title, path, (page, file), note in found:
+        files[path] = file.encode()
+        drawn.append({"anchor": anchor, "title": title, "page": page, "note": note})
+    return drawn
 
 
-def _mean_curves(run):
-    """Return the mean of scores over time, and how long it goes."""
-    step = max(1, len(run.table.recordings) // MAX_AVERAGED)
-    curves = {
-        (recording, one.name): curve
-        for recording in run.table.recordings[::step]
-        for one in run.drawn
-        if (curve := _curve(run, recording, one)) is not None and len(curve[0])
-    }
-    if not curves:
-        return [], 0.0
-    # Averages over a set that changes with time would jump where a recording ends.
-    ends = {recording: time[-1] for (recording, _), (time, _) in curves.items()}
-    end = sorted(ends.values())[(len(ends) - 1) // 2]
-    longest = max((time for time, _ in curves.values()), key=len)
-    grid = longest[longest <= end]
-    lines = []
-    for one in run.drawn:
-        found = [
-            np.interp(grid, *curve, left=np.nan)
-            for (recording, name), curve in curves.items()
-            if name == one.name and ends[recording] >= end
+def _recordings(run, output, files, max_size, audio):
+    """Return the recordings to hear, the codec and the number of linked signals."""
+    groups = {name: listening.find_signals(run, name) for name in run.anchors}
+    codec, n_linked = listening.embed(groups, output, max_size, audio=audio)
+    recordings = []
+    for name, anchor in run.anchors.items():
+        signals = [signal for group in groups[name] for signal in group.signals]
+        for k, signal in enumerate(signal for signal in signals if signal.png):
+            path = f"{_file_name(name)}/{k:02d}_{_file_name(signal.title)}.png"
+            files[path] = signal.png
+        lines = [
+            (one.name, run.colors[one.name], *curve)
+            for one in run.drawn
+            if (curve := listening.framewise(run, name, one)) is not None
         ]
-        if found:
-            mean = mean_of_finite(found, axis=0)
-            lines.append((one.name, run.colors[one.name], grid, mean))
-    return lines, end
-
-
-def _curve(run, recording, one):
-    row = run.table.rows.get((recording, one.name))
-    return listening.framewise_of(run.folder, row, run.metric)
-
-
-def _scores_section(run):
-    html = tables.score_table(run.table, run.metric, run.ranking, run.anchors)
-    return _section("recordings", "Scores by recording", html)
-
-
-def listening_section(run, max_size, audio):
-    """Return the pictures and players.
-
-    Parameters
-    ----------
-    run : SimpleNamespace
-        What `write_report` has found; gets figures.
-    max_size : int
-        Bytes of pictures and audio in the page.
-    audio : bool
-        Whether to put audio into the page.
-
-    Returns
-    -------
-    section : tuple (anchor, title, html)
-    linked : bool
-        Whether files are needed beside the page.
-    """
-    recordings = {
-        name: listening.find_lines(
-            run.folder, name, run.table, run.shown, run.colors, run.metric
+        page = None
+        if lines:
+            y_label = f"{words.label(run.metric)} (dB), mean over sources"
+            page, file = charts.curves(lines, y_label)
+            files[f"{_file_name(name)}/framewise.svg"] = file.encode()
+        recordings.append(
+            {
+                "name": name,
+                "anchor": anchor,
+                "groups": groups[name],
+                "width": max((len(g.signals) for g in groups[name]), default=0),
+                "curves": page,
+                **_recording_facts(run, name),
+            }
         )
-        for name in run.anchors
-    }
-    codec, n_linked = listening.embed(recordings, run.output, max_size, audio=audio)
-    html = []
-    for name, lines in recordings.items():
-        cells = (cell for line in lines for cell in line.cells if cell.png)
-        for k, cell in enumerate(cells):
-            path = f"{_file_name(name)}/{k:02d}_{_file_name(cell.title)}.png"
-            run.figures[path] = cell.png
-        curves = _recording_curves(run, name)
-        rows = (run.table.rows.get((name, c)) for c in run.table.candidates)
-        row = max((r for r in rows if r), key=len)  # a failed one knows less
-        html.append(
-            listening.recording_section(
-                name, run.anchors[name], lines, row, curves, opened=not html
-            )
-        )
-    notes = _listening_notes(run, codec, n_linked)
-    section = _section("listen", "Listen and look", _note(notes), *html)
-    return section, n_linked > 0
+    return recordings, codec, n_linked
+
+
+def _recording_facts(run, name):
+    rows = [run.rows.get((name, one.name)) for one in run.ranking]
+    row = max((row for row in rows if row), key=len)  # a failed one knows less
+    facts = [
+        words.count(row[f"n_{noun}s"], long)
+        for noun, long in (("source", "source"), ("mic", "microphone"))
+        if row.get(f"n_{noun}s")
+    ]
+    if row.get("duration"):
+        facts.append(f"{row['duration']:.3g} s")
+    if row.get("sample_rate"):
+        facts.append(f"{row['sample_rate'] / 1000:g} kHz")
+    return {"facts": facts, "duration": f"{row.get('duration') or 0:g}"}
 
 
 def _listening_notes(run, codec, n_linked):
-    n_recordings = len(run.anchors)
-    total = len(run.table.recordings)
-    notes = []
+    n_recordings, total = len(run.anchors), len(run.table.recordings)
     if n_recordings < total:
-        notes.append(
-            f"{n_recordings} of {total} recordings, from the hardest to the easiest."
-        )
+        yield f"{n_recordings} of {total} recordings, from the hardest to the easiest."
     if len(run.shown) < len(run.ranking):
-        notes.append(
+        yield (
             f"{len(run.shown)} of {len(run.ranking)} candidates, the best of each "
             "method first."
         )
     if not codec and not n_linked:
-        return escape(" ".join([*notes, "The run folder has no audio to play."]))
-    notes.append(
+        yield "The run folder has no audio to play."
+        return
+    yield (
         "Signals of a recording share their position: start another one, and it goes "
         "on where the first one was. A click on a spectrogram plays from there. "
         "Spectrograms span 64 dB below the loudest point of the mixture, and their "
         "full height is half of the sample rate."
     )
-    notes.append(listening.heading(run.metric))
+    if run.metric:
+        metric = words.label(run.metric)
+        yield f"The numbers beside the players are {metric} of each source."
     if codec:
         lossless = "16-bit FLAC" if codec == "flac" else "MP3, to save space"
-        notes.append(f"Audio in this page is {lossless}.")
+        yield f"Audio in this page is {lossless}."
     if n_linked:
-        notes.append(
+        yield (
             f"{n_linked} signals are played from their files, which must stay where "
             "they are beside this page."
         )
-    return escape(" ".join(note for note in notes if note))
-
-
-def _recording_curves(run, recording):
-    if not run.metric:
-        return ""
-    lines = []
-    for one in run.drawn:
-        curve = _curve(run, recording, one)
-        if curve is not None and len(curve[0]):
-            lines.append((one.name, run.colors[one.name], *curve))
-    if not lines:
-        return ""
-    name = f"{_file_name(recording)}/framewise.svg"
-    y_label = f"{label(run.metric)} (dB), mean over sources"
-    return _figure(name, lambda w: charts.curves(lines, w, y_label), run)
 
 
 def _file_name(name):
     return re.sub(r"[^\w.,=+-]+", "_", name).lstrip(".") or "_"
 
 
-def other_sections(run):
-    """Return failures, times and configuration.
-
-    Parameters
-    ----------
-    run : SimpleNamespace
-        What `write_report` has found.
-
-    Returns
-    -------
-    sections : list of tuple (anchor, title, html)
-    """
-    found = [_failure_section(run), _time_section(run), _run_section(run)]
-    return [section for section in found if section]
+def _failures(run):
+    """Return recordings by candidate and error, in the order of the table."""
+    groups = {}
+    for i, j in np.argwhere(run.table.failed):
+        recording = run.table.recordings[i]
+        candidate = run.table.candidates[j]["candidate"]
+        error = run.rows[recording, candidate].get("error") or {}
+        kind, message = str(error.get("type", "")), str(error.get("message", ""))
+        groups.setdefault((candidate, kind, message), []).append(recording)
+    return list(groups.items())
 
 
-def _failure_section(run):
-    if not run.table.failures:
-        return None
-    html = tables.failure_table(run.table.failures)
-    return _section("failures", "Failures", html)
-
-
-def _time_section(run):
-    html = tables.time_table(run.table, run.ranking)
-    return _section("time", "Where the time goes", html) if html else None
-
-
-def _run_section(run):
-    items = "".join(
-        f"<dt>{escape(str(k))}</dt><dd>{escape(_written(v))}</dd>"
-        for k, v in run.environment.items()
-    )
-    parts = [f"<dl>{items}</dl>"] if items else []
-    config = run.folder / "experiment.yaml"
-    if config.is_file():
-        text = config.read_text("utf-8", errors="replace")
-        parts += ["<h3>Configuration</h3>", f'<pre tabindex="0">{escape(text)}</pre>']
-    files = ", ".join(
-        f'<a href="{name}">{name}</a>'
-        for name in ("ranking.csv", "per_recording.csv", "figures/")
-    )
-    parts.append(_note(f"Beside this page: {files}."))
-    return _section("configuration", "Environment and configuration", *parts)
-
-
-def _written(value):
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _times(run):
+    """Return the stages, and the time of each relative to the duration."""
+    totals = {one.name: Counter() for one in run.ranking}
+    for row in run.rows.values():
+        if row["status"] == "ok" and row.get("duration"):
+            seconds = {k: v for k, v in (row.get("seconds") or {}).items() if v}
+            totals[row["candidate"]].update(seconds, duration=row["duration"])
+    stages = [s for s in _STAGES if any(s in total for total in totals.values())]
+    if not stages:
+        return [], []
+    stages.append("total")
+    return stages, [
+        (
+            name,
+            [1000 * t[s] / t["duration"] if t["duration"] else np.nan for s in stages],
+        )
+        for name, t in totals.items()
+    ]

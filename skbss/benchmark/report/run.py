@@ -1,0 +1,128 @@
+"""A run as the report shows it, and what is chosen to be shown."""
+
+# License: BSD-3-Clause
+
+import json
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from skbss.benchmark.report.charts import COLORS
+from skbss.benchmark.table import mean_of_finite, rank, tabulate
+from skbss.config import ConfigError, load_yaml
+
+_N_COLORS = len(COLORS)
+_N_CURVES = 7  # more lines than that cannot be told apart
+
+
+@dataclass(eq=False)
+class Run:
+    """What a run folder holds, and what of it is shown.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder.
+    rows : dict
+        ``(recording, candidate)`` to the row of results.jsonl.
+    max_recordings, max_candidates : int
+        How many to hear.
+    """
+
+    folder: Path
+    rows: dict
+    max_recordings: int
+    max_candidates: int
+
+    def __post_init__(self):
+        self.table = tabulate(self.rows.values())
+        self.metric = next(iter(self.table.metrics), None)
+        self.ranking = rank(self.table)
+        self.shown = choose_candidates(self.ranking, self.max_candidates)
+        self.drawn = choose_candidates(self.ranking, _N_CURVES)
+        self.colors = choose_colors(self.table, self.ranking)
+        chosen = spread_out(self.table, self.max_recordings)
+        self.anchors = {name: f"recording-{k}" for k, name in enumerate(chosen)}
+
+    @cached_property
+    def environment(self):
+        """What environment.json has."""
+        try:
+            text = (self.folder / "environment.json").read_text("utf-8")
+            found = json.loads(text)
+        except (OSError, ValueError):
+            found = None
+        return {"skbss": ""} | (found if isinstance(found, dict) else {})
+
+    @cached_property
+    def title(self):
+        """What the experiment is called, or else its folder."""
+        try:
+            name = load_yaml(self.folder / "experiment.yaml").get("name")
+        except ConfigError:
+            name = None
+        return str(name or f"Benchmark {self.folder.resolve().name}")
+
+    def find(self, path):
+        """Return where a file of the run is, or None if it isn't in its folder."""
+        found = self.folder / path
+        inside = found.resolve().is_relative_to(self.folder.resolve())
+        return found if inside else None
+
+
+def choose_colors(table, ranking):
+    """Return a CSS class for each candidate.
+
+    A color each if there are enough, else one for each method, whose candidates differ
+    by the dashes of their lines, the best one's being solid.
+    """
+    if len(ranking) <= _N_COLORS:
+        return {one["candidate"]: f"c{k}" for k, one in enumerate(table.candidates)}
+    methods = list(dict.fromkeys(one["method"] for one in table.candidates))
+    dashes, colors = Counter(), {}
+    for one in ranking:
+        color = methods.index(one.method) % _N_COLORS
+        colors[one.name] = f"c{color} d{dashes[one.method] % 4}"
+        dashes[one.method] += 1
+    return colors
+
+
+def choose_candidates(ranking, n_candidates):
+    """Return the best of each method and then the best of all, in their order."""
+    first = {}
+    for one in ranking:
+        first.setdefault(one.method, one)
+    best = list(first.values())
+    chosen = (best + [one for one in ranking if one not in best])[:n_candidates]
+    return [one for one in ranking if one in chosen]
+
+
+def spread_out(table, n_recordings):
+    """Choose recordings from the hardest to the easiest.
+
+    Parameters
+    ----------
+    table : ScoreTable
+        The results.
+    n_recordings : int
+        How many to choose.
+
+    Returns
+    -------
+    recordings : list of str
+        The chosen ones, in the order of the table: the hardest, the easiest and evenly
+        spaced quantiles between, by their mean over candidates; without scores the
+        first.
+    """
+    n_recordings = min(n_recordings, len(table.recordings))
+    if not table.scores:
+        return table.recordings[:n_recordings]
+    means = mean_of_finite(table.scores[table.metrics[0]], axis=1)
+    order = np.argsort(means, kind="stable")  # nan, of those without a score, is last
+    n_scored = np.isfinite(means).sum()
+    at = np.linspace(0, max(n_scored, n_recordings) - 1, n_recordings)
+    chosen = order[np.floor(at).astype(int)]
+    return [table.recordings[i] for i in sorted(chosen)]

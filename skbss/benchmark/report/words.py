@@ -1,0 +1,40 @@
+"""Numbers and names as people write them."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+
+NOTHING = "\N{EN DASH}"
+_MINUS = "\N{MINUS SIGN}"
+_LABELS = {
+    "si_sdr": "SI-SDR",
+    "si_sdr_improvement": "SI-SDR improvement",
+    "si_sir": "SI-SIR",
+    "si_sar": "SI-SAR",
+}
+
+
+def label(metric):
+    """Return a metric's name."""
+    return _LABELS.get(metric, metric.replace("_", " "))
+
+
+def decibels(value, form=".1f"):
+    """Write a level or a difference of levels, without its unit."""
+    if not np.isfinite(value):
+        return NOTHING
+    return f"{round(float(value), 1) + 0.0:{form}}".replace(
+        "-", _MINUS
+    )  # no minus zero
+
+
+def factor(value):
+    """Write a real-time factor."""
+    if not np.isfinite(value):
+        return NOTHING
+    return f"{value:.2g}" if value < 10 else f"{value:.0f}"
+
+
+def count(n, noun):
+    """Return a number with its noun."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
