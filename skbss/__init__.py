@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         OnlineAuxIVA,
         OnlineILRMA,
         OnlineISNMF,
+        OnlineSeparator,
     )
     from skbss.spectrogram import Spectrogram
     from skbss.streaming import Stream
@@ -46,6 +47,7 @@ __all__ = [
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",
+    "OnlineSeparator",
     "ProjectionBack",
     "SortFrequencies",
     "Spectrogram",

@@ -2,7 +2,6 @@
 
 # License: BSD-3-Clause
 
-import math
 from functools import partial
 from numbers import Integral
 
@@ -22,6 +21,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
 from skbss.loudest_sources import LoudestSources
 from skbss.separators import ILRMA, AuxIVA
+from skbss.spectrogram import window_length
 from skbss.transforms import (
     ISTFT,
     STFT,
@@ -34,30 +34,6 @@ from skbss.transforms import (
 )
 
 METHODS = ("refined", "ilrma", "auxiva")
-
-
-def window_length(sample_rate, seconds):
-    """Return the power of two that is nearest to a duration.
-
-    Parameters
-    ----------
-    sample_rate : float
-        In Hz.
-    seconds : float
-        The duration.
-
-    Returns
-    -------
-    n_fft : int
-        In samples.
-
-    Examples
-    --------
-    >>> from skbss.compose import window_length
-    >>> window_length(16_000, 0.512), window_length(44_100, 0.512)
-    (8192, 16384)
-    """
-    return 2 ** max(1, round(math.log2(seconds * sample_rate)))
 
 
 def make_separator(

@@ -74,6 +74,7 @@ def map_some(function, blocks):
             pass
 
 
+@cache
 def even_slices(size):
     """Divide a range into at most `N_PARTS` slices of about the same length."""
-    return list(gen_even_slices(size, min(N_PARTS, size))) if size else []
+    return tuple(gen_even_slices(size, min(N_PARTS, size))) if size else ()

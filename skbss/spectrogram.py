@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -150,3 +151,27 @@ def separated(X, Y, mixing, index=None):
             mixing = X.mixing_of(frames) @ of_frames(mixing, index, frames)
             index = None
     return replace(X, data=Y, mixing=mixing, mixing_index=index)
+
+
+def window_length(sample_rate, seconds):
+    """Return the power of two that is nearest to a duration.
+
+    Parameters
+    ----------
+    sample_rate : float
+        In Hz.
+    seconds : float
+        The duration.
+
+    Returns
+    -------
+    n_fft : int
+        In samples.
+
+    Examples
+    --------
+    >>> from skbss.spectrogram import window_length
+    >>> window_length(16_000, 0.512), window_length(44_100, 0.512)
+    (8192, 16384)
+    """
+    return 2 ** max(1, round(math.log2(seconds * sample_rate)))

@@ -35,6 +35,7 @@ from skbss import (
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
+    OnlineSeparator,
     ProjectionBack,
     SortFrequencies,
     Spectrogram,
@@ -162,7 +163,7 @@ def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
     elsewhere |= {WPE}
-    elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF}
+    elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF, OnlineSeparator}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording, BlockBatch}
     assert public_estimators() == here | elsewhere
 

@@ -29,6 +29,7 @@ from skbss import (
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
+    OnlineSeparator,
     ProjectionBack,
     SortFrequencies,
 )
@@ -147,6 +148,7 @@ def make_fitted():
         OnlineAuxIVA: OnlineAuxIVA().fit(record),
         OnlineILRMA: OnlineILRMA().fit(record),
         OnlineISNMF: OnlineISNMF().fit(mono),
+        OnlineSeparator: OnlineSeparator().fit(x),
     }
 
 

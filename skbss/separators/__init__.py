@@ -7,6 +7,7 @@ from skbss.separators.ilrma import ILRMA
 from skbss.separators.online_auxiva import OnlineAuxIVA
 from skbss.separators.online_ilrma import OnlineILRMA
 from skbss.separators.online_isnmf import OnlineISNMF
+from skbss.separators.online_separator import OnlineSeparator
 
 __all__ = [
     "ILRMA",
@@ -14,4 +15,5 @@ __all__ = [
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",
+    "OnlineSeparator",
 ]

@@ -146,7 +146,7 @@ class FrameByFrameMixin:
                 f"Got a state with {sorted(state)}, expected {sorted(expected)}."
             )
         values = {
-            key: _checked_entry(key, state[key], example, name)
+            key: checked_entry(key, state[key], example, name)
             for key, example in expected.items()
         }
         for key, least in self._least.items():
@@ -201,7 +201,7 @@ class FrameByFrameMixin:
             raise
 
 
-def _checked_entry(key, value, example, name):
+def checked_entry(key, value, example, name):
     """Return an entry of a state, copied, if it is like one that fits."""
     value, example = np.array(value, order="C"), np.asarray(example)
     if value.shape != example.shape:

@@ -1,0 +1,185 @@
+"""Filters that are applied to a signal as it comes, block by block, and exchanged."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+import scipy.fft
+
+# An output may have so many times the power of the microphone before it is turned down,
+# and how much of the running powers is left after a cross-fade.
+MOST = 2.0
+KEPT = 0.8
+
+
+class FilterBank:
+    """Filters from microphones to sources, by partitioned convolution.
+
+    Each block of input is transformed once; filters are divided into parts of a block,
+    and the spectra of parts and of past blocks are multiplied and summed (uniformly
+    partitioned overlap-save). New filters are faded in. Outputs that get much louder
+    than the microphone, as those of wrong filters may, are turned down to it.
+
+    Parameters
+    ----------
+    n_mics, n_sources : int
+        Numbers of channels.
+    n_taps : int
+        Length of the filters.
+    n_future : int
+        How many of them look ahead.
+    block : int
+        Samples that are worked on at a time, a power of two.
+    fade : int
+        Samples of the cross-fade from one set of filters to the next.
+    delay : int, default=0
+        Samples by which the input is delayed before it is filtered, a multiple of the
+        block: filters for it may then be learned from what comes after it.
+    ref_mic : int, default=0
+        The microphone that outputs are compared with, and are until filters are given.
+    """
+
+    def __init__(
+        self, n_mics, n_sources, *, n_taps, n_future, block, fade, delay=0, ref_mic=0
+    ):
+        self.n_taps, self.n_future, self.block = n_taps, n_future, block
+        self.delay, self.ref_mic = delay, ref_mic
+        self.n_parts = -(-n_taps // block)
+        self.n_fade = max(1, fade // block)
+        through = np.zeros((n_sources, n_mics, n_taps), np.float32)
+        through[:, ref_mic, n_future] = 1
+        self.through = through
+        self.filters = through[None]
+        self.starts = np.zeros(1, int)
+        self.restart()
+
+    def restart(self):
+        """Begin another signal with the newest filters."""
+        n_sources, n_mics, _ = self.through.shape
+        self.position = -self.n_future - self.delay  # of the output of the next block
+        shape = n_mics, self.delay + self.n_future + 2 * self.block
+        self.past = np.zeros(shape, np.float32)
+        shape = 2 * self.n_parts, n_mics, self.block + 1
+        self.spectra = np.zeros(shape, np.complex64)
+        self.filters, self.starts = self.filters[-1:], np.zeros(1, int)
+        self.faded = 0  # blocks of the fade to the next filters so far
+        self.powers = np.zeros(1 + n_sources)
+        self.gain = np.ones(n_sources, np.float32)
+        self._prepare()
+
+    def _prepare(self):
+        """Transform the filters in use and those that are faded in."""
+        self.first = self._transform(self.filters[0])
+        has_next = len(self.filters) > 1 and self.faded
+        self.second = self._transform(self.filters[1]) if has_next else None
+
+    def _transform(self, g):
+        """Spectra (n_sources, n_parts * n_mics, n_freqs) of the parts of filters."""
+        K, M, n_taps = g.shape
+        padded = np.zeros((K, M, self.n_parts * self.block), np.float32)
+        padded[..., :n_taps] = g
+        parts = padded.reshape(K, M, self.n_parts, self.block)
+        H = scipy.fft.rfft(parts, 2 * self.block, axis=3)
+        return np.ascontiguousarray(H.swapaxes(1, 2)).reshape(K, -1, self.block + 1)
+
+    @property
+    def newest(self):
+        """The newest filters, in use or to come."""
+        return self.filters[-1]
+
+    def exchange(self, g, start):
+        """Use other filters from a sample of the output on, or as soon as possible.
+
+        Parameters
+        ----------
+        g : ndarray of shape (n_sources, n_mics, n_taps), or None
+            The filters; None for the microphone as it is.
+        start : int
+            The sample. Filters that were to come after it are dropped.
+        """
+        g = self.through if g is None else g
+        keep = np.append(True, self.starts[1:] < start)
+        keep[1 : 1 + bool(self.faded)] = True
+        g = np.asarray(g, np.float32)[None]
+        self.filters = np.concatenate([self.filters[keep], g])
+        self.starts = np.append(self.starts[keep], start)
+
+    def _choose(self):
+        """Begin to fade to the newest filters that are due, or end it."""
+        if self.faded == self.n_fade:
+            self.filters, self.starts = self.filters[1:], self.starts[1:]
+            self.first, self.second, self.faded = self.second, None, 0
+        if self.faded == 0:
+            due = np.flatnonzero(self.starts[1:] <= self.position)
+            if len(due):
+                keep = np.append(0, np.arange(1 + due[-1], len(self.starts)))
+                self.filters, self.starts = self.filters[keep], self.starts[keep]
+                self.second = self._transform(self.filters[1])
+
+    def process(self, x):
+        """Filter the next block.
+
+        Parameters
+        ----------
+        x : ndarray of shape (block, n_mics)
+            Samples, float32.
+
+        Returns
+        -------
+        y : ndarray of shape (block, n_sources)
+            Outputs for the samples from ``position - block`` on.
+        """
+        B, past = self.block, self.past
+        past[:, :-B] = past[:, B:]
+        past[:, -B:] = x.T
+        self._choose()
+        slot = self.position // B % self.n_parts
+        end = past.shape[1] - self.delay
+        X = scipy.fft.rfft(past[:, end - 2 * B : end])
+        # Written twice, blocks from the newest to the oldest always lie in one piece.
+        n = self.n_parts
+        slot = n - 1 - slot
+        self.spectra[slot] = self.spectra[slot + n] = X
+        spectra = self.spectra[slot : slot + n].reshape(-1, B + 1)
+        y = self._filter(self.first, spectra)
+        if self.second is not None:
+            self.faded += 1
+            fade = np.arange(1, B + 1, dtype=np.float32) / np.float32(B * self.n_fade)
+            fade += np.float32((self.faded - 1) / self.n_fade)
+            y += fade * (self._filter(self.second, spectra) - y)
+        self.position += B
+        return self._turned_down(y, past[self.ref_mic, : 2 * B]).T
+
+    def _filter(self, H, spectra):
+        y = np.einsum("kaf,af->kf", H, spectra)
+        return scipy.fft.irfft(y, 2 * self.block)[:, self.block :]
+
+    def _turned_down(self, y, mic):
+        """Turn outputs down that are much louder than the microphone."""
+        mic = mic[-self.block :]
+        now = np.array([_power(mic), *map(_power, y)])
+        kept = KEPT ** (1 / self.n_fade)
+        self.powers = kept * self.powers + (1 - kept) * now
+        limit = MOST * self.powers[0]
+        gain = np.ones(len(y))
+        loud = self.powers[1:] > limit
+        gain[loud] = np.sqrt(limit / self.powers[1:][loud])
+        gain = gain.astype(np.float32)
+        if loud.any() or (self.gain < 1).any():
+            ramp = np.arange(1, self.block + 1, dtype=np.float32) / self.block
+            y *= self.gain[:, None] + (gain - self.gain)[:, None] * ramp
+        self.gain = gain
+        return y
+
+    def get_state(self):
+        """Return all that the coming output depends on, as a dict of arrays."""
+        names = "position", "past", "spectra", "filters", "starts", "faded"
+        return {name: getattr(self, name) for name in (*names, "powers", "gain")}
+
+    def set_state(self, state):
+        """Go on from what `get_state` returned."""
+        vars(self).update({name: np.copy(state[name])[()] for name in self.get_state()})
+        self._prepare()
+
+
+def _power(a):
+    return np.square(a, dtype=float).mean()

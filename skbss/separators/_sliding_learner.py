@@ -1,0 +1,433 @@
+"""What learns live: demixing matrices of the newest seconds, step by step."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from skbss.separators import _window as windows
+from skbss.separators._history import History
+from skbss.separators._window import Window
+from skbss.spectrogram import window_length
+from skbss.updates.filters import (
+    filtered,
+    impulse_responses,
+    resample,
+    short_filters,
+    with_future,
+)
+from skbss.updates.jumps import change_point, coherence
+from skbss.updates.source import Cliques, Gauss
+
+# Seconds of the windows of the transform: in general, of fresh starts, and of jumps.
+LONG, SHORT, BRIEF = 0.512, 0.256, 0.128
+# Seconds that must be known of a place before anything is learned of it (what one
+# second teaches is worse than nothing), and for which it is young: fresh starts are
+# tried all the time, and jumps aren't looked for.
+FIRST, YOUNG = 2.0, 5.0
+# Ages of a place at which a fresh start is tried once more.
+DOUBTS = 5.0, 7.0, 9.0, 12.0, 16.0, 24.0, 40.0
+# Iterations: of a fresh start on short windows, whole frames and then cliques; of what
+# follows on long ones; and of an update.
+START_ITER, SORT_ITER, CLIQUE_ITER = 40, 20, 10
+YOUNG_ITER, ITER = 8, 6
+FEWER_ITER = 4  # from four microphones on
+# Seconds between two looks for a jump, of sound that is looked at, and that is searched
+# for when it was; and the coherence of outputs that is taken for one.
+CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
+JUMP = 0.3
+# White noise to expect at each microphone, where there are more than sources.
+NOISE = 0.01
+# Latencies in seconds below which filters are fitted and not cut, over so many seconds.
+CUT, FITTED = 0.064, 8.0
+# Places that aren't young are learned from half as often. Share of the time between
+# updates in which one is computed then.
+BUSY = 0.8
+# Periods in which any task ends.
+SLOWEST = 16
+# Events that are remembered, for whoever wants to look.
+N_EVENTS = 256
+
+# What a state consists of, beside arrays.
+NUMBERS = "n_jumps", "place", "is_fresh", "doubts", "next_update", "credit"
+DTYPES = {"W": np.complex64, "short": np.complex64, "filters": np.float32}
+KINDS = "check", "update"
+
+
+class SlidingLearner:
+    """Learn the demixing matrices of a sliding window over a signal.
+
+    Work is done in steps that depend on the samples alone, not on time.
+
+    Parameters
+    ----------
+    n_mics, n_sources : int
+        Numbers of channels.
+    sample_rate : float
+        In Hz.
+    window, period : float
+        Seconds that are learned from, and from one update to the next.
+    n_future : int
+        Taps of the filters that look ahead.
+    ref_mic : int
+        The microphone at which outputs are images.
+
+    Attributes
+    ----------
+    log : list of tuple
+        The newest events: seconds heard, and what happened.
+    """
+
+    def __init__(
+        self, n_mics, n_sources, sample_rate, *, window, period, n_future, ref_mic
+    ):
+        self.n_mics, self.n_sources, self.rate = n_mics, n_sources, sample_rate
+        self.n_fft = window_length(sample_rate, LONG)
+        self.n_short = window_length(sample_rate, SHORT)
+        self.n_brief = window_length(sample_rate, BRIEF)
+        self.hop, half = self.sizes(sample_rate)
+        self.window, self.period, self.ref_mic = window, period, ref_mic
+        self.n_future, self.n_taps = n_future, n_future + half
+        self.is_short = n_future < CUT * sample_rate
+        # Long enough for the slowest task, a fresh start on all of the window.
+        slack = FIRST + SLOWEST * period
+        n_hops = -(-self._samples(window + slack) // self.hop)
+        self.history = History(n_mics, self.hop, n_hops, sample_rate / self.hop)
+        self.n_jumps = 0
+        self.place = 0  # where the present place begins, in samples kept
+        self.is_fresh = True  # whether nothing is known of it yet
+        self.doubts = 0
+        self.next_update = self._samples(FIRST)
+        self.W = self.short = self.filters = None
+        self.tasks = []
+        self.credit = 0.0
+        self.n_iter = ITER if n_mics < 4 else FEWER_ITER
+        self.rate_of_work = self._rate_of_work()
+        self.log = []
+
+    @staticmethod
+    def sizes(sample_rate):
+        """Return the samples of a hop, and how many filters look ahead at most."""
+        n_fft = window_length(sample_rate, LONG)
+        return max(1, n_fft // 16), n_fft // 2
+
+    @property
+    def n_heard(self):
+        """Samples heard so far."""
+        return self.history.n_heard * self.hop
+
+    def _samples(self, seconds):
+        return round(seconds * self.rate)
+
+    def _rate_of_work(self):
+        """Numbers to work on for each sample, so that updates are done in time."""
+        n_frames = self._samples(self.window) / (self.n_fft // 4)
+        n_iter = self.n_iter + 1
+        values = n_frames * self.n_fft / 2 * self.n_mics**2 * (10 + 2 * n_iter)
+        values += n_frames * 6 * self.n_fft * self.n_mics
+        values += 8 * n_frames * 512 * self.n_sources * n_iter
+        if self.is_short:
+            values += 64 * self.n_taps * self.n_mics * self.n_sources
+            values += 4 * self._samples(FITTED) * self.n_mics * (self.n_mics + 2)
+        return values / (BUSY * self._samples(2 * self.period))
+
+    def hear(self, x):
+        """Take the next hop (hop, n_mics), and see what is to be done.
+
+        Returns
+        -------
+        changed_at : int or None
+            Sample from which on what was known is wrong, as microphones have changed.
+        """
+        is_kept, has_changed = self.history.append(x)
+        if not is_kept:
+            return None
+        end = self.history.end
+        if has_changed:
+            self._move_to(end - self.hop)
+            self.W = None
+            self._note("microphones")
+            return self.history.place_of(self.place)
+        running = {task.kind for task in self.tasks}
+        age = end - self.place
+        if self.W is not None and not self.is_fresh and age > self._samples(YOUNG):
+            n = max(1, self._samples(CHECK) // self.hop)
+            if self.history.n_kept % n == 0 and "check" not in running:
+                self.tasks.insert(0, Task(self, "check", end))
+        if end >= self.next_update and "update" not in running:
+            self.tasks.append(Task(self, "update", end))
+            is_young = age < self._samples(YOUNG)
+            self.next_update = end + self._samples(self.period) * (2 - is_young)
+        return None
+
+    def work(self, n_samples):
+        """Do the work that is due in so many samples.
+
+        Yields
+        ------
+        filters : ndarray of shape (n_sources, n_mics, n_taps), or None
+            New filters; None where sources have jumped, and nothing is known.
+        start : int
+            The sample of the signal that they are good from.
+        """
+        # What is urgent gets more; with many microphones there isn't much more.
+        factor = 6 / max(self.n_mics, 2) if self._is_urgent() else 1
+        self.credit += n_samples * self.rate_of_work * max(factor, 1)
+        while self.tasks and self.credit > 0:
+            task = self.tasks[0]
+            try:
+                self.credit -= task.step()
+            except StopIteration as end:
+                if task in self.tasks:  # a jump ends all of them
+                    self.tasks.remove(task)
+                if end.value is not None:
+                    yield end.value
+        if not self.tasks:
+            self.credit = min(self.credit, 0.0)
+
+    def _is_urgent(self):
+        """Whether a place is young, or a fresh start is tried."""
+        age = (self.history.end - self.place) / self.rate
+        return age < YOUNG + 1 or self._doubts_at(age)
+
+    def _doubts_at(self, age):
+        return self.doubts < len(DOUBTS) and age >= DOUBTS[self.doubts]
+
+    def _move_to(self, place):
+        """Begin to learn a new place."""
+        self.place, self.is_fresh, self.doubts = place, True, 0
+        self.short = None
+        self.next_update = place + self._samples(FIRST)
+        self.tasks = []
+
+    def _note(self, *what):
+        self.log.append((self.history.n_heard * self.hop / self.rate, *what))
+        del self.log[:-N_EVENTS]
+
+    # Tasks: generators that yield numbers worked on, and return events.
+
+    def check(self, end):
+        """Look for a jump in the newest second."""
+        y = yield from self._outputs(end, LOOK)
+        if y is None:
+            return None
+        value = coherence(y, self.n_brief)
+        yield 8 * y.size
+        self._note("coherence", value)
+        if value <= JUMP:
+            return None
+        y = yield from self._outputs(end, SEARCH)
+        first = end - self.n_brief - y.shape[1]
+        place = first + change_point(y, self.n_brief // 2)
+        place = max(place, self.place)
+        self._move_to(place)
+        self.n_jumps += 1
+        start = self.history.place_of(place)
+        self._note("jump", start / self.rate)
+        return None, start
+
+    def _outputs(self, end, seconds):
+        """Filter the newest seconds, looking 128 ms ahead."""
+        g = with_future(impulse_responses(self.W), self.n_fft // 2, self.n_brief)
+        size = self._samples(seconds)
+        begin = end - size - g.shape[2] + 1
+        if begin < self.place:
+            size -= self.place - begin
+            begin = self.place
+        if size < 4 * self.n_brief:
+            return None
+        x = at_unit_peak(self.history.read(begin, end))
+        yield 4 * x.size
+        y = filtered(x, g)
+        yield 4 * x.size * self.n_sources
+        return y
+
+    def update(self, end):
+        """Learn from the newest window, and make filters."""
+        age = (end - self.place) / self.rate
+        begin = max(self.place, end - self._samples(self.window))
+        is_young = age < YOUNG
+        X = yield from self._frames(begin, end, self.n_fft)
+        window = Window(X, self._noise)
+        yield from window.whiten()
+        short, doubts = None, self.doubts
+        if is_young or self.is_fresh:
+            W, short = yield from self._start(begin, end)
+            W, _ = yield from self._refine(window, W, YOUNG_ITER)
+            is_new = True
+        else:
+            is_doubtful = self._doubts_at(age)
+            n_iter = YOUNG_ITER if is_doubtful else self.n_iter
+            W, best = yield from self._refine(window, self.W, n_iter)
+            is_new = False
+            if is_doubtful:
+                new, _ = yield from self._start(begin, end)
+                new, objective = yield from self._refine(window, new, YOUNG_ITER)
+                is_new = objective < best
+                W = new if is_new else W
+                doubts = sum(doubt <= age for doubt in DOUBTS)
+        if is_new and self.W is not None:
+            W = W[order_like(self.W, W, X)]
+            yield 4 * X.size
+        g = yield from self._filters(W, begin, end)
+        self.W, self.short, self.filters = W, short, g
+        self.is_fresh, self.doubts = False, doubts
+        self._note("anew" if is_new else "same")
+        return g, self.history.place_of(self.place)
+
+    @property
+    def _noise(self):
+        return NOISE if self.n_sources < self.n_mics else 0.0
+
+    def _frames(self, begin, end, n_fft):
+        """Frames between two times; at the beginning also those that reach beyond."""
+        hop = n_fft // 4
+        first = begin - n_fft // 2 if begin == 0 else begin
+        if end - first < n_fft + 3 * hop:
+            first = end - n_fft - 3 * hop
+        first += (end - n_fft - first) % hop
+        starts = range(first, end - n_fft + 1, hop)
+        return windows.transform(self.history.read, starts, n_fft)
+
+    def _start(self, begin, end):
+        """Learn on short windows, from what was learned on them or from nothing."""
+        X = yield from self._frames(begin, end, self.n_short)
+        window = Window(X, self._noise)
+        yield from window.whiten()
+        W = window.beginning(self.n_sources)
+        W, _ = yield from windows.iterate(window, W, Gauss(), START_ITER, SORT_ITER)
+        W /= np.linalg.norm(W, axis=1, keepdims=True)
+        W, best = yield from windows.iterate(window, W, Cliques(), CLIQUE_ITER)
+        if self.short is not None and not self.is_fresh:
+            old = window.from_microphones(self.short)
+            old, objective = yield from windows.iterate(
+                window, old, Cliques(), YOUNG_ITER
+            )
+            W = old if objective < best else W
+        W = window.images(W, self.ref_mic)
+        return resample(W, self.n_fft), W
+
+    def _refine(self, window, W, n_iter):
+        W = window.from_microphones(W)
+        W, objective = yield from windows.iterate(window, W, Cliques(), n_iter)
+        return window.images(W, self.ref_mic), objective
+
+    def _filters(self, W, begin, end):
+        """Make filters that look ahead as far as they may."""
+        if not self.is_short:
+            g = impulse_responses(W)
+            yield g.size
+            return with_future(g, self.n_fft // 2, self.n_future)
+        begin = max(begin, end - self._samples(FITTED))
+        x = at_unit_peak(self.history.read(begin, end))
+        start = None if self.is_fresh else self.filters
+        return (yield from short_filters(x, W, self.n_future, self.n_taps, start=start))
+
+    def get_state(self):
+        """Return a dict of arrays and numbers."""
+        state = {name: getattr(self, name) for name in NUMBERS}
+        for name, shape in self._shapes().items():
+            value = getattr(self, name)
+            if value is None:
+                value = np.zeros((0, *shape), DTYPES[name])
+            state[name] = value
+        state["tasks"] = np.array(self._progress(), int).reshape(-1, 3)
+        return state | {f"history.{k}": v for k, v in self.history.get_state().items()}
+
+    def _shapes(self):
+        """Shapes of what is learned, of each source."""
+        M = self.n_mics
+        return {
+            "W": (M, self.n_fft // 2 + 1),
+            "short": (M, self.n_short // 2 + 1),
+            "filters": (M, self.n_taps),
+        }
+
+    def set_state(self, state):
+        """Go on from what `get_state` returned, and do again what was being done."""
+        self.history.set_state(part_of(state, "history"))
+        for name in NUMBERS:
+            setattr(self, name, np.array(state[name]).item())
+        for name in self._shapes():
+            value = np.copy(state[name])
+            setattr(self, name, value if len(value) else None)
+        self._take_up(state["tasks"].tolist())
+
+    def _progress(self):
+        """Return how far tasks are."""
+        return [(KINDS.index(t.kind), t.end, t.n_steps) for t in self.tasks]
+
+    def _take_up(self, progress):
+        """Do again what has been done of tasks."""
+        self.tasks = []
+        for kind, end, n_steps in progress:
+            task = Task(self, KINDS[kind], end)
+            for _ in range(n_steps):
+                task.step()
+            self.tasks.append(task)
+
+    def __getstate__(self):
+        return vars(self) | {"tasks": self._progress()}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._take_up(state["tasks"])
+
+
+def part_of(state, name):
+    """Return the entries of a part of a state, whose names have its name in front."""
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+class Task:
+    """Work that is done step by step, and can be taken up again elsewhere.
+
+    Parameters
+    ----------
+    learner : SlidingLearner
+        Whose method it is.
+    kind : {'check', 'update'}
+        Its name.
+    end : int
+        Time up to which samples are looked at.
+    """
+
+    def __init__(self, learner, kind, end):
+        self.kind, self.end, self.n_steps = kind, end, 0
+        self.steps = getattr(learner, kind)(end)
+
+    def step(self):
+        """Do a step and return how many numbers it has worked on."""
+        self.n_steps += 1
+        return next(self.steps)
+
+
+def at_unit_peak(x):
+    """Signals of any level, such that squares neither overflow nor vanish."""
+    return x / (abs(x).max(initial=0) or 1)
+
+
+def order_like(previous, W, X):
+    """Order of outputs in which they continue those of other matrices.
+
+    Parameters
+    ----------
+    previous, W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Matrices whose outputs are images at a microphone.
+    X : ndarray of shape (n_frames, n_freqs, n_mics)
+        Frames that both are applied to.
+
+    Returns
+    -------
+    order : ndarray of shape (n_sources,)
+        ``W[order]`` continues `previous`, by the correlation of waveforms.
+    """
+    C = np.einsum("tfm,tfn->fmn", X, X.conj(), optimize=True)
+    cross = np.einsum("kmf,fmn,jnf->kj", previous, C, W.conj(), optimize=True).real
+    powers = [
+        np.einsum("kmf,fmn,knf->k", V, C, V.conj(), optimize=True).real
+        for V in (previous, W)
+    ]
+    norm = np.sqrt(np.maximum(np.outer(*powers), np.finfo(np.float32).tiny))
+    return linear_sum_assignment(cross / norm, maximize=True)[1]
