@@ -4,7 +4,9 @@
 
 import difflib
 import re
+import sys
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -350,7 +352,8 @@ def import_attribute(path, what=""):
     Raises
     ------
     ConfigError
-        If there is no such module or attribute, or if it cannot be called.
+        If there is no such module or attribute, if it cannot be called, or if it is of
+        Python's own library, in which nothing separates, scores or loads recordings.
     """
     module, _, attribute = path.partition(":")
     try:
@@ -369,7 +372,44 @@ def import_attribute(path, what=""):
             f"Got {what}{path!r}, which is a {type(found).__name__}, expected a "
             "function or a class."
         )
+    defined = str(getattr(getattr(found, "func", found), "__module__", ""))
+    if {module.split(".")[0], defined.split(".")[0]} & sys.stdlib_module_names:
+        raise ConfigError(
+            f"Got {what}{path!r}, which is of Python's own library, expected something "
+            "made for recordings."
+        )
     return found
+
+
+def find_plug_in(kind, name):
+    """Return what an installed package offers under a name, by its entry points.
+
+    Parameters
+    ----------
+    kind : {'methods', 'datasets', 'metrics'}
+        The group is ``skbss.`` and this.
+    name : str
+        What is looked for.
+
+    Returns
+    -------
+    plug_in : object or None
+        None if no package has one of this name.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be imported.
+    """
+    for point in entry_points(group=f"skbss.{kind}", name=str(name)):
+        try:
+            return point.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"Cannot import {point.value!r}, the entry point {name!r} of "
+                f"skbss.{kind}: {error}."
+            ) from error
+    return None
 
 
 def _parameter_names(estimator):

@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 import skbss
 from skbss.blocks import BlockBatch
 from skbss.compose import make_separator, online_pipeline
-from skbss.config import ConfigError, did_you_mean, import_attribute
+from skbss.config import ConfigError, did_you_mean, find_plug_in, import_attribute
 from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
 
 # Blocks in which people who move stay about where they are.
@@ -244,6 +244,8 @@ def _find(name, known, what):
         return known[name]
     if ":" in str(name):
         return import_attribute(name)
+    if what == "method" and (factory := find_plug_in("methods", name)) is not None:
+        return factory
     hint = did_you_mean(str(name), known)
     raise ConfigError(f"Got unknown {what} {name!r}.{hint}")
 

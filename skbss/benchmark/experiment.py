@@ -141,7 +141,7 @@ class Experiment:
             Less than 2**31.
         """
         text = "\n".join([str(self.runtime["seed"]), recording, candidate])
-        digest = hashlib.sha256(text.encode()).digest()
+        digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()
         return int.from_bytes(digest[:4], "big") >> 1
 
 
@@ -251,7 +251,7 @@ def make_experiment(config, *, overrides=(), grids=()):
         for label, method in config["methods"].items()
         for candidate in _candidates(label, method, factories[label], config)
     ]
-    _check_unique(candidates)
+    _check_names(candidates)
     experiment = Experiment(config, candidates, metrics)
     for candidate in candidates:
         _check_candidate(candidate, experiment.ref_mic)
@@ -289,13 +289,19 @@ def _file_name(parts):
     return name
 
 
-def _check_unique(candidates):
+def _check_names(candidates):
+    """Raise ConfigError where a candidate's folder would be another's, or a file."""
     names = [candidate.name.casefold() for candidate in candidates]
     for candidate, name in zip(candidates, names, strict=True):
         if names.count(name) > 1:
             raise ConfigError(
                 f"Got two candidates {candidate.name!r} in methods, expected different "
                 "names and values: they are also the names of folders."
+            )
+        if re.fullmatch(r"(mixture|reference_\d+)\.wav", name):
+            raise ConfigError(
+                f"Got a candidate {candidate.name!r} in methods, which is the name of "
+                "a file beside the candidates' folders. Expected another name."
             )
 
 

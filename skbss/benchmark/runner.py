@@ -16,7 +16,7 @@ import json
 import uuid
 import warnings
 from collections import Counter
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from skbss.benchmark.environment import describe_environment, now, versions
 from skbss.benchmark.execution import backend, execute
@@ -85,6 +85,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
     folder = Path(folder)
     data = dict(experiment.config["dataset"])
     dataset = load_dataset(data.pop("name"), **data)
+    _check_recordings(dataset.names)
     environment = _check_folder(experiment, folder)
     with (
         backend(experiment.runtime) as crashes,
@@ -234,6 +235,17 @@ def _warn_of_versions(before, after):
             "tasks done from now on may differ.",
             stacklevel=3,
         )
+
+
+def _check_recordings(names):
+    """Raise RunError if a name cannot be that of a folder in the run folder."""
+    for name in names:
+        parts = PurePath(name).parts
+        if len(parts) != 1 or parts[0] == ".." or "\\" in name or "\0" in name:
+            raise RunError(
+                f"Got a recording of the name {name!r}, expected one that can be that "
+                "of a folder."
+            )
 
 
 def _check_done(done, experiment, dataset):

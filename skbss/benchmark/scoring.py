@@ -4,7 +4,7 @@
 
 import numpy as np
 
-from skbss.config import ConfigError, did_you_mean, import_attribute
+from skbss.config import ConfigError, did_you_mean, find_plug_in, import_attribute
 from skbss.metrics import bss_eval, framewise_si_sdr, score_separation, si_sdr
 from skbss.metrics._scores import METRICS
 
@@ -37,6 +37,8 @@ def find_metrics(names):
             metrics[name.rpartition(":")[2]] = import_attribute(name)
         elif name in METRICS:
             metrics[name] = score_separation
+        elif (plug_in := find_plug_in("metrics", name)) is not None:
+            metrics[name] = plug_in
         else:
             hint = did_you_mean(str(name), METRICS)
             raise ConfigError(f"Got unknown metric {name!r} in metrics.{hint}")

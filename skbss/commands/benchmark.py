@@ -37,8 +37,10 @@ def run(args):
     ConfigError
         If anything that was given cannot be used, or results cannot be written.
     """
-    # As for `python -m`, so that an experiment can name modules that lie beside it.
-    sys.path.insert(0, os.getcwd())
+    if args.action in ("run", "resume"):
+        # An experiment can name modules that lie beside it, but they don't take the
+        # place of installed ones.
+        sys.path.append(os.getcwd())
     try:
         ACTIONS[args.action](args)
     except (RunError, SceneError, OutputError) as error:

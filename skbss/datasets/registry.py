@@ -5,7 +5,7 @@
 import inspect
 from collections.abc import Mapping
 
-from skbss.config import ConfigError, did_you_mean, import_attribute
+from skbss.config import ConfigError, did_you_mean, find_plug_in, import_attribute
 from skbss.datasets._sequence import SceneList
 from skbss.datasets.generated import (
     cocktail_party_scenes,
@@ -196,4 +196,6 @@ def _find(name):
         return _LOADERS[name]
     if ":" in name:
         return import_attribute(name, "data set ")
+    if (loader := find_plug_in("datasets", name)) is not None:
+        return loader
     raise ConfigError(f"Got unknown data set {name!r}.{did_you_mean(name, _LOADERS)}")
