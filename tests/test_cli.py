@@ -15,7 +15,7 @@ import pytest
 import soundfile as sf
 
 from skbss.cli import main, make_parser
-from skbss.commands.separate import (
+from skbss.commands.pipelines import (
     build_pipeline,
     read_params,
     reference_of,
@@ -383,7 +383,7 @@ def _nan(path):
         (lambda path: None, "Cannot read bad.wav: no such file or directory."),
         (lambda path: path.write_bytes(b""), "Cannot read bad.wav: the file is empty."),
         (lambda path: path.write_text("hello"), "Cannot read bad.wav as audio"),
-        (lambda path: path.mkdir(), "Cannot read bad.wav: is a directory."),
+        (lambda path: path.mkdir(), "Found no audio files in bad.wav."),
         (_nan, "bad.wav: got 2 NaN or infinite samples, the first at 0.000 s"),
         (
             lambda path: sf.write(path, np.zeros((0, 2)), 8000),

@@ -6,6 +6,9 @@ import shutil
 import sys
 import time
 
+# Waits beyond this, in seconds, are told.
+LONG_WAIT = 10
+
 
 def tell(message, *, transient=False):
     """Print a line on stderr.
@@ -41,6 +44,7 @@ class Progress:
 
     def __init__(self, message):
         self.message = message
+        self._began = time.monotonic()
         self._tell(message)
 
     def _tell(self, message):
@@ -51,7 +55,18 @@ class Progress:
         """Tell the message and a fraction, if it is time to."""
         seconds = 0.1 if sys.stderr.isatty() else 10.0
         if time.monotonic() - self._told > seconds:
-            self._tell(f"{self.message}, {fraction:.0%}")
+            left = (time.monotonic() - self._began) * (1 / max(fraction, 1e-9) - 1)
+            when = f", {_duration(left)} left" if left > LONG_WAIT else ""
+            self._tell(f"{self.message}, {fraction:.0%}{when}")
+
+
+def _duration(seconds):
+    """Write a duration as one would say it: 40 s, 3 min, 2 h 10 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if hours else f"{minutes} min"
 
 
 def clear():

@@ -2,14 +2,13 @@
 
 # License: BSD-3-Clause
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from skbss.datasets._scene_files import find_sources
-from skbss.io import AudioInfo, read_audio
+from skbss.io import AudioReader, read_audio
 
 
 class RecordingError(ValueError):
@@ -22,30 +21,43 @@ class Recording:
 
     Parameters
     ----------
-    path : Path
-        The file of the mixture.
+    path : str
+        What it is called.
+    reader : AudioReader
+        Its samples.
     reference_paths : tuple of Path
         The files of its sources, may be empty.
-    info : AudioInfo
-        Sample rate and sample format.
-    n_samples, n_mics : int
-        Its size.
+    folder : Path
+        Where its outputs belong, in the folder of all outputs.
+    stem : str
+        How the names of its outputs begin.
     """
 
-    path: Path
+    path: str
+    reader: AudioReader
     reference_paths: tuple[Path, ...]
-    info: AudioInfo
-    n_samples: int
-    n_mics: int
+    folder: Path
+    stem: str
+
+    @property
+    def paths(self):
+        """Its files."""
+        return self.reader.paths
+
+    @property
+    def info(self):
+        """Sample rate and sample format."""
+        return self.reader.info
+
+    @property
+    def n_mics(self):
+        """Number of microphones."""
+        return self.reader.shape[1]
 
     @property
     def duration(self):
         """Duration in seconds."""
-        return self.n_samples / self.info.sample_rate
-
-    def read(self):
-        """Return the samples, of shape (n_samples, n_mics)."""
-        return read_audio(self.path)[0]
+        return len(self.reader) / self.info.sample_rate
 
     def read_references(self, ref_mic):
         """Return the sources at a microphone, of shape (n_samples, n_sources)."""
@@ -53,12 +65,12 @@ class Recording:
         return np.stack([x[:, ref_mic if x.shape[1] > 1 else 0] for x in references], 1)
 
 
-def check_recording(path, reference_paths, ref_mic, n_sources=None):
-    """Read a recording and its references and check that they can be used.
+def check_recording(found, reference_paths, ref_mic, n_sources=None, channels=None):
+    """Read a recording and its references once and check that they can be used.
 
     Parameters
     ----------
-    path : Path
+    found : Input
         The recording.
     reference_paths : sequence of Path
         The files of its sources. With several channels, like the recording's, the
@@ -67,12 +79,14 @@ def check_recording(path, reference_paths, ref_mic, n_sources=None):
         The reference microphone.
     n_sources : int, default=None
         How many sources there will be. None: as many as microphones.
+    channels : list of int, default=None
+        The channels to use. None: all.
 
     Returns
     -------
     recording : Recording
         What is needed to read it again: the samples are not kept, there may be more
-        recordings than fit in memory.
+        than fit in memory.
 
     Raises
     ------
@@ -83,8 +97,9 @@ def check_recording(path, reference_paths, ref_mic, n_sources=None):
         sources, or if the references differ from it in rate or length or are more than
         the sources.
     """
-    x, info = read_audio(path)
-    n_samples, n_mics = x.shape
+    reader = AudioReader(found.paths, channels=channels)
+    reader.check()
+    path, n_mics, info = found.name, reader.shape[1], reader.info
     if n_mics < 2:
         raise RecordingError(
             f"Got {path} with 1 channel, expected at least 2: sources are told apart "
@@ -108,8 +123,8 @@ def check_recording(path, reference_paths, ref_mic, n_sources=None):
             f"Got {len(reference_paths)} references of {path}, but {limit}."
         )
     for reference_path in reference_paths:
-        _check_reference(reference_path, path, x.shape, info)
-    return Recording(path, tuple(reference_paths), info, n_samples, n_mics)
+        _check_reference(reference_path, path, reader.shape, info)
+    return Recording(path, reader, tuple(reference_paths), found.folder, found.stem)
 
 
 def _check_reference(path, recording_path, shape, info):
@@ -167,48 +182,3 @@ def find_references(folder, path, *, is_only):
         f"Found no references of {path}: no source*.wav or source*.flac in "
         f"{' or '.join(map(str, candidates))}."
     )
-
-
-def output_paths(recordings, folder, n_sources=None):
-    """Name the files of the separated sources.
-
-    Parameters
-    ----------
-    recordings : list of Recording
-        All that will be separated.
-    folder : Path
-        Where the files will be.
-    n_sources : int, default=None
-        How many there are of each recording. None: as many as microphones.
-
-    Returns
-    -------
-    outputs : list of list of Path
-        For each recording and source, ``<name>_source<k>`` and the extension of the
-        recording's format. The name is the recording's, after that of its folder if
-        there are others of the same name.
-
-    Raises
-    ------
-    RecordingError
-        If one file would overwrite another, or a recording.
-    """
-    n_namesakes = Counter((r.path.stem, r.info.suffix) for r in recordings)
-    taken = {recording.path.resolve() for recording in recordings}
-    outputs = []
-    for recording in recordings:
-        path, suffix = recording.path, recording.info.suffix
-        name = path.stem
-        if n_namesakes[name, suffix] > 1:
-            name = f"{path.absolute().parent.name}_{name}"
-        n_files = n_sources or recording.n_mics
-        files = [folder / f"{name}_source{k}{suffix}" for k in range(n_files)]
-        for file in files:
-            if file.resolve() in taken:
-                raise RecordingError(
-                    f"Got {path}, whose output {file} would overwrite another "
-                    "recording or its output."
-                )
-            taken.add(file.resolve())
-        outputs.append(files)
-    return outputs

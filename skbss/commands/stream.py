@@ -14,8 +14,8 @@ import numpy as np
 
 from skbss.commands.console import tell
 from skbss.commands.pcm import SUBTYPES, FileReader, FileWriter, PipeReader, PipeWriter
+from skbss.commands.pipelines import check_method, check_window, read_params
 from skbss.commands.recordings import RecordingError
-from skbss.commands.separate import check_method, check_window, read_params
 from skbss.compose import online_pipeline
 from skbss.config import ConfigError, configure
 from skbss.io import PCM_BITS, AudioFileError

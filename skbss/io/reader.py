@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -116,6 +117,22 @@ class AudioReader:
         if self.channels != list(range(x.shape[1])):
             x = np.ascontiguousarray(x[:, self.channels])
         return x
+
+    def parts(self, n_samples):
+        """Yield the samples in order, some at a time, decoded once.
+
+        Parameters
+        ----------
+        n_samples : int
+            How many at a time, fewer at the end.
+        """
+        with ExitStack() as stack:
+            files = [stack.enter_context(open_audio(path)) for path in self.paths]
+            for _ in range(0, len(self), n_samples):
+                read = [
+                    f.read(n_samples, self.dtype.name, always_2d=True) for f in files
+                ]
+                yield np.concatenate(read, axis=1)[:, self.channels]
 
     def check(self):
         """Read all there is once, to raise AudioFileError early if that can't be."""

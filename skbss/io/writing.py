@@ -186,12 +186,23 @@ class _Sink:
 
     def __init__(self, file):
         self.file, self.error = file, None
-        self.seek, self.tell, self.read = file.seek, file.tell, file.read
+
+    def read(self, size):
+        return self._try(self.file.read, size) or b""
+
+    def seek(self, *where):
+        return self._try(self.file.seek, *where)
+
+    def tell(self):
+        return self._try(self.file.tell)
 
     def write(self, data):
+        return self._try(self.file.write, data)
+
+    def _try(self, method, *args):
         if self.error is None:
             try:
-                return self.file.write(data)
+                return method(*args)
             except OSError as error:
                 self.error = error
         return 0

@@ -1,0 +1,241 @@
+"""One recording separated, from file to files, in blocks if it is long."""
+
+# License: BSD-3-Clause
+
+import tempfile
+import time
+import warnings
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from skbss.blocks import BlockBatch
+from skbss.callbacks import OnProgress
+from skbss.commands.console import Progress
+from skbss.commands.outputs import FileFormat, SourceFiles
+from skbss.commands.pipelines import flat_steps
+from skbss.commands.recordings import Recording, RecordingError
+from skbss.compose import METHODS
+from skbss.io import AudioFileError, AudioReader, AudioWriter
+from skbss.metrics import si_sdr_improvement
+from skbss.metrics._decibels import decibels
+
+# Recordings beyond this, in seconds, are separated block by block. At 48 kHz and with
+# four microphones all at once takes some 20 MB a second.
+LONG = 120
+# Blocks in which people who move stay about where they are, in seconds.
+MOVING_BLOCK, MOVING_OVERLAP = 8.0, 4.0
+COPY_SAMPLES = 2**20
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to do with a recording.
+
+    Parameters
+    ----------
+    recording : Recording
+        What to separate.
+    pipeline : Pipeline
+        From the microphones' signals to the sources'.
+    method : str
+        Its name.
+    outputs : list of Path
+        Files to write, one for each source.
+    format : FileFormat
+        Of these.
+    ref_mic : int
+        The reference microphone, for levels and scores.
+    block, overlap : float or None
+        In seconds, if told. A block of 0 means all at once.
+    moving : bool
+        Whether every block is separated on its own.
+    n_jobs : int or None
+        How many blocks to separate at a time.
+    """
+
+    recording: Recording
+    pipeline: Pipeline
+    method: str
+    outputs: list[Path]
+    format: FileFormat
+    ref_mic: int
+    block: float | None = None
+    overlap: float | None = None
+    moving: bool = False
+    n_jobs: int | None = None
+
+
+@dataclass
+class Result:
+    """What became of a recording.
+
+    Attributes
+    ----------
+    recording : Recording
+        The recording.
+    outputs : list of Path
+        The files that were written.
+    seconds : float
+        Time from the samples of the recording to those of the sources.
+    levels : ndarray of shape (n_sources,) or None
+        Levels of the outputs in dB, relative to the reference microphone.
+    scores : ndarray of shape (n_sources,) or None
+        SI-SDR improvement of each source in dB, if there are references.
+    n_blocks : int
+        Number of blocks.
+    warnings : list of str
+        What was warned of.
+    error : Exception or None
+        Why there are no outputs.
+    """
+
+    recording: Recording
+    outputs: list[Path] = field(default_factory=list)
+    seconds: float = 0.0
+    levels: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    n_blocks: int = 1
+    warnings: list[str] = field(default_factory=list)
+    error: Exception | None = None
+
+
+def attempt(task, progress=None):
+    """Separate a recording and return what became of it, whatever goes wrong.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    progress : str, default=None
+        What to tell before each step of the pipeline, followed by its name, and in
+        long ones by how much of it is done.
+
+    Returns
+    -------
+    result : Result
+        With the error, if there was one that a user can do something about.
+    """
+    result = Result(task.recording)
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            _separate(task, result, progress)
+        except (AudioFileError, RecordingError) as error:
+            result.error = error
+    result.warnings = [" ".join(str(w.message).split()) for w in caught]
+    return result
+
+
+def _separate(task, result, progress):
+    recording, outputs = task.recording, task.outputs
+    rate, path = recording.info.sample_rate, recording.path
+    try:
+        with _going_back(recording) as reader:
+            files = SourceFiles(outputs, rate, task.format)
+            keep = [] if recording.reference_paths else None
+            reference_energy, done = 0.0, 0
+            start = time.perf_counter()
+            with files:
+                for y in _pieces(task, reader, result, progress):
+                    result.seconds += time.perf_counter() - start
+                    if y.shape[1] != len(outputs):
+                        raise RecordingError(
+                            f"Cannot separate {path}: {task.method} gives "
+                            f"{y.shape[1]} sources of it, expected {len(outputs)}."
+                        )
+                    files.write(y)
+                    x = reader[done : done + len(y)][:, task.ref_mic]
+                    reference_energy += np.square(x, dtype=float).sum()
+                    done += len(y)
+                    if keep is not None:
+                        keep.append(y)
+                    start = time.perf_counter()
+            result.levels = decibels(files.energy, reference_energy)
+            result.outputs = outputs
+            if keep is not None:
+                result.scores = _scores(task, reader, np.concatenate(keep))
+    except AudioFileError:
+        raise
+    except BrokenExecutor as error:
+        raise RecordingError(
+            f"Cannot separate {path}: a process was killed, probably for lack of "
+            "memory. Use fewer --jobs."
+        ) from error
+    except OSError as error:
+        message = f"Cannot write to {outputs[0].parent}: {error.strerror}."
+        raise AudioFileError(message) from error
+    except (ValueError, MemoryError) as error:
+        raise RecordingError(f"Cannot separate {path}: {error}") from error
+
+
+def _pieces(task, reader, result, progress):
+    """Yield the sources piece by piece, or in one piece."""
+    batch = blocks_of(task)
+    if batch is not None:
+        if progress:
+            batch.set_callbacks(OnProgress(Progress(f"{progress}, in blocks")))
+        yield from batch.iter_fit_transform(reader)
+        result.n_blocks = batch.n_blocks_
+        return
+    y = reader[:]
+    steps = list(flat_steps(task.pipeline))
+    for i, (name, step) in enumerate(steps):
+        if progress:
+            count = f"step {i + 1}/{len(steps)}"
+            told = Progress(f"{progress}, {count}: {name}")
+            if hasattr(step, "set_callbacks"):
+                step.set_callbacks(OnProgress(told))
+        y = step.fit_transform(y)
+    yield y
+
+
+def blocks_of(task):
+    """Return what separates a recording in blocks, or None if that is done at once."""
+    first = task.pipeline[0]
+    given = {"block": task.block, "overlap": task.overlap, "n_jobs": task.n_jobs}
+    given = {name: value for name, value in given.items() if value is not None}
+    if task.moving:
+        given = {"block": MOVING_BLOCK, "overlap": MOVING_OVERLAP} | given
+        given["refine"] = None
+    if isinstance(first, BlockBatch) and len(task.pipeline) == 1:
+        return first.set_params(**given)
+    limit = LONG if task.block is None else task.block
+    if task.moving:
+        limit = given["block"]
+    is_long = task.recording.duration > limit > 0
+    if not is_long or task.method not in METHODS:
+        return None
+    rate = task.recording.info.sample_rate
+    return BlockBatch(task.pipeline, sample_rate=rate, **given)
+
+
+@contextmanager
+def _going_back(recording):
+    """Yield a reader in which going back costs nothing, unlike in MP3."""
+    reader = recording.reader
+    if reader.info.format != "MP3" or recording.duration <= LONG:
+        yield reader
+        return
+    with tempfile.TemporaryDirectory(prefix="skbss-") as folder:
+        copy = Path(folder) / "decoded.w64"
+        rate, n_channels = reader.info.sample_rate, reader.shape[1]
+        with AudioWriter(copy, rate, n_channels, subtype="FLOAT") as file:
+            for part in reader.parts(COPY_SAMPLES):
+                file.write(part)
+        yield AudioReader(copy)
+
+
+def _scores(task, reader, y):
+    references = task.recording.read_references(task.ref_mic)
+    x = reader[:]
+    try:
+        # Sums over minutes need double precision.
+        y, x = y.astype(float), x.astype(float)
+        return si_sdr_improvement(references, y, x, ref_mic=task.ref_mic)
+    except ValueError as error:
+        message = f"Cannot score {task.recording.path}: {error}"
+        raise RecordingError(message) from error
