@@ -569,3 +569,31 @@ def test_full_disk(full_disk, save_audio):
     assert lines(run)[: len(before)] == before
     assert len(scores(run)) == 27
     assert {row["status"] for row in read_results(run)} == {"ok"}
+
+
+@pytest.mark.parametrize("memory", [None, "kept"])
+def test_steps_are_reused(tmp_path, memory):
+    """A grid over a later step takes what comes before it from the memory."""
+    config = {
+        "dataset": {"name": "convolutive", "n_scenes": 1, "duration": 1.0},
+        "stft": {"n_fft": 512},
+        "methods": {
+            "ilrma": {
+                "pipeline": ["STFT", "ILRMA", "ProjectionBack", "ISTFT"],
+                "params": {"ilrma.max_iter": 3},
+                "grid": {"projectionback.ref_mic": [0, 1]},
+            }
+        },
+        "runtime": {"memory": memory and str(tmp_path / memory)},
+    }
+    run_experiment(make_experiment(config), tmp_path / "run")
+    first, second = read_results(tmp_path / "run")
+    seconds = [row["steps"]["ilrma"] for row in (first, second)]
+    # The time is that of the fit, also where nothing is fitted.
+    assert (seconds[0] == seconds[1]) == (memory is not None)
+    assert first["cpu_seconds"] > 0.5 * seconds[0]
+    again = tmp_path / "without"
+    run_experiment(make_experiment(config | {"runtime": {}}), again)
+    assert [row["scores"] for row in read_results(again)] == [
+        row["scores"] for row in (first, second)
+    ]

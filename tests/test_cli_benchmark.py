@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from skbss.benchmark import read_results
-from skbss.benchmark.progress import Progress
+from skbss.benchmark.progress import RunProgress
 from skbss.cli import main
 from skbss.config import load_yaml
 
@@ -169,7 +169,7 @@ def test_time_left(monkeypatch):
     """The estimate knows that candidates and recordings differ."""
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    progress = Progress({"slow": 3, "fast": 3})
+    progress = RunProgress({"slow": 3, "fast": 3})
     assert math.isnan(progress.seconds_left())
 
     def row(recording, candidate, seconds, duration):

@@ -21,7 +21,10 @@ from skbss.datasets import check_dataset
 from skbss.methods import build, find_method
 from skbss.transforms import STFT
 
-ELSEWHERE = ("name", "runtime.n_jobs", "runtime.backend", "runtime.scheduler")
+NOT_IN_FINGERPRINT = (
+    "name",
+    *(f"runtime.{name}" for name in ("n_jobs", "backend", "scheduler", "memory")),
+)
 _MAX_NAME = 120  # of a folder; 255 bytes is what file systems take
 
 
@@ -122,17 +125,20 @@ class Experiment:
         """Digest of all that numbers depend on: not of where and how fast it runs."""
         flat = flatten(self.config)
         # Of an empty mapping, flatten leaves nothing: methods count by themselves.
-        flat = {name: flat[name] for name in flat if name not in ELSEWHERE}
+        flat = {name: flat[name] for name in flat if name not in NOT_IN_FINGERPRINT}
         named = [flat, list(self.config["methods"])]
         text = json.dumps(named, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def seed(self, recording, candidate):
+    def seed(self, recording, method):
         """Return the seed of a task: it depends on nothing but names and the base seed.
+
+        All candidates of a method have the same one, so that they differ by what is
+        compared and not by chance, and that steps which are the same can be reused.
 
         Parameters
         ----------
-        recording, candidate : str
+        recording, method : str
             Their names.
 
         Returns
@@ -140,7 +146,7 @@ class Experiment:
         seed : int
             Less than 2**31.
         """
-        text = "\n".join([str(self.runtime["seed"]), recording, candidate])
+        text = "\n".join([str(self.runtime["seed"]), recording, method])
         digest = hashlib.sha256(text.encode(errors="surrogateescape")).digest()
         return int.from_bytes(digest[:4], "big") >> 1
 

@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 
 
-class Progress:
+class RunProgress:
     """Estimates the time left from the tasks that are done.
 
     A candidate takes a time in proportion to the duration of the recording, which

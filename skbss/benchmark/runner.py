@@ -20,9 +20,9 @@ from pathlib import Path, PurePath
 
 from skbss.benchmark.environment import describe_environment, now, versions
 from skbss.benchmark.execution import backend, execute
-from skbss.benchmark.experiment import ELSEWHERE, make_experiment
+from skbss.benchmark.experiment import NOT_IN_FINGERPRINT, make_experiment
 from skbss.benchmark.output import remove_parts, replacing
-from skbss.benchmark.progress import Progress
+from skbss.benchmark.progress import RunProgress
 from skbss.benchmark.results import ResultsFile, RunError
 from skbss.benchmark.table import summarize
 from skbss.benchmark.task import Task
@@ -42,7 +42,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
         The run folder. If this experiment was begun there, tasks that are done are not
         done again.
     on_result : callable, default=None
-        Called with a `Progress` and the row of each task that is done, and at first
+        Called with a `RunProgress` and the row of each task that is done, and at first
         with None for the row.
     retry_failed : bool, default=False
         Do tasks again that failed.
@@ -99,7 +99,7 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
             for candidate in experiment.candidates
             if (name, candidate.name) not in results.done
         )
-        progress = Progress(todo, len(results.done))
+        progress = RunProgress(todo, len(results.done))
         on_result = on_result or (lambda progress, row: None)
         on_result(progress, None)
         tasks = _tasks(experiment, dataset, folder, results.done)
@@ -118,7 +118,8 @@ def resume_experiment(folder, *, runtime=None, on_result=None, retry_failed=Fals
     folder : str or Path
         The run folder.
     runtime : dict, default=None
-        What to change of where it runs: ``n_jobs``, ``backend`` and ``scheduler``.
+        What to change of where it runs: ``n_jobs``, ``backend``, ``scheduler`` and
+        ``memory``.
     on_result : callable, default=None
         As for `run_experiment`.
     retry_failed : bool, default=False
@@ -218,7 +219,7 @@ def _difference(config, folder):
     """Return the first key in which the experiment of a folder differs, in words."""
     before, after = flatten(read_config(folder)), flatten(config)
     for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key) and key not in ELSEWHERE:
+        if before.get(key) != after.get(key) and key not in NOT_IN_FINGERPRINT:
             return f": there {key} is {before.get(key)!r}, here {after.get(key)!r}"
     return ", as its experiment.yaml was changed"
 
@@ -272,6 +273,7 @@ def _tasks(experiment, dataset, folder, done):
         "folder": folder.absolute(),
         "save_audio": runtime["save_audio"],
         "framewise": {} if framewise is True else framewise,
+        "memory": runtime["memory"],
     }
     for index, recording in enumerate(dataset.names):
         if isinstance(dataset, SceneSequence):
@@ -287,7 +289,7 @@ def _tasks(experiment, dataset, folder, done):
                 index=place,
                 recording=recording,
                 candidate=candidate,
-                seed=experiment.seed(recording, candidate.name),
+                seed=experiment.seed(recording, candidate.method),
                 # One task writes what all tasks of the recording have in common.
                 save_references=runtime["save_audio"]
                 and candidate is experiment.candidates[0],

@@ -21,6 +21,7 @@ RUNTIME = {
     "seed": 0,
     "save_audio": True,
     "framewise": False,
+    "memory": None,
 }
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _CONSTRAINTS = {
@@ -35,6 +36,7 @@ _CONSTRAINTS = {
     "seed": [Interval(Integral, 0, None, closed="left")],
     "save_audio": ["boolean"],
     "framewise": ["boolean", dict],
+    "memory": [str, None],
 }
 METRICS = ["si_sdr", "si_sdr_improvement"]
 
@@ -128,6 +130,9 @@ def _metrics(metrics):
 def _runtime(runtime):
     _check_keys(runtime, RUNTIME, "runtime.")
     runtime = RUNTIME | runtime
+    if isinstance(runtime["memory"], str):
+        # The run may be resumed from elsewhere.
+        runtime["memory"] = str(Path(runtime["memory"]).expanduser().absolute())
     for name, value in runtime.items():
         constraints = [make_constraint(c) for c in _CONSTRAINTS[name]]
         if not any(c.is_satisfied_by(value) for c in constraints):

@@ -4,11 +4,13 @@
 
 import time
 import warnings
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sklearn.utils.validation import check_memory
 
 from skbss.benchmark.environment import now
 from skbss.benchmark.experiment import Candidate
@@ -52,6 +54,8 @@ class Task:
         Whether to write the separated sources, and the recording with its references.
     framewise : dict or False
         Parameters of the scores in windows of time, if they are wanted.
+    memory : str or None
+        Folder in which results of steps are kept, to be reused.
     """
 
     run: str
@@ -67,6 +71,7 @@ class Task:
     save_audio: bool
     save_references: bool
     framewise: dict | bool
+    memory: str | None = None
 
 
 def run_task(task):
@@ -151,7 +156,8 @@ class _Clock:
     """Adds up seconds by what they were spent on."""
 
     def __init__(self):
-        self.seconds = {}
+        self.seconds = Counter()
+        self.cpu_seconds = 0.0
         self.steps = {}
         self.current = None
 
@@ -162,9 +168,13 @@ class _Clock:
         try:
             yield
         finally:
-            elapsed = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+            self.seconds[name] += time.perf_counter() - start
         self.current = outer
+
+    def add_step(self, name, kind, seconds, cpu_seconds):
+        self.seconds[kind] += seconds
+        self.cpu_seconds += cpu_seconds
+        self.steps[name] = seconds
 
 
 def _separate_and_score(task, clock):
@@ -182,9 +192,8 @@ def _separate_and_score(task, clock):
         n_mics=mixture.shape[1],
     )
     with threadpool_controller().limit(limits=task.threads):
-        begin = time.process_time()
-        estimate = separate(pipeline, mixture, clock)
-        fields = {"cpu_seconds": time.process_time() - begin, "scores": {}}
+        estimate = separate(pipeline, mixture, clock, memory=task.memory)
+        fields = {"cpu_seconds": clock.cpu_seconds, "scores": {}}
         n_estimates = estimate.shape[1]
         order = np.arange(n_estimates)
         if references is not None:
@@ -214,7 +223,7 @@ def _separate_and_score(task, clock):
     }
 
 
-def separate(pipeline, mixture, clock):
+def separate(pipeline, mixture, clock, memory=None):
     """Run the steps of a pipeline one after the other, timed.
 
     Parameters
@@ -223,8 +232,12 @@ def separate(pipeline, mixture, clock):
         From the microphones' signals to the sources'.
     mixture : ndarray of shape (n_samples, n_mics)
         The recording.
-    clock : object with `measure` and `steps`
+    clock : object with `add_step` and `current`
         Gets the seconds of each step and of 'stft', 'separation' and 'istft'.
+    memory : str, default=None
+        Folder in which results of all steps but the last are kept; None stands for the
+        pipeline's own ``memory``. A step that gets what it got before isn't fitted
+        again, and counts with the seconds that it took then.
 
     Returns
     -------
@@ -236,15 +249,19 @@ def separate(pipeline, mixture, clock):
     ValueError
         If the pipeline returned something else.
     """
+    cached = check_memory(memory or pipeline.memory).cache(_fit_transform)
     y = mixture
     for name, step in pipeline.steps:
         if step is None or step == "passthrough":
             continue
         kind = {STFT: "stft", ISTFT: "istft"}.get(type(step), "separation")
-        before = clock.seconds.get(kind, 0.0)
-        with clock.measure(kind):
-            y = step.fit_transform(y)
-        clock.steps[name] = clock.seconds[kind] - before
+        outer, clock.current = clock.current, kind
+        last = step is pipeline.steps[-1][1]
+        y, messages, *seconds = (_fit_transform if last else cached)(step, y)
+        clock.current = outer
+        clock.add_step(name, kind, *seconds)
+        for message in messages:
+            warnings.warn(message, stacklevel=2)
     estimate = np.asarray(y)
     if estimate.ndim != 2 or len(estimate) != len(mixture):
         raise ValueError(
@@ -254,6 +271,16 @@ def separate(pipeline, mixture, clock):
     if not np.isfinite(estimate).all():
         raise ValueError("Got separated signals with NaN or infinite samples.")
     return estimate
+
+
+def _fit_transform(step, X):
+    """Return the result of a step, its warnings, and how long it took, twice."""
+    start, cpu = time.perf_counter(), time.process_time()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        y = step.fit_transform(X)
+    messages = [str(warning.message) for warning in caught]
+    return y, messages, time.perf_counter() - start, time.process_time() - cpu
 
 
 # The recording that this process read last: the next task is often of the same.
