@@ -45,9 +45,13 @@ html_favicon = "_static/favicon.svg"
 html_css_files = ["skbss.css"]
 html_show_sourcelink = False
 html_context = {"default_mode": "auto"}
-html_sidebars = {page: [] for page in ("install", "start")}  # they have no subpages
+html_sidebars = {page: [] for page in ("index", "install", "start")}  # they have no subpages
 html_theme_options = {
-    "logo": {"text": "skbss"},
+    "logo": {
+        "text": "skbss",
+        "image_light": "_static/favicon.svg",
+        "image_dark": "_static/favicon.svg",
+    },
     "navbar_end": ["theme-switcher"],
     "show_prev_next": True,
     "show_toc_level": 2,
