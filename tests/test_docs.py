@@ -145,16 +145,6 @@ def test_every_extra_is_in_the_table():
         assert all(p.split(".")[-1] in brings for p in own) or "others" in brings
 
 
-def test_every_separator_is_in_what_is_new():
-    text = (ROOT / "doc/whats_new.rst").read_text("utf-8")
-    named = set(re.findall(r"`~?(?:skbss\.)?([\w.]+)`", text))
-    short = {name.rsplit(".", 1)[-1] for name in named}
-    missing = set(skbss.__all__) - short
-    for module in ("callbacks", "inspection"):
-        missing |= set(import_module(f"skbss.{module}").__all__) - short
-    assert not missing
-
-
 def imported_parts(path):
     """Parts of the package that a file imports from."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
