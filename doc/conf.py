@@ -45,7 +45,7 @@ html_favicon = "_static/favicon.svg"
 html_css_files = ["skbss.css"]
 html_show_sourcelink = False
 html_context = {"default_mode": "auto"}
-html_sidebars = {page: [] for page in ("index", "install", "start")}  # they have no subpages
+html_sidebars = {page: [] for page in ("index", "install", "start")}  # no subpages
 html_theme_options = {
     "logo": {
         "text": "skbss",

