@@ -37,16 +37,16 @@ def groups(sample_rate):
     seconds = (64, 128, 256, 512, 1024)
     n = {ms: window_length(sample_rate, ms / 1000) for ms in seconds}
     ilrma = {"first__auxiva": ILRMA(max_iter=30, update="me", random_state=0)}
-    passes = "first", "second"
+    passes = "first", "second__stage"
     return {
         "window": [
-            {"first__stft__n_fft": n[first], "second__stft__n_fft": n[second]}
+            {"first__stft__n_fft": n[first], "second__stage__stft__n_fft": n[second]}
             for first, second in ((128, 256), (128, 512), (512, 512), (256, 1024))
         ],
         "hop": [
             {
                 "first__stft__hop_length": n[256] // k,
-                "second__stft__hop_length": n[512] // k,
+                "second__stage__stft__hop_length": n[512] // k,
             }
             for k in (2, 8)
         ],
@@ -55,8 +55,9 @@ def groups(sample_rate):
             for name in ("hamming", "blackman")
         ],
         "stages": [
-            *({name: OFF} for name in ("first__sort", "second", "cancel")),
+            *({name: OFF} for name in ("first__sort", "second")),
             {"first__stft__n_fft": n[512], "second": OFF},
+            {"second__n_windows": 10**6},
         ],
         "models": [
             {"first__refine": OFF},
@@ -70,11 +71,12 @@ def groups(sample_rate):
         ],
         "sort": [{"first__sort__min_gain": gain} for gain in (0.1, 1.0)],
         "cancel": [
-            {"cancel__again": OFF},
-            {"cancel__long": OFF, "cancel__again": OFF},
+            {"second__stage__cancel": OFF},
+            {"cancel__short": OFF},
+            {"cancel": OFF, "second__stage__cancel": OFF},
             {
-                f"cancel__{name}__stft__{key}": n[64] // parts
-                for name in ("short", "again")
+                f"{name}__stft__{key}": n[64] // parts
+                for name in ("second__stage__cancel", "cancel__short")
                 for key, parts in (("n_fft", 1), ("hop_length", 2))
             },
             {"cancel__long__stft__n_fft": n[512]},
@@ -82,7 +84,7 @@ def groups(sample_rate):
         "spatial": [
             {
                 f"{step}__spatial": name
-                for step in ("first__auxiva", "first__refine", "second__refine")
+                for step in ("first__auxiva", "first__refine", "second__stage__refine")
             }
             for name in ("ip2", "iss1", "iss2")
         ],

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         ProjectionBack,
         SortFrequencies,
     )
+    from skbss.window_search import WindowSearch
 
 __all__ = [
     "ILRMA",
@@ -52,6 +53,7 @@ __all__ = [
     "SortFrequencies",
     "Spectrogram",
     "Stream",
+    "WindowSearch",
     "load_yaml",
     "make_separator",
     "read_jsonl",
@@ -70,6 +72,7 @@ _NAMES = {
         *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "NoiseReducer"),
         *("ProjectionBack", "SortFrequencies", "WPE"),
     ),
+    "window_search": ("WindowSearch",),
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names}
 _SUBMODULES = (

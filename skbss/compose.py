@@ -32,6 +32,7 @@ from skbss.transforms import (
     ProjectionBack,
     SortFrequencies,
 )
+from skbss.window_search import WindowSearch
 
 METHODS = ("refined", "ilrma", "auxiva")
 
@@ -107,22 +108,26 @@ def make_separator(
         `AuxIVA`, then once more with the source model 'cliques', on windows of 256 ms:
         short ones have more frames to learn from. `SortFrequencies` gives ranges of
         frequency back to the outputs that they belong to.
-    second : 'stft', 'refine', 'projectionback', 'istft'
-        'cliques' again on windows of 512 ms, which cover the reverberation.
-    cancel : 'short', 'long', 'again'
-        `CrosstalkCanceller` on windows of 128, 256 and 128 ms, each a pipeline of
-        'stft', 'cancel' and 'istft'.
+    second : 'stft', 'refine', 'projectionback', 'istft', 'cancel'
+        'cliques' again on windows of 512 ms, which cover the reverberation, then
+        `CrosstalkCanceller` on windows of 128 ms. This is the `stage` of a
+        `WindowSearch`: in longer recordings windows of 1024 ms and more are tried, and
+        taken if the outputs overlap less.
+    cancel : 'long', 'short'
+        `CrosstalkCanceller` on windows of 256 and 128 ms, each, as the one before, a
+        pipeline of 'stft', 'cancel' and 'istft'.
     dereverberate, dereverberate_again : 'stft', 'wpe', 'istft'
         `WPE` on windows of 64 ms, of all methods, if asked for.
     denoise : 'stft', 'noisereducer', 'istft'
         `NoiseReducer` on windows of 128 ms, of all methods, if asked for.
 
     With `n_sources` the first two stages separate four microphones, or one more than
-    sources. Two passes follow, on windows of 256 and 512 ms, of `AuxIVA` with cliques,
+    sources. Two passes follow, on windows of 256 ms and, as before, of 512 ms or more,
+    of `AuxIVA` with cliques,
     that many sources and ``noise=0.01``, on the loudest outputs and other microphones.
 
     Parameters are those of the classes, except that `ILRMA` has ``update='me'`` and
-    `AuxIVA` with cliques ``max_iter=20``, in later passes 10: more bring less than
+    `AuxIVA` with cliques ``max_iter=20``, in later passes 8 or 10: more bring less than
     0.1 dB.
 
     Examples
@@ -159,14 +164,13 @@ def make_separator(
     # A separator of fewer sources gets the reference microphone as the first one.
     back = _back(ref_mic if n_sources is None else 0)
     short = [("auxiva", AuxIVA()), _refine(20), back, ("sort", SortFrequencies())]
-    stages = [
-        ("first", stage(0.256, short, min_frames=40)),
-        ("second", stage(0.512, [_refine(10), _back("sum")], min_frames=20)),
-    ]
+    first_stage = ("first", stage(0.256, short, min_frames=40))
+    second = _second(stage, [_refine(8), _back("sum")])
+    stages = [first_stage, ("second", WindowSearch(second))]
     if n_sources is not None:
         sources = LoudestSources(
             n_sources,
-            Pipeline(stages, memory=memory),
+            Pipeline([first_stage, ("second", second)], memory=memory),
             Pipeline(_background(n_sources, stage), memory=memory),
             ref_mic=ref_mic,
             sample_rate=sample_rate,
@@ -191,7 +195,7 @@ def make_refiner(sample_rate):
         'second' and 'cancel' as in `make_separator`.
     """
     stage = partial(_stage, sample_rate, None)
-    second = stage(0.512, [_refine(20), _back("sum")], min_frames=20)
+    second = _second(stage, [_refine(20), _back("sum")])
     return Pipeline([("second", second), ("cancel", Pipeline(_cancel(stage)))])
 
 
@@ -203,6 +207,13 @@ def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=Non
         n_fft, hop_length=hop_length, sample_rate=sample_rate, min_frames=min_frames
     )
     return Pipeline([("stft", stft), *steps, ("istft", ISTFT())], memory=memory)
+
+
+def _second(stage, steps):
+    """Make a stage of long windows that ends with cancelling on short ones."""
+    pipeline = stage(0.512, steps, min_frames=20)
+    pipeline.steps.append(("cancel", _cancel_short(stage)))
+    return pipeline
 
 
 def _refine(max_iter, **params):
@@ -221,7 +232,7 @@ def _background(n_sources, stage):
         return [_refine(10, **params), _back(n_sources)]
 
     short = stage(0.256, [*refine(), ("sort", SortFrequencies())], min_frames=40)
-    long = stage(0.512, refine(), min_frames=20)
+    long = WindowSearch(_second(stage, refine()))
 
     microphones = FunctionTransformer(_without_first, kw_args={"n": n_sources})
     both = FeatureUnion([("sources", short), ("microphones", microphones)])
@@ -232,16 +243,13 @@ def _without_first(x, n):
     return x[:, n:]
 
 
-def _cancel(stage):
-    def short():
-        return stage(0.128, [("cancel", CrosstalkCanceller())], is_half=True)
+def _cancel_short(stage):
+    return stage(0.128, [("cancel", CrosstalkCanceller())], is_half=True)
 
+
+def _cancel(stage):
     long = CrosstalkCanceller(5, n_future=2, decay=0.6)
-    return [
-        ("short", short()),
-        ("long", stage(0.256, [("cancel", long)])),
-        ("again", short()),
-    ]
+    return [("long", stage(0.256, [("cancel", long)])), ("short", _cancel_short(stage))]
 
 
 def online_pipeline(separator, sample_rate, ref_mic=0):

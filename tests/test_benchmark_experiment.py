@@ -158,7 +158,10 @@ def test_candidates_are_sets_of_parameters():
                 "grid": {"ilrma.n_basis": [2, 4], "stft.window": ["hann", "hamming"]},
             },
             "refined": {
-                "grid": {"first.refine.max_iter": [1], "second.refine.max_iter": [2]}
+                "grid": {
+                    "first.refine.max_iter": [1],
+                    "second.stage.refine.max_iter": [2],
+                }
             },
         },
     }
@@ -168,7 +171,7 @@ def test_candidates_are_sets_of_parameters():
         "ilrma,n_basis=2,window=hamming",
         "ilrma,n_basis=4,window=hann",
         "ilrma,n_basis=4,window=hamming",
-        "refined,first.refine.max_iter=1,second.refine.max_iter=2",
+        "refined,first.refine.max_iter=1,second.stage.refine.max_iter=2",
     ]
     candidate = experiment.candidates[3]
     assert candidate.method == "ilrma"

@@ -334,7 +334,7 @@ def test_warnings_are_one_line(tmp_path, capsys):
         (["--set", "first.auxiva=3"], "unknown parameter 'first.auxiva'"),
         (["--set", "second=3"], "unknown parameter 'second'"),
         (["--set", "first.stft.hop_length=9999"], "hop_length=9999, n_fft=2048"),
-        (["--set", "second.stft.window=foo"], "window='foo'"),
+        (["--set", "second.stage.stft.window=foo"], "window='foo'"),
         (["--set", "cancel.long.stft.n_fft=100000000000000"], "Unable to allocate"),
         (["--config", "missing.yaml"], "Cannot read missing.yaml: No such file"),
         (["--config", "rec.wav"], "Cannot read rec.wav as YAML"),

@@ -39,6 +39,7 @@ from skbss import (
     ProjectionBack,
     SortFrequencies,
     Spectrogram,
+    WindowSearch,
 )
 from skbss.updates import IP2, Gauss
 
@@ -162,7 +163,7 @@ def test_common_checks(estimator, check):
 def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
-    elsewhere |= {WPE}
+    elsewhere |= {WPE, WindowSearch}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF, OnlineSeparator}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording, BlockBatch}
     assert public_estimators() == here | elsewhere

@@ -32,6 +32,7 @@ from skbss import (
     OnlineSeparator,
     ProjectionBack,
     SortFrequencies,
+    WindowSearch,
 )
 
 MODULES = ["skbss"] + [
@@ -141,6 +142,7 @@ def make_fitted():
         WPE: WPE().fit(record),
         LoudestFirst: LoudestFirst().fit(x),
         LoudestSources: LoudestSources(1, whole, first).fit(x),
+        WindowSearch: WindowSearch(whole).fit(x),
         AuxIVA: AuxIVA(max_iter=2).fit(record),
         ILRMA: ILRMA(max_iter=2, init_iter=2).fit(record),
         BlockBatch: BlockBatch(whole).fit(x),
@@ -154,7 +156,8 @@ def make_fitted():
 
 FITTED = make_fitted()
 # Set if the input has the names of its channels, as a data frame has.
-CONDITIONAL = {c: {"feature_names_in_"} for c in (STFT, LoudestFirst, LoudestSources)}
+NAMED = STFT, LoudestFirst, LoudestSources, WindowSearch
+CONDITIONAL = {c: {"feature_names_in_"} for c in NAMED}
 
 
 def learned(estimator):

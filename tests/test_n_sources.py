@@ -308,12 +308,12 @@ def test_parameters_are_reached_through_the_parts():
     pipe = make_separator(n_sources=2)
     pipe.set_params(
         sources__separator__first__auxiva__max_iter=3,
-        sources__refine__second__refine__noise=0.1,
+        sources__refine__second__stage__refine__noise=0.1,
     )
     sources = pipe["sources"]
     assert isinstance(sources, LoudestSources)
     assert sources.separator["first"]["auxiva"].max_iter == 3
-    assert sources.refine["second"]["refine"].noise == 0.1
+    assert sources.refine["second"].stage["refine"].noise == 0.1
 
 
 # What follows

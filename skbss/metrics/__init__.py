@@ -13,12 +13,14 @@ from skbss.metrics._scorer import (
 from skbss.metrics._scores import score_separation
 from skbss.metrics._si_bss_eval import si_bss_eval
 from skbss.metrics._si_sdr import si_sdr, si_sdr_improvement
+from skbss.window_search import overlap
 
 __all__ = [
     "bss_eval",
     "estimate_delay",
     "framewise_si_sdr",
     "make_separation_scorer",
+    "overlap",
     "score_separation",
     "si_bss_eval",
     "si_sdr",

@@ -1,0 +1,110 @@
+"""The window is chosen by how little the outputs overlap."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+
+from skbss import ISTFT, STFT, AuxIVA, ProjectionBack, WindowSearch
+from skbss.datasets import make_convolutive_mixture
+from skbss.metrics import overlap, si_sdr
+
+
+def make_stage(n_fft, **params):
+    separator = AuxIVA("laplace", max_iter=15)
+    return make_pipeline(STFT(n_fft, **params), separator, ProjectionBack(), ISTFT())
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return make_convolutive_mixture(48_000, 2, random_state=0)
+
+
+def test_overlap_of_what_is_known(rng):
+    a = rng.normal(size=20_000)
+    assert overlap(np.stack([a, a], axis=1)) == pytest.approx(1, abs=1e-9)
+    assert overlap(np.stack([a, a, -a], axis=1)) == pytest.approx(1, abs=1e-9)
+    assert overlap(np.stack([a, 0 * a], axis=1)) == 0
+    assert overlap(a[:, None]) == 0
+    # Two that share a half of the places, one of four shares of a bit each.
+    b = np.where(np.arange(len(a)) < 10_000, a, 0)
+    half = overlap(np.stack([a, b, 0 * a, 0 * a], axis=1))
+    assert half == pytest.approx(1 / 2 * np.log(2) / np.log(4), rel=0.2)
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-20, 1, 1e20, 1e300])
+def test_overlap_depends_on_neither_level_nor_order(rng, scale):
+    y = rng.laplace(size=(5000, 3))
+    expected = overlap(y)
+    assert 0.1 < expected < 1
+    assert overlap(scale * y[:, ::-1]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_leaks_overlap(scene):
+    _, sources = scene
+    y = sources[:, :2]
+    values = [overlap(y + leak * y[:, ::-1]) for leak in (0, 0.03, 0.1, 0.3)]
+    assert (np.diff(values) > 0).all()
+
+
+def test_the_window_with_the_least_overlap_is_taken(scene):
+    x, references = scene
+    search = WindowSearch(make_stage(256))
+    Y = search.fit_transform(x)
+    tried = tuple(search.overlaps_)
+    assert tried == tuple(256 << k for k in range(len(tried)))
+    best = search.stage_["stft"].n_fft
+    assert best > 256
+    assert search.overlaps_[best] < 1.01 * min(search.overlaps_.values())
+    # It was tried whether a longer one is better, if there is one that fits.
+    assert tried[-1] == 2 * best or 2 * best * search.n_windows > len(x)
+    assert_array_equal(make_stage(best).fit_transform(x), Y)
+    assert_array_equal(search.transform(x), search.stage_.transform(x))
+    assert_allclose(search.transform(x), Y, atol=1e-9)
+    # What is hardly better or worse may be mistaken for another.
+    scores = [si_sdr(references, make_stage(n).fit_transform(x)).mean() for n in tried]
+    assert scores[tried.index(best)] > max(max(scores) - 2, scores[0] + 6)
+
+
+def test_short_recordings_keep_the_shortest_window(scene):
+    x, _ = scene
+    for n_samples, n_tried in ((2047, 1), (4095, 1), (4096, 2)):
+        search = WindowSearch(make_stage(256)).fit(x[:n_samples])
+        assert len(search.overlaps_) <= n_tried
+        assert 256 in search.overlaps_
+
+
+def test_hop_grows_with_the_window(scene):
+    x, _ = scene
+    search = WindowSearch(make_stage(256, hop_length=128)).fit(x)
+    stft = search.stage_["stft"]
+    assert stft.n_fft > 256
+    assert stft.hop_length == stft.n_fft // 2
+    assert search.stage["stft"].n_fft == 256  # what was given stays as it was
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_silence(dtype):
+    x = np.zeros((5000, 2), dtype)
+    search = WindowSearch(make_stage(256))
+    Y = search.fit_transform(x)
+    assert Y.dtype == dtype
+    assert_array_equal(Y, 0)
+    assert list(search.get_feature_names_out()) == list(
+        search.stage_.get_feature_names_out()
+    )
+
+
+def test_refusals(scene):
+    x, _ = scene
+    search = WindowSearch(make_stage(256))
+    with pytest.raises(NotFittedError):
+        search.transform(x)
+    search.fit(x[:5000])
+    with pytest.raises(ValueError, match="X has 3 features, but WindowSearch"):
+        search.transform(np.ones((5000, 3)))
+    with pytest.raises(ValueError, match="'n_windows' parameter of WindowSearch"):
+        WindowSearch(make_stage(256), n_windows=0).fit(x)
