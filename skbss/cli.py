@@ -25,17 +25,19 @@ end:
   to the last sample and the exit status is 0. A second signal doesn't wait for that.
 
 on standard error:
-  First the latency: the most samples that the output is behind the input, decided by
-  the window, stft.n_fft. At the end the real-time factor (the time of the separation
-  over the duration of the recording) and the slowest block, which for live input has to
-  stay below the duration of a block.
+  First the latency: the samples that the output is behind the input, as --latency says;
+  for onlineauxiva and onlineilrma the most, decided by the window, stft.n_fft. At the
+  end the real-time factor (the time of the separation over the duration of the
+  recording) and the slowest block, which for live input has to stay below the duration
+  of a block.
 
 parameters:
-  Names are STEP.PARAMETER, where the steps are stft, onlineauxiva or onlineilrma,
-  projectionback and istft. --set and --config work as in "skbss separate".
+  Names are METHOD.PARAMETER, as in onlineseparator.period. The methods onlineauxiva and
+  onlineilrma have more steps: stft, projectionback and istft. --set and --config work
+  as in "skbss separate".
 
 examples:
-  skbss stream meeting.wav sources.wav
+  skbss stream meeting.wav sources.wav --latency 1
   skbss stream meeting.flac sources.wav --method onlineilrma --set stft.n_fft=1024
   arecord -t raw -f S16_LE -r 16000 -c 2 | \\
       skbss stream - - --rate 16000 --channels 2 | aplay -f S16_LE -r 16000 -c 2
@@ -138,5 +140,16 @@ def add_stream(commands):
         type=int,
         help="samples read at once (default: a hop)",
     )
-    add("--method", metavar="NAME", help="onlineauxiva (default) or onlineilrma")
-    add_parameters(add, "onlineauxiva.forget=0.99")
+    add(
+        "--latency",
+        metavar="SECONDS",
+        type=float,
+        help="how far the output is behind, from 0.008 to 2 (default: 0.128)",
+    )
+    add("--n-sources", metavar="N", type=int, help="outputs (default: microphones)")
+    add(
+        "--method",
+        metavar="NAME",
+        help="onlineseparator (default), onlineauxiva or onlineilrma",
+    )
+    add_parameters(add, "onlineseparator.window=20")

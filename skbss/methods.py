@@ -16,7 +16,12 @@ import skbss
 from skbss.blocks import BlockBatch
 from skbss.compose import make_separator, online_pipeline
 from skbss.config import ConfigError, did_you_mean, find_plug_in, import_attribute
-from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
+from skbss.separators import (
+    OnlineAuxIVA,
+    OnlineILRMA,
+    OnlineISNMF,
+    OnlineSeparator,
+)
 
 # Blocks in which people who move stay about where they are.
 BLOCK_SECONDS, OVERLAP_SECONDS = 8.0, 2.0
@@ -69,6 +74,11 @@ def _moving(method, sample_rate, ref_mic, random_state, n_sources=None):
     )
 
 
+def _online_separator(sample_rate, ref_mic, n_sources=None):
+    separator = OnlineSeparator(sample_rate, n_sources, ref_mic=ref_mic)
+    return make_pipeline(separator)
+
+
 def _online_auxiva(sample_rate, ref_mic):
     return online_pipeline(OnlineAuxIVA(), sample_rate, ref_mic)
 
@@ -106,6 +116,9 @@ _registry = {
     ),
     "blockilrma": Method(
         partial(_moving, "ilrma"), "ilrma in blocks of 8 s, for people who move"
+    ),
+    "onlineseparator": Method(
+        _online_separator, "what runs live, with 128 ms of latency", is_online=True
     ),
     "onlineauxiva": Method(_online_auxiva, "AuxIVA, frame by frame", is_online=True),
     "onlineilrma": Method(_online_ilrma, "ILRMA, frame by frame", is_online=True),

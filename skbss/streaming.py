@@ -1,182 +1,160 @@
-"""Block-by-block separation of time signals, as they arrive."""
+"""Block-by-block separation of signals, as they arrive."""
 
 # License: BSD-3-Clause
 
 from copy import deepcopy
 
 import numpy as np
-import scipy.fft
-from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.pipeline import Pipeline
-from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
 
-from skbss.base import is_finite_matrix
-from skbss.spectrogram import Spectrogram
-from skbss.transforms import ISTFT, STFT, ProjectionBack
-from skbss.transforms.stft import blocks, n_frames_of, short_time_fft
+from skbss.frame_stream import FrameStream
+from skbss.separators import OnlineSeparator
 
 
-def is_online(step):
-    """Whether a step learns frame by frame."""
-    return hasattr(step, "partial_fit_transform")
+class SignalStream:
+    """What drives an `OnlineSeparator`, which takes signals itself.
 
+    Parameters
+    ----------
+    separator : OnlineSeparator
+        It is copied.
+    """
 
-def check_pipeline(pipeline):
-    """Raise an error unless a pipeline can work frame by frame."""
-    if not isinstance(pipeline, Pipeline):
-        raise TypeError(f"Stream needs a Pipeline. Got {type(pipeline).__name__}.")
-    steps = [step for _, step in pipeline.steps]
-    transforms = [step for step in steps if isinstance(step, STFT | ISTFT)]
-    ends = isinstance(steps[0], STFT) and isinstance(steps[-1], ISTFT)
-    if not ends or len(transforms) > 2:
-        names = ", ".join(type(step).__name__ for step in steps)
-        raise ValueError(
-            "Stream needs a pipeline that begins with STFT, ends with ISTFT and has no "
-            f"other of them between. Got {names}."
-        )
-    if steps[0].min_frames is not None and not hasattr(steps[0], "n_fft_"):
-        raise ValueError(
-            f"Stream needs to know the window. Got STFT with min_frames="
-            f"{steps[0].min_frames}, which asks for the whole recording: fit the "
-            "pipeline before, or set min_frames=None."
-        )
-    for step in steps[1:-1]:
-        _check_step(step)
+    pipeline = None
 
+    def __init__(self, separator):
+        separator._validate_params()
+        self.separator = deepcopy(separator)
+        self.reset()
 
-def _check_step(step):
-    name = type(step).__name__
-    if is_online(step) or step in (None, "passthrough"):
-        return
-    if not hasattr(step, "transform"):
-        raise ValueError(f"Stream needs steps with transform. Got {name} without.")
-    if isinstance(step, ProjectionBack) and step.method == "least_squares":
-        raise ValueError(
-            "Stream can't use ProjectionBack(method='least_squares'), whose factors "
-            "need the whole recording: use method='inverse'."
-        )
-    try:
-        check_is_fitted(step)
-    except NotFittedError as error:
-        raise ValueError(
-            f"Stream can't learn with {name}, which needs the whole recording: fit the "
-            "pipeline before, to apply what it learned, or use an online separator."
-        ) from error
+    @property
+    def hop_length(self):
+        """Samples in which a learner takes the signal."""
+        return self.separator.hop_length
 
+    @property
+    def latency(self):
+        """Samples that the output is behind the input."""
+        return self.separator.n_samples_latency
 
-def separate(pipeline, record):
-    """Apply the steps between STFT and ISTFT to frames, where online steps learn."""
-    for _, step in pipeline.steps[1:-1]:
-        if is_online(step):
-            record = step.partial_fit_transform(record)
-        elif step not in (None, "passthrough"):
-            record = step.transform(record)
-    return record
+    @property
+    def latency_seconds(self):
+        """`latency` in seconds."""
+        return self.latency / self.separator.sample_rate
 
+    def reset(self):
+        """Forget everything."""
+        self.separator = clone(self.separator)
 
-def restored(name, step, state):
-    """Return a copy of an online step with its part of the state of a stream."""
-    prefix = f"{name}."
-    part = {k.removeprefix(prefix): state[k] for k in state if k.startswith(prefix)}
-    return deepcopy(step).set_state(part)
+    def process(self, block):
+        """Take a block and return what is due."""
+        return self.separator.partial_fit_transform(block)
 
+    def flush(self):
+        """End the signal and return the rest."""
+        if not self.separator.__sklearn_is_fitted__():
+            return np.empty((0, 0))
+        return self.separator.flush()
 
-def analyze_frames(x, sft):
-    """Transform the frames that are complete in x (n_samples, n_channels)."""
-    if len(x) == sft.m_num:  # a block of a hop; views of windows take a while
-        frames = x[None]
-    else:
-        frames = sliding_window_view(x, sft.m_num, axis=0)[:: sft.hop].swapaxes(1, 2)
-    return scipy.fft.rfft(frames * sft.win[:, None], axis=1, overwrite_x=True)
+    def get_state(self):
+        """Return all that the coming output depends on."""
+        if not self.separator.__sklearn_is_fitted__():
+            raise NotFittedError("Stream has no state before the first block.")
+        return self.separator.get_state()
 
-
-def synthesize_frames(X, sft, overlap):
-    """Overlap and add frames to what those before have left."""
-    n_fft, hop = sft.m_num, sft.hop
-    frames = scipy.fft.irfft(X, n_fft, axis=1) * sft.dual_win[:, None]
-    x = np.zeros((n_fft + (len(frames) - 1) * hop, X.shape[2]), overlap.dtype)
-    x[: len(overlap)] = overlap
-    for start, frame in enumerate(frames):
-        x[start * hop : start * hop + n_fft] += frame
-    return x
+    def set_state(self, state):
+        """Continue from a state."""
+        self.separator.set_state(state)
 
 
 class Stream:
     """Separate a signal block by block, as it arrives.
 
-    Put together, the outputs are what ``pipeline.fit_transform`` returns for the whole
+    Put together, the outputs are what ``separator.fit_transform`` returns for the whole
     signal, whatever the sizes of the blocks. Memory doesn't grow.
 
     Parameters
     ----------
-    pipeline : Pipeline
-        `STFT`, one or more steps that work frame by frame, and `ISTFT`. An online
-        separator learns as the signal goes by, from the beginning, whatever it was
-        fitted to before. Any other separator must have been fitted and is applied as it
-        is, as ``pipeline.transform`` does. The pipeline is copied.
+    separator : OnlineSeparator or Pipeline, default=None
+        None means `OnlineSeparator()`, for a sample rate of 16 kHz. A pipeline has
+        `STFT`, one or more steps that work frame by frame, and `ISTFT`: an online
+        separator among them learns as the signal goes by, from the beginning, whatever
+        it was fitted to before. Any other separator must have been fitted and is
+        applied as it is, as ``pipeline.transform`` does. All is copied.
 
     Attributes
     ----------
-    pipeline : Pipeline
-        The copy whose steps are at work. What an online separator has learned so far is
-        found there.
+    separator : OnlineSeparator or Pipeline
+        The copy that is at work. What was learned so far is found there.
+    pipeline : Pipeline or None
+        The same, if it is a pipeline.
 
     Raises
     ------
     TypeError
-        If `pipeline` isn't a Pipeline.
+        If `separator` is neither.
     ValueError
-        If it can't work frame by frame, or a parameter is out of its range.
+        If a pipeline can't work frame by frame, or a parameter is out of its range.
 
     See Also
     --------
-    STFT : Its window decides on the latency.
+    OnlineSeparator : Has the methods of a stream itself.
+    STFT : Its window decides on the latency of a pipeline.
 
     Notes
     -----
     The first block decides the number of microphones and the precision, float32 or
     float64. It may be empty: then all is checked and allocated before the signal comes.
 
-    To begin with what an online separator has learned from another recording, hand over
-    its state before the first block::
+    To begin with what an online separator in a pipeline has learned from another
+    recording, hand over its state before the first block::
 
         stream.pipeline["onlineauxiva"].set_state(learned["onlineauxiva"].get_state())
 
     Examples
     --------
     >>> import numpy as np
+    >>> from skbss import Stream
+    >>> x = np.random.default_rng(0).laplace(size=(8000, 2))
+    >>> stream = Stream()
+    >>> stream.latency
+    2048
+    >>> y = list(stream.blocks(x[k : k + 1000] for k in range(0, 8000, 1000)))
+    >>> [len(block) for block in y]
+    [0, 0, 952, 1000, 1000, 1000, 1000, 1000, 2048]
+
+    A pipeline that was fitted:
+
     >>> from sklearn.pipeline import make_pipeline
     >>> from skbss import ISTFT, STFT, AuxIVA, ProjectionBack
-    >>> from skbss.streaming import Stream
-    >>> x = np.random.default_rng(0).laplace(size=(8000, 2))
     >>> steps = STFT(n_fft=256), AuxIVA(max_iter=5), ProjectionBack(), ISTFT()
     >>> pipeline = make_pipeline(*steps).fit(x)
-    >>> stream = Stream(pipeline)
-    >>> stream.latency
-    255
-    >>> y = list(stream.blocks(x[k : k + 1000] for k in range(0, 8000, 1000)))
+    >>> y = list(Stream(pipeline).blocks(np.split(x, 8)))
     >>> np.allclose(np.concatenate(y), pipeline.transform(x))
     True
     """
 
-    def __init__(self, pipeline):
-        check_pipeline(pipeline)
-        for _, step in pipeline.steps:
-            if hasattr(step, "_parameter_constraints"):
-                step._validate_params()
-        # Transforming something is the public way to the defaults' values.
-        record = clone(pipeline.steps[0][1]).fit_transform(np.zeros((1, 1)))
-        self._stft_params = record.stft_params
-        self.pipeline = deepcopy(pipeline)
-        self.reset()
+    def __init__(self, separator=None):
+        if separator is None:
+            separator = OnlineSeparator()
+        kind = SignalStream if isinstance(separator, OnlineSeparator) else FrameStream
+        self._driver = kind(separator)
+
+    @property
+    def separator(self):
+        """What is at work."""
+        return getattr(self._driver, "separator", self._driver.pipeline)
+
+    @property
+    def pipeline(self):
+        """What is at work, if it is a pipeline, or None."""
+        return self._driver.pipeline
 
     @property
     def hop_length(self):
         """Samples from one frame to the next, a natural size of blocks."""
-        return self._stft_params["hop_length"]
+        return self._driver.hop_length
 
     @property
     def latency(self):
@@ -185,13 +163,12 @@ class Stream:
         Of n samples that went in, at least n - `latency` have come out, whatever the
         sizes of the blocks.
         """
-        return self._stft_params["n_fft"] - 1
+        return self._driver.latency
 
     @property
     def latency_seconds(self):
         """`latency` in seconds, or None if `STFT` has no sample_rate."""
-        rate = self._stft_params["sample_rate"]
-        return None if rate is None else self.latency / rate
+        return self._driver.latency_seconds
 
     def reset(self):
         """Forget the signal and what online separators have learned from it.
@@ -201,13 +178,7 @@ class Stream:
         self : Stream
             The stream, as if new.
         """
-        # clone keeps no state, which is just what an online step begins with.
-        steps = [
-            (name, clone(step) if is_online(step) else step)
-            for name, step in self.pipeline.steps
-        ]
-        self.pipeline = Pipeline(steps)
-        self._input = None
+        self._driver.reset()
         return self
 
     def process(self, block):
@@ -221,8 +192,8 @@ class Stream:
         Returns
         -------
         y : ndarray of shape (n_out, n_sources)
-            The sources' samples that follow those returned before: none until the
-            first frame is complete, and about as many as went in from then on.
+            The sources' samples that follow those returned before: none until as many
+            have come as the latency has, and about as many as went in from then on.
 
         Raises
         ------
@@ -231,35 +202,7 @@ class Stream:
             power isn't finite, or has another number of microphones than those before.
             The stream then goes on as if it hadn't been given.
         """
-        if not is_finite_matrix(block):
-            block = check_array(
-                block,
-                dtype=[np.float64, np.float32],
-                ensure_min_samples=0,
-                input_name="block",
-            )
-        dtype = block.dtype if self._input is None else self._input.dtype
-        # Powers of frames, summed over frequency, have to be finite, too.
-        limit = np.sqrt(np.finfo(dtype).max) / self._stft_params["n_fft"] ** 2
-        peak = abs(block).max(initial=0)
-        if peak > limit:
-            raise ValueError(
-                f"Got samples of up to {peak:.3g} in a block, expected at most "
-                f"{limit:.3g} in {dtype}: their power would overflow."
-            )
-        if self._input is None:
-            self._start(block.shape[1], block.dtype)
-        n_mics = self._input.shape[1]
-        if block.shape[1] != n_mics:
-            raise ValueError(
-                f"Got a block of {block.shape[1]} channels, but the stream began with "
-                f"{n_mics}."
-            )
-        self._input = np.concatenate(
-            [self._input, block.astype(self._input.dtype, copy=False)]
-        )
-        n_complete = (len(self._input) - self._sft.m_num) // self._sft.hop + 1
-        return self._advance(n_complete)
+        return self._driver.process(block)
 
     def flush(self):
         """End the signal and return the rest of the sources.
@@ -272,20 +215,7 @@ class Stream:
         y : ndarray of shape (n_out, n_sources)
             What is missing until all outputs are as long as all blocks together.
         """
-        if self._input is None:
-            return np.empty((0, 0))
-        n_samples = len(self._input) + self._position
-        n_missing = n_samples - max(self._position, 0)
-        n_sources = self._overlap.shape[1]
-        y = np.empty((0, n_sources), self._overlap.dtype)
-        if n_samples > 0:
-            n_frames = n_frames_of(self._sft, n_samples) - self._n_frames
-            end = self._sft.m_num + (n_frames - 1) * self._sft.hop
-            n_zeros = max(end - len(self._input), 0)
-            self._input = np.pad(self._input, ((0, n_zeros), (0, 0)))
-            y = np.concatenate([self._advance(n_frames), self._cut(self._overlap)])
-        self._begin(self._input.shape[1], n_sources, y.dtype)
-        return y[:n_missing]
+        return self._driver.flush()
 
     def blocks(self, signal):
         """Separate a signal that comes in blocks, from the present state to its end.
@@ -305,9 +235,9 @@ class Stream:
         yield self.flush()
 
     def get_state(self):
-        """Return all that the coming output depends on, beside the pipeline.
+        """Return all that the coming output depends on, beside the parameters.
 
-        With a stream of the same pipeline in another process, `set_state` continues
+        With a stream of the same separator in another process, `set_state` continues
         where this one is, to the same bits.
 
         Returns
@@ -321,18 +251,7 @@ class Stream:
         NotFittedError
             If there was no block yet.
         """
-        if self._input is None:
-            raise NotFittedError("Stream has no state before the first block.")
-        state = {
-            "n_fft": self._sft.m_num,
-            "hop_length": self._sft.hop,
-            "n_frames": self._n_frames,
-            "input": self._input.copy(),
-            "overlap": self._overlap.copy(),
-        }
-        for name, step in self._online_steps():
-            state |= {f"{name}.{key}": v for key, v in step.get_state().items()}
-        return state
+        return self._driver.get_state()
 
     def set_state(self, state):
         """Continue from what `get_state` returned.
@@ -350,129 +269,9 @@ class Stream:
         Raises
         ------
         ValueError
-            If the state is that of another pipeline, or of another number of
+            If the state is that of another separator, or of another number of
             microphones than the stream began with, or isn't complete, finite and of
-            one piece. Nothing is changed then, in no step.
+            one piece. Nothing is changed then.
         """
-        needed = "n_fft", "hop_length", "n_frames", "input", "overlap"
-        if missing := [key for key in needed if key not in state]:
-            raise ValueError(f"Got a state without {', '.join(missing)}.")
-        for key in ("n_fft", "hop_length"):
-            if state[key] != self._stft_params[key]:
-                raise ValueError(
-                    f"Got a state with {key}={state[key]}, but the pipeline has "
-                    f"{key}={self._stft_params[key]}."
-                )
-        signal, overlap, n_frames = self._check_buffers(state)
-        # Copies take the states first: if one of them is wrong, nothing has changed.
-        steps = [
-            (name, restored(name, step, state) if is_online(step) else step)
-            for name, step in self.pipeline.steps
-        ]
-        pipeline = Pipeline(steps)
-        n_sources = self._count_sources(pipeline, signal.shape[1], signal.dtype)
-        if overlap.shape[1] != n_sources:
-            raise ValueError(
-                f"Got a state whose overlap has {overlap.shape[1]} columns, expected "
-                f"{n_sources}, one for each source."
-            )
-        self.pipeline = pipeline
-        self._begin(signal.shape[1], n_sources, signal.dtype)
-        self._n_frames, self._input, self._overlap = n_frames, signal, overlap
+        self._driver.set_state(state)
         return self
-
-    def _check_buffers(self, state):
-        """Return copies of the input, the overlap and the number of frames."""
-        arrays = [np.array(state[key]) for key in ("input", "overlap")]
-        for key, array in zip(("input", "overlap"), arrays, strict=True):
-            is_real = array.ndim == 2 and array.dtype in (np.float64, np.float32)
-            if not (is_real and np.isfinite(array).all()):
-                raise ValueError(
-                    f"Got a state whose {key} isn't a finite matrix of floats."
-                )
-        signal, overlap = arrays
-        if signal.dtype != overlap.dtype:
-            raise ValueError(
-                f"Got a state whose input is {signal.dtype} and overlap "
-                f"{overlap.dtype}, expected the same precision."
-            )
-        n_fft, hop = self._stft_params["n_fft"], self._stft_params["hop_length"]
-        if len(overlap) != n_fft - hop:
-            raise ValueError(
-                f"Got a state whose overlap has {len(overlap)} rows, expected "
-                f"{n_fft - hop}."
-            )
-        if len(signal) >= n_fft:
-            raise ValueError(
-                f"Got a state whose input has {len(signal)} rows, expected less than "
-                f"n_fft={n_fft}: whole frames are worked on at once."
-            )
-        n_mics = signal.shape[1]
-        if self._input is not None and self._input.shape[1] != n_mics:
-            raise ValueError(
-                f"Got a state of {n_mics} microphones, but the stream began with "
-                f"{self._input.shape[1]}."
-            )
-        n_frames = np.asarray(state["n_frames"])
-        if n_frames.ndim or n_frames.dtype.kind not in "iu" or n_frames < 0:
-            raise ValueError(
-                f"Got a state with n_frames={n_frames}, expected a number from 0 on."
-            )
-        return signal, overlap, int(n_frames)
-
-    @property
-    def _position(self):
-        """Sample of the signal that the next frame begins with, at first negative."""
-        return self._sft.k_min + self._n_frames * self._sft.hop
-
-    def _online_steps(self):
-        return [(name, step) for name, step in self.pipeline.steps if is_online(step)]
-
-    def _start(self, n_mics, dtype):
-        """Check that the pipeline works, and allocate what it needs."""
-        self._begin(n_mics, self._count_sources(self.pipeline, n_mics, dtype), dtype)
-
-    def _count_sources(self, pipeline, n_mics, dtype):
-        """Learn the number of sources from silence, which finds all errors as well."""
-        record = clone(pipeline.steps[0][1]).fit_transform(
-            np.zeros((n_mics, n_mics), dtype)
-        )
-        return separate(deepcopy(pipeline), record).shape[2]
-
-    def _begin(self, n_mics, n_sources, dtype):
-        """Empty the buffers."""
-        params = self._stft_params
-        self._sft = short_time_fft(
-            params["n_fft"], params["hop_length"], params["window"], dtype=dtype
-        )
-        self._n_frames = 0
-        # Of the signal from the next frame on, which at first precedes it.
-        self._input = np.zeros((-self._sft.k_min, n_mics), dtype)
-        # What the frames so far contribute to samples of frames to come.
-        self._overlap = np.zeros((self._sft.m_num - self._sft.hop, n_sources), dtype)
-
-    def _cut(self, y):
-        """Leave out what precedes the signal of samples from the present position."""
-        return y[max(-self._position, 0) :]
-
-    def _advance(self, n_frames):
-        """Take frames from the input and return the samples that they complete."""
-        if n_frames < 1:
-            return np.empty((0, self._overlap.shape[1]), self._overlap.dtype)
-        n_fft, hop = self._sft.m_num, self._sft.hop
-        n_mics = self._input.shape[1]
-        outputs = []
-        for block in blocks(n_frames, n_fft * n_mics * self._input.itemsize):
-            begin, end = block.start * hop, (block.stop - 1) * hop + n_fft
-            X = analyze_frames(self._input[begin:end], self._sft)
-            record = Spectrogram(X, self._stft_params, n_samples=end - begin)
-            y = synthesize_frames(
-                separate(self.pipeline, record).data, self._sft, self._overlap
-            )
-            n_out = len(X) * hop
-            outputs.append(self._cut(y[:n_out]))
-            self._overlap = y[n_out:].copy()
-            self._n_frames += len(X)
-        # Copied, so that a long block isn't kept for its end.
-        self._input = self._input[n_frames * hop :].copy()
-        return np.concatenate(outputs)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
+from skbss import OnlineSeparator
 from skbss.cli import main
 from skbss.commands.pcm import decode, encode
 from skbss.commands.stream import build
@@ -21,7 +22,7 @@ from skbss.io import read_audio, write_audio
 from tests.conftest import make_recording
 
 RATE = 8000
-SMALL = ["--set", "stft.n_fft=256"]
+SMALL = ["--method", "onlineauxiva", "--set", "stft.n_fft=256"]
 RAW = ["--rate", str(RATE), "--channels", "2"]
 COMMAND = [sys.executable, "-m", "skbss", "stream"]
 HOP = 64
@@ -167,9 +168,25 @@ def test_flac_and_out_format(mixture):
 
 def test_method(mixture):
     arguments = ["--method", "onlineilrma", "--set", "onlineilrma.n_basis=3"]
-    assert main(["stream", "in.wav", "out.wav", *SMALL, *arguments]) == 0
+    assert main(["stream", "in.wav", "out.wav", *SMALL[2:], *arguments]) == 0
     expected = offline(mixture, "onlineilrma", **{"onlineilrma.n_basis": 3})
     np.testing.assert_allclose(read_audio("out.wav")[0], expected, atol=LEVEL)
+
+
+def test_default_method(mixture, capsys):
+    arguments = ["--latency", "0.05", "--n-sources", "1", "--ref-mic", "1"]
+    assert main(["stream", "in.wav", "out.wav", *arguments]) == 0
+    separator = OnlineSeparator(RATE, 1, latency=0.05, ref_mic=1)
+    expected = separator.fit_transform(mixture)
+    np.testing.assert_allclose(read_audio("out.wav")[0], expected, atol=LEVEL)
+    assert capsys.readouterr().err.startswith("latency 400 samples (50.0 ms)")
+
+
+def test_latency_is_not_for_recursive_methods(mixture, capsys):
+    message = fails(capsys, "in.wav", "o.wav", "--latency", "0.1", *SMALL)
+    assert "Got latency=0.1 for onlineauxiva" in message
+    message = fails(capsys, "in.wav", "o.wav", "--latency", "3")
+    assert "'latency' parameter of OnlineSeparator" in message
 
 
 def test_three_microphones():
@@ -373,19 +390,24 @@ def test_wrong_arguments(mixture, capsys):
         capsys, "in.wav", "o.wav", "--method", "ilrma"
     )
     assert "Did you mean 'onlineauxiva.forget'" in fails(
-        capsys, "in.wav", "o.wav", "--set", "onlineauxiva.forge=0.9"
+        capsys, "in.wav", "o.wav", *SMALL, "--set", "onlineauxiva.forge=0.9"
     )
     assert "forget" in fails(
-        capsys, "in.wav", "o.wav", "--set", "onlineauxiva.forget=7"
+        capsys, "in.wav", "o.wav", *SMALL, "--set", "onlineauxiva.forget=7"
     )
     assert "isn't invertible" in fails(
-        capsys, "in.wav", "o.wav", "--set", "stft.hop_length=9999"
+        capsys, "in.wav", "o.wav", *SMALL, "--set", "stft.hop_length=9999"
     )
     assert "ref_mic=2, but the recording has 2" in fails(
+        capsys, "in.wav", "o.wav", *SMALL, "--ref-mic", 2
+    )
+    assert "ref_mic=2, but the signal has 2" in fails(
         capsys, "in.wav", "o.wav", "--ref-mic", 2
     )
     assert "least_squares" in fails(
-        capsys, "in.wav", "o.wav", "--set", "projectionback.method=least_squares"
+        capsys,
+        *("in.wav", "o.wav", *SMALL),
+        *("--set", "projectionback.method=least_squares"),
     )
     assert not os.path.exists("o.wav")
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from sklearn.pipeline import make_pipeline
 
 from skbss.commands.console import tell
 from skbss.commands.pcm import SUBTYPES, FileReader, FileWriter, PipeReader, PipeWriter
@@ -19,10 +20,12 @@ from skbss.commands.recordings import RecordingError
 from skbss.compose import online_pipeline
 from skbss.config import ConfigError, configure
 from skbss.io import PCM_BITS, AudioFileError
-from skbss.separators import OnlineAuxIVA, OnlineILRMA
+from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineSeparator
 from skbss.streaming import Stream
 
-SEPARATORS = {
+METHOD = "onlineseparator"
+# Those that learn frame by frame.
+RECURSIVE = {
     "onlineauxiva": OnlineAuxIVA,
     "onlineilrma": partial(OnlineILRMA, random_state=0),
 }
@@ -43,13 +46,16 @@ def run(args):
         is wrong from the beginning is found before the output is begun.
     """
     check_arguments(args)
-    method, params = read_params(args, "onlineauxiva")
+    method, params = read_params(args, METHOD)
+    if args.latency is not None:
+        params["latency"] = args.latency
     build(method, params, 16_000)  # finds wrong names and values
     signals = StopSignals()
     reader = open_reader(args, signals)
-    pipeline = build(method, params, reader.sample_rate)
-    check_window(pipeline["stft"])
-    session = Session(pipeline, reader, args.block)
+    separator = build(method, params, reader.sample_rate)
+    if method in RECURSIVE:
+        check_window(separator["stft"])
+    session = Session(separator, reader, args.block)
     with closing(open_writer(args, reader, session.n_sources)) as writer, signals:
         tell(session.latency())
         session.run(writer, signals)
@@ -76,12 +82,26 @@ def check_arguments(args):
 
 
 def build(method, params, sample_rate):
-    """Return the pipeline of the command, with checked parameters."""
-    check_method(method, SEPARATORS)
+    """Return the separator or the pipeline of a method, with checked parameters."""
+    check_method(method, [METHOD, *RECURSIVE])
     params = dict(params)
-    pipeline = online_pipeline(
-        SEPARATORS[method](), sample_rate, ref_mic=params.pop("ref_mic", 0)
-    )
+    of_all = {
+        name: params.pop(name)
+        for name in ("latency", "n_sources", "ref_mic")
+        if name in params
+    }
+    if method == METHOD:
+        # In a pipeline names are as for the other methods.
+        pipeline = make_pipeline(OnlineSeparator(sample_rate))
+        params |= {f"{method}.{name}": value for name, value in of_all.items()}
+        return configure(pipeline, params)[METHOD]
+    ref_mic = of_all.pop("ref_mic", 0)
+    for name in of_all:
+        raise ConfigError(
+            f"Got {name}={of_all[name]} for {method}, which has no such parameter: "
+            f"{METHOD} has."
+        )
+    pipeline = online_pipeline(RECURSIVE[method](), sample_rate, ref_mic=ref_mic)
     pipeline = configure(pipeline, params)
     ref_mic = pipeline["projectionback"].ref_mic
     if f"{method}.ref_mic" not in params and ref_mic != "sum":
@@ -126,7 +146,7 @@ class Session:
 
     Parameters
     ----------
-    pipeline : Pipeline
+    separator : OnlineSeparator or Pipeline
         From the microphones' signals to the sources'.
     reader : FileReader or PipeReader
         The microphones.
@@ -141,10 +161,10 @@ class Session:
         If it cannot separate so many microphones.
     """
 
-    def __init__(self, pipeline, reader, block_size):
+    def __init__(self, separator, reader, block_size):
         self.reader = reader
         try:
-            self.stream = Stream(pipeline)
+            self.stream = Stream(separator)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self.block_size = block_size or self.stream.hop_length

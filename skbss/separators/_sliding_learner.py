@@ -35,7 +35,8 @@ FEWER_ITER = 4  # from four microphones on
 # Seconds between two looks for a jump, of sound that is looked at, and that is searched
 # for when it was; and the coherence of outputs that is taken for one.
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
-JUMP = 0.3
+JUMP = 0.22
+USUAL = 5.0  # seconds that usual powers are averaged over
 # White noise to expect at each microphone, where there are more than sources.
 NOISE = 0.01
 # Latencies in seconds below which filters are fitted and not cut, over so many seconds.
@@ -51,6 +52,7 @@ N_EVENTS = 256
 # What a state consists of, beside arrays.
 NUMBERS = "n_jumps", "place", "is_fresh", "doubts", "next_update", "credit"
 DTYPES = {"W": np.complex64, "short": np.complex64, "filters": np.float32}
+DTYPES["usual"] = float
 KINDS = "check", "update"
 
 
@@ -98,7 +100,7 @@ class SlidingLearner:
         self.is_fresh = True  # whether nothing is known of it yet
         self.doubts = 0
         self.next_update = self._samples(FIRST)
-        self.W = self.short = self.filters = None
+        self.W = self.short = self.filters = self.usual = None
         self.tasks = []
         self.credit = 0.0
         self.n_iter = ITER if n_mics < 4 else FEWER_ITER
@@ -196,7 +198,7 @@ class SlidingLearner:
     def _move_to(self, place):
         """Begin to learn a new place."""
         self.place, self.is_fresh, self.doubts = place, True, 0
-        self.short = None
+        self.short = self.usual = None
         self.next_update = place + self._samples(FIRST)
         self.tasks = []
 
@@ -208,15 +210,19 @@ class SlidingLearner:
 
     def check(self, end):
         """Look for a jump in the newest second."""
-        y = yield from self._outputs(end, LOOK)
+        y, peak = yield from self._outputs(end, LOOK)
         if y is None:
             return None
-        value = coherence(y, self.n_brief)
+        usual = None if self.usual is None else self.usual / peak**2
+        value, power = coherence(y, self.n_brief, usual)
         yield 8 * y.size
         self._note("coherence", value)
         if value <= JUMP:
+            power = power.astype(float) * peak**2
+            usual = power if self.usual is None else self.usual
+            self.usual = usual + (power - usual) * (CHECK / USUAL)
             return None
-        y = yield from self._outputs(end, SEARCH)
+        y, _ = yield from self._outputs(end, SEARCH)
         first = end - self.n_brief - y.shape[1]
         place = first + change_point(y, self.n_brief // 2)
         place = max(place, self.place)
@@ -227,7 +233,7 @@ class SlidingLearner:
         return None, start
 
     def _outputs(self, end, seconds):
-        """Filter the newest seconds, looking 128 ms ahead."""
+        """Filter the newest seconds at unit peak, looking 128 ms ahead."""
         g = with_future(impulse_responses(self.W), self.n_fft // 2, self.n_brief)
         size = self._samples(seconds)
         begin = end - size - g.shape[2] + 1
@@ -235,12 +241,12 @@ class SlidingLearner:
             size -= self.place - begin
             begin = self.place
         if size < 4 * self.n_brief:
-            return None
-        x = at_unit_peak(self.history.read(begin, end))
+            return None, 0.0
+        x, peak = at_unit_peak(self.history.read(begin, end))
         yield 4 * x.size
         y = filtered(x, g)
         yield 4 * x.size * self.n_sources
-        return y
+        return y, peak
 
     def update(self, end):
         """Learn from the newest window, and make filters."""
@@ -319,7 +325,7 @@ class SlidingLearner:
             yield g.size
             return with_future(g, self.n_fft // 2, self.n_future)
         begin = max(begin, end - self._samples(FITTED))
-        x = at_unit_peak(self.history.read(begin, end))
+        x, _ = at_unit_peak(self.history.read(begin, end))
         start = None if self.is_fresh else self.filters
         return (yield from short_filters(x, W, self.n_future, self.n_taps, start=start))
 
@@ -341,6 +347,7 @@ class SlidingLearner:
             "W": (M, self.n_fft // 2 + 1),
             "short": (M, self.n_short // 2 + 1),
             "filters": (M, self.n_taps),
+            "usual": (self.n_brief // 2 + 1,),
         }
 
     def set_state(self, state):
@@ -404,8 +411,9 @@ class Task:
 
 
 def at_unit_peak(x):
-    """Signals of any level, such that squares neither overflow nor vanish."""
-    return x / (abs(x).max(initial=0) or 1)
+    """Bring signals to a level at which squares neither overflow nor vanish."""
+    peak = abs(x).max(initial=0) or np.float32(1)
+    return x / peak, float(peak)
 
 
 def order_like(previous, W, X):

@@ -18,7 +18,7 @@ from skbss.separators._sliding_learner import SlidingLearner, part_of
 
 # Entries of a state that have any number of rows.
 GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts", "learner.tasks"}
-GROWING |= {"learner.W", "learner.short", "learner.filters"}
+GROWING |= {f"learner.{name}" for name in ("W", "short", "filters", "usual")}
 # Samples louder than this have powers beyond single precision.
 LOUDEST = 1e15
 
@@ -77,7 +77,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     objective.
 
     Sources are taken to have jumped when the outputs of the newest second, by the
-    newest filters, have a mean coherence above 0.3.
+    newest filters, have a mean coherence above 0.22.
 
     The filters are the demixing matrices in time. They look ahead as far as the latency
     allows, up to 256 ms; what remains of it lets the filters be learned from what comes
@@ -230,7 +230,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         is_new = not self.__sklearn_is_fitted__()
         if is_new:
             self._validate_params()
-        X = self._check(X, reset=is_new)
+        X = self._check(X, reset=is_new, least=0)
         if is_new:
             self._begin(X.shape[1])
         return self._process(X)
@@ -265,7 +265,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             The outputs, aligned with `X`, whose precision they have.
         """
         check_is_fitted(self)
-        X = self._check(X, reset=False, least=1)
+        X = self._check(X, reset=False)
         x = X.astype(np.float32, copy=False)
         g, first = self._bank.newest, self._bank.n_future
         Y = np.empty((len(x), len(g)), X.dtype)
@@ -274,16 +274,15 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             Y[:, k] = sum(part[first : first + len(x)] for part in parts)
         return Y
 
-    def _check(self, X, *, reset, least=None):
-        """Return a signal, checked."""
+    def _check(self, X, *, reset, least=1):
+        """Return a signal of at least so many samples, checked."""
         if not is_finite_matrix(X) or reset or X.shape[1] != self.n_features_in_:
-            least = (1 if reset else 0) if least is None else least
             X = validate_data(
                 self,
                 X,
                 dtype=[np.float64, np.float32],
                 reset=reset,
-                ensure_min_samples=0 if least == 0 else 1,
+                ensure_min_samples=least,
             )
         n_mics = X.shape[1]
         if (self.n_sources or 1) > n_mics:
@@ -306,18 +305,24 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _begin(self, n_mics):
         """Forget everything."""
         self._learner, self._bank = self._parts(n_mics)
-        self.n_samples_latency_ = self._latency
+        self.n_samples_latency_ = self.n_samples_latency
         self._origin = 0
         self._restart()
 
     @property
-    def _latency(self):
+    def n_samples_latency(self):
+        """Samples that outputs are behind, by the parameters."""
         return round(self.latency * self.sample_rate)
+
+    @property
+    def hop_length(self):
+        """Samples in which the signal is learned from, a natural size of blocks."""
+        return SlidingLearner.sizes(self.sample_rate)[0]
 
     def _parts(self, n_mics):
         """Return a new learner and a new filter bank."""
         n_sources = self.n_sources or n_mics
-        latency, rate = self._latency, self.sample_rate
+        latency, rate = self.n_samples_latency, self.sample_rate
         hop, reach = SlidingLearner.sizes(rate)
         # Blocks of an eighth of the latency, of 2 to 32 ms: smaller ones cost more.
         block = hop

@@ -27,11 +27,13 @@ def at_unit_power(Y):
     return Y / np.sqrt(np.where(mean > 0, mean, 1))
 
 
-def coherence(y, n_fft):
+def coherence(y, n_fft, usual=None):
     """Mean coherence of outputs over frequency and pairs.
 
     Frames weigh by the inverse of their power, as in `skbss.updates.source.Gauss`: how
-    an output leaks into another is heard best when that pauses.
+    an output leaks into another is heard best when that pauses. Where somebody pauses
+    for longer, what others leak into his output is all there is of it, and coherent.
+    So bins of an output that is 6 dB quieter than usual, or more, count less.
 
     Parameters
     ----------
@@ -39,13 +41,22 @@ def coherence(y, n_fft):
         Outputs.
     n_fft : int
         Length of frames.
+    usual : ndarray of shape (n_sources, n_freqs), default=None
+        Usual powers. None takes those of now.
 
     Returns
     -------
     coherence : float
         From 0 to 1.
+    power : ndarray of shape (n_sources, n_freqs)
+        Powers of now.
     """
-    Y = at_unit_power(short_time(y, n_fft))
+    Y = short_time(y, n_fft)
+    now = np.square(abs(Y)).mean(0)
+    usual = now if usual is None else usual
+    presence = np.divide(now, usual / 4, out=np.ones_like(now), where=usual > 0)
+    np.minimum(presence, 1, out=presence)
+    Y = at_unit_power(Y)
     power = np.maximum(np.square(abs(Y)).mean(2, keepdims=True), FLOOR)
     values = []
     for k in range(Y.shape[1]):
@@ -55,8 +66,9 @@ def coherence(y, n_fft):
             if j != k:
                 cross = (weighted[:, k].conj() * Y[:, j]).sum(0)
                 other = (weighted[:, j].conj() * Y[:, j]).sum(0).real
-                values.append(_share(cross, own, other).mean())
-    return float(np.mean(values))
+                share = _share(cross, own, other)
+                values.append((share * np.minimum(presence[j], presence[k])).mean())
+    return float(np.mean(values)), now
 
 
 def _share(cross, a, b):
