@@ -2,8 +2,6 @@
 
 # License: BSD-3-Clause
 
-from itertools import product
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -27,16 +25,19 @@ pytestmark = pytest.mark.filterwarnings("error")
 
 N_FFT = 32
 STATES = {"random_state": 0, "init_iter": 5}
+SPATIAL = ["ip1", "ip2", "iss1", "iss2"]
+SOURCES = ["gauss", "laplace", "gauss", "laplace"]
+UPDATES = ["me", "mm", "mm", "me"]
+# Every source model and every spatial update, each with two of the other kind: updates
+# know no more of a model than the covariances that it weighs.
 SEPARATORS = [
     *(
         AuxIVA(source, spatial=spatial, max_iter=10)
-        for source, spatial in product(
-            ["gauss", "laplace"], ["ip1", "ip2", "iss1", "iss2"]
-        )
+        for source, spatial in zip(SOURCES, SPATIAL, strict=True)
     ),
     *(
         ILRMA(update=update, spatial=spatial, max_iter=10, **STATES)
-        for update, spatial in product(["mm", "me"], ["ip1", "ip2", "iss1", "iss2"])
+        for update, spatial in zip(UPDATES, SPATIAL, strict=True)
     ),
     AuxIVA(sort_iter=2, max_iter=10),
     AuxIVA("cliques", max_iter=10),
@@ -230,7 +231,7 @@ def test_single_precision(separator, case):
 
 
 @every_separator
-@pytest.mark.parametrize("scale", [1e-8, 1e8, 1e-30, 1e30])
+@pytest.mark.parametrize("scale", [1e-8, 1e30])
 def test_outputs_scale_with_the_input(separator, scale):
     fitted, Z = separate(separator, X)
     scaled, Z_scaled = separate(separator, scale * X)
@@ -358,7 +359,7 @@ def scene():
     return make_scene()
 
 
-@pytest.mark.parametrize("n_fft", [256, 2048])
+@pytest.mark.parametrize("n_fft", [2048])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "separator",
