@@ -3,12 +3,13 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.parallel import map_some
+from skbss.sklearn_parts import _fit_context
 from skbss.spectrogram import Spectrogram, separated
 
 

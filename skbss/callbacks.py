@@ -11,9 +11,9 @@ from functools import partial
 
 from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
 from sklearn.callback import FitCallback
-from sklearn.callback._callback_support import callback_management_context
 
 from skbss.jsonl import append_jsonl
+from skbss.sklearn_parts import callback_management_context
 
 __all__ = ["JsonlLogger"]
 

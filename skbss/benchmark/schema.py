@@ -6,9 +6,9 @@ from numbers import Integral
 from pathlib import Path
 
 from joblib.parallel import BACKENDS, EXTERNAL_BACKENDS
-from sklearn.utils._param_validation import Interval, Options, make_constraint
 
 from skbss.config import ConfigError, did_you_mean, flatten
+from skbss.sklearn_parts import Interval, Options, make_constraint
 
 SECTIONS = ("name", "dataset", "stft", "methods", "metrics", "runtime")
 METHOD_KEYS = ("method", "pipeline", "params", "grid")

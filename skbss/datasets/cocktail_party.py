@@ -8,7 +8,8 @@ from importlib import resources
 import numpy as np
 import soundfile as sf
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import validate_params
+
+from skbss.sklearn_parts import validate_params
 
 
 @validate_params({"return_X_y": ["boolean"]}, prefer_skip_nested_validation=True)

@@ -7,7 +7,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, validate_params
 
 from skbss.datasets._rooms import (
     LARGEST_ROOM,
@@ -18,6 +17,7 @@ from skbss.datasets._sequence import GeneratedScenes, SceneList
 from skbss.datasets.cocktail_party import load_cocktail_party
 from skbss.datasets.rooms import ARRAY_CONSTRAINTS, make_room_mixture
 from skbss.datasets.synthetic import MIXTURE_CONSTRAINTS, make_convolutive_mixture
+from skbss.sklearn_parts import Interval, validate_params
 
 _DURATION = [Interval(Real, 0, None, closed="neither")]
 _REF_MIC = [Interval(Integral, 0, None, closed="left")]

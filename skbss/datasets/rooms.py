@@ -6,7 +6,6 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import Bunch, check_array, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 
 from skbss.datasets._rooms import (
     random_array,
@@ -19,6 +18,7 @@ from skbss.datasets.synthetic import (
     mix_images,
     speech_like,
 )
+from skbss.sklearn_parts import Interval, StrOptions, validate_params
 
 ARRAY_CONSTRAINTS = {
     "array": [StrOptions({"linear", "circular"})],

@@ -7,12 +7,6 @@ from fnmatch import fnmatchcase
 from numbers import Integral, Real
 from pathlib import Path
 
-from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
-    validate_parameter_constraints,
-)
-
 from skbss.config import did_you_mean
 from skbss.datasets._scene_files import (
     SceneError,
@@ -22,6 +16,11 @@ from skbss.datasets._scene_files import (
 )
 from skbss.datasets._sequence import SceneSequence
 from skbss.io import reason
+from skbss.sklearn_parts import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 
 _MAX_NAMED = 10
 

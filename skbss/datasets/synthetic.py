@@ -7,7 +7,8 @@ from numbers import Integral, Real
 import numpy as np
 from scipy.signal import fftconvolve
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
+
+from skbss.sklearn_parts import Interval, validate_params
 
 _N_COMPONENTS = 4
 _SYLLABLE = 0.12  # seconds

@@ -4,8 +4,8 @@
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
+from skbss.sklearn_parts import check_matplotlib_support
 from skbss.spectrogram import Spectrogram
 from skbss.transforms.stft import short_time_fft
 

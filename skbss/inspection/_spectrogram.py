@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 
 import numpy as np
-from sklearn.utils._optional_dependencies import check_matplotlib_support
 
 from skbss.inspection._panels import (
     add_colorbar,
@@ -18,6 +17,7 @@ from skbss.inspection._panels import (
     make_panels,
     physical_axes,
 )
+from skbss.sklearn_parts import check_matplotlib_support
 
 
 class SpectrogramDisplay:

@@ -7,7 +7,6 @@ from numbers import Integral
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval
 
 from skbss.metrics._decibels import BSS_EVAL_MAX_DB, decibels, improvement
 from skbss.metrics._signals import (
@@ -18,6 +17,7 @@ from skbss.metrics._signals import (
     validate_params,
     warn_if_undefined,
 )
+from skbss.sklearn_parts import Interval
 
 # References alike leave filters undetermined; this share of their energy decides.
 _LOADING = 1e-10

@@ -9,7 +9,6 @@ import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval
 
 from skbss.metrics._decibels import decibels
 from skbss.metrics._projections import Projections
@@ -20,6 +19,7 @@ from skbss.metrics._signals import (
     peak,
     validate_params,
 )
+from skbss.sklearn_parts import Interval
 
 _MAX_DELAY = 8192
 

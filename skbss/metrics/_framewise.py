@@ -6,7 +6,6 @@ from numbers import Real
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import Interval, Options
 
 from skbss.metrics._decibels import MAX_DB
 from skbss.metrics._delay import warn_if_delayed
@@ -18,6 +17,7 @@ from skbss.metrics._signals import (
     validate_params,
     warn_if_undefined,
 )
+from skbss.sklearn_parts import Interval, Options
 
 
 def _make_windows(n_samples, sample_rate, window, hop):

@@ -10,9 +10,9 @@ from numbers import Integral
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
-from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from skbss.base import all_finite, is_float_matrix
+from skbss.sklearn_parts import Interval, validate_parameter_constraints
 from skbss.transforms.projection_back import check_ref_mic
 
 SIGNAL_CONSTRAINTS = {

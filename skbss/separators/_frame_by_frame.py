@@ -3,8 +3,9 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils.validation import check_is_fitted
+
+from skbss.sklearn_parts import _fit_context
 
 
 class FrameByFrameMixin:

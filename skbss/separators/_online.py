@@ -6,12 +6,12 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import LinearSeparator, resolve
 from skbss.callbacks import FitTask
 from skbss.separators._frame_by_frame import Changes, FrameByFrameMixin
 from skbss.separators._level import FLOOR, LevelMixin
+from skbss.sklearn_parts import HasMethods, Interval, StrOptions
 from skbss.spectrogram import Spectrogram
 from skbss.updates.online import (
     coherence,

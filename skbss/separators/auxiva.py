@@ -5,13 +5,12 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import resolve
 from skbss.callbacks import FitTask
 from skbss.parallel import block_map
 from skbss.separators._batch import BatchSeparator, output_power, run
+from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.source import SOURCE_MODELS, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES

@@ -5,14 +5,13 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import resolve
 from skbss.callbacks import FitTask
 from skbss.parallel import block_map
 from skbss.separators._batch import BatchSeparator, by_auxiva, output_power, run
+from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.updates.iteration import BinVariances, iterate
 from skbss.updates.nmf import LowRankVariances
 from skbss.updates.source import GeneralizedGauss, StudentT, bands_of

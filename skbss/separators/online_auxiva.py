@@ -3,10 +3,10 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from sklearn.utils._param_validation import HasMethods, StrOptions
 
 from skbss.base import resolve
 from skbss.separators._online import FLOOR, RecursiveSeparator
+from skbss.sklearn_parts import HasMethods, StrOptions
 from skbss.updates.source import SOURCE_MODELS, bands_of, source_variance
 
 # Models of whole frames: what one frame says of many bands is too little.

@@ -6,9 +6,9 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 
 from skbss.separators._online import FLOOR, RecursiveSeparator
+from skbss.sklearn_parts import Interval
 
 # Least variance of a bin, relative to an output's mean power (-20 dB).
 BIN_FLOOR = 1e-2

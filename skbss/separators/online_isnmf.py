@@ -8,12 +8,12 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import SpectrogramInputMixin, SpectrogramOutputMixin, check_spectrogram
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.separators._frame_by_frame import FrameByFrameMixin
+from skbss.sklearn_parts import Interval, StrOptions
 from skbss.spectrogram import separated
 from skbss.updates.online_nmf import (
     activate,

@@ -6,8 +6,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.signal import oaconvolve
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.base import is_finite_matrix
@@ -15,6 +14,7 @@ from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.separators._filter_bank import FilterBank
 from skbss.separators._frame_by_frame import checked_entry
 from skbss.separators._sliding_learner import SlidingLearner, part_of
+from skbss.sklearn_parts import Interval, _fit_context
 
 # Entries of a state that have any number of rows.
 GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts", "learner.tasks"}

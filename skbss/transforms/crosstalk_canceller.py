@@ -6,11 +6,10 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import FitTask
+from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.transforms._outputs import OutputsTransformer
 from skbss.updates.crosstalk import cancel, leakage_filters

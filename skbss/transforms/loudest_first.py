@@ -5,8 +5,7 @@
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import Interval
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
@@ -14,6 +13,7 @@ from sklearn.utils.validation import (
 )
 
 from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.sklearn_parts import Interval, _fit_context
 
 
 class LoudestFirst(CallbackSupportMixin, TransformerMixin, BaseEstimator):

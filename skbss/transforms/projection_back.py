@@ -8,7 +8,6 @@ from numbers import Integral
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skbss.base import (
     RecordInputMixin,
@@ -17,6 +16,7 @@ from skbss.base import (
     check_spectrogram,
 )
 from skbss.parallel import map_some
+from skbss.sklearn_parts import Interval, StrOptions
 from skbss.spectrogram import of_frames
 from skbss.transforms.stft import blocks
 

@@ -13,9 +13,9 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
-from sklearn.utils._param_validation import Interval
 
 from skbss.parallel import CACHE_BYTES
+from skbss.sklearn_parts import Interval
 
 # Powers of a source in so many bytes are looked at at a time, so that what is made of
 # them stays in the cache, and memory is bounded.

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
-from sklearn.utils._param_validation import Interval, validate_params
 
 from skbss.benchmark.output import replacing, write_csv
 from skbss.benchmark.report import sections, words
 from skbss.benchmark.report.run import Run
 from skbss.benchmark.results import RunError, read_results
 from skbss.benchmark.table import natural, number, summary_row, write_summary
+from skbss.sklearn_parts import Interval, validate_params
 
 _NUMBER = [Interval(Integral, 0, None, closed="left")]
 
