@@ -5,6 +5,7 @@
 import io
 import os
 import stat
+import time
 
 import numpy as np
 import pytest
@@ -253,6 +254,16 @@ def test_other_formats(tmp_path, name, format, subtype):
     part = reader[5000:7000]
     assert part.dtype == np.float32
     np.testing.assert_allclose(part, y[5000:7000], atol=0.05)
+
+
+def test_equal_samples_make_equal_files(tmp_path, x):
+    for k, seconds in enumerate([0, 1.1]):
+        time.sleep(seconds)  # libsndfile would note the time
+        write_audio(tmp_path / f"{k}.wav", x, 8000, subtype="FLOAT")
+    contents = [(tmp_path / f"{k}.wav").read_bytes() for k in (0, 1)]
+    assert contents[0] == contents[1]
+    assert b"PEAK" in contents[0]
+    np.testing.assert_array_equal(read_audio(tmp_path / "0.wav")[0], np.float32(x))
 
 
 def test_files_side_by_side(tmp_path, x):

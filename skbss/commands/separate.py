@@ -8,7 +8,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 from skbss.commands.console import tell
 from skbss.commands.inputs import find_inputs, parse_channels
@@ -225,7 +225,7 @@ def results_of(args, tasks):
         for k, task in enumerate(tasks)
     ]
     progress = shows_progress(args)
-    if len(tasks) == 1 or args.jobs in (None, 1):
+    if len(tasks) == 1 or effective_n_jobs(args.jobs) == 1:
         for task, what in zip(tasks, whats, strict=True):
             yield attempt(task, what if progress else None)
         return

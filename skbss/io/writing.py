@@ -13,6 +13,9 @@ from sklearn.utils import check_array
 
 from skbss.io.reading import FORMATS, PCM_BITS, UNBOUNDED, AudioFileError, reason
 
+# Bytes at the beginning of a file in which the chunk of the peak is.
+PEAK_WITHIN = 200
+
 
 def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
     """Write an audio file.
@@ -153,6 +156,7 @@ class AudioWriter:
     def __exit__(self, kind, error, traceback):
         with self._told(), self._stack:
             self._audio.close()
+            _forget_time(self._file)
             self._file.check()
             if error is not None:
                 raise error  # so that no half of a file gets its name
@@ -179,6 +183,19 @@ class AudioWriter:
         except (OSError, sf.SoundFileError) as error:
             message = f"Cannot write {self.path}: {reason(error)}."
             raise AudioFileError(message) from error
+
+
+def _forget_time(file):
+    """Set the time in the header to 0, so that equal samples make equal files.
+
+    libsndfile notes when the peak of floating point samples was found.
+    """
+    file.seek(0)
+    head = file.read(PEAK_WITHIN)
+    where = head.find(b"PEAK")
+    if where >= 0:
+        file.seek(where + 12)  # after the name, the size and the version
+        file.write(b"\0" * 4)
 
 
 class _Sink:
