@@ -264,6 +264,18 @@ def test_methods_of_all_kinds(tmp_path, method, capsys):
         assert "n_sources=2, which method 'onlineauxiva'" in capsys.readouterr().err
 
 
+def test_a_page_to_look_and_listen(tmp_path):
+    write(tmp_path / "in" / "a <b>.wav", X[:, :2])
+    (tmp_path / "in" / "c.wav").write_bytes(b"RIFF")
+    command = ["in", "--report", "page.html", "--keep-going"]
+    assert separate(*command) == 1
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert "a &lt;b&gt;.wav" in page
+    assert page.count("<audio ") == page.count("<img ") == 3
+    assert page.count('src="data:audio/') == 3
+    assert "http" not in page.split("</style>")[1]
+
+
 def test_completion(capsys):
     pytest.importorskip("shtab")
     with pytest.raises(SystemExit) as ended:

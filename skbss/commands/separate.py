@@ -71,7 +71,10 @@ def run(args):
         temporary = Path(stack.enter_context(temporary))
         recordings, n_failed = check_recordings(args, ref_mic, temporary)
         tasks = make_tasks(args, recordings, method, params, ref_mic)
-        n_failed += separate_all(args, tasks)
+        results = separate_all(args, tasks)
+        if args.report:
+            write_report(args.report, results, method, ref_mic)
+    n_failed += sum(result.error is not None for result in results)
     n_files = sum(len(task.outputs) for task in tasks)
     if not args.json and not args.quiet and not n_failed:
         print(f"Wrote {n_files} files to {folder}{os.sep}")
@@ -191,14 +194,14 @@ def separate_all(args, tasks):
 
     Returns
     -------
-    n_failed : int
-        How many failed, with ``--keep-going``.
+    results : list of Result
+        What became of them; some have failed, with ``--keep-going``.
     """
     table = None
     if not args.json and not args.quiet and tasks:
         recordings = [task.recording for task in tasks]
         table = Table(recordings, n_sources=args.n_sources)
-    n_failed = 0
+    results = []
     for task, result in zip(tasks, results_of(args, tasks), strict=True):
         if not args.quiet:
             for message in result.warnings:
@@ -206,15 +209,15 @@ def separate_all(args, tasks):
         if result.error is not None:
             if not args.keep_going:
                 raise result.error
-            n_failed += 1
             tell_failure(args, task.recording.path, result)
         elif args.json:
             print_json(task.recording.path, result)
         elif table is not None:
             table.add(result)
+        results.append(result)
     if table is not None:
         table.finish()
-    return n_failed
+    return results
 
 
 def results_of(args, tasks):
@@ -235,6 +238,16 @@ def results_of(args, tasks):
         if progress:
             tell(what, transient=True)
         yield next(results)
+
+
+def write_report(path, results, method, ref_mic):
+    """Write the page to look and listen."""
+    from skbss.commands.page import write_page  # pictures need other libraries
+
+    try:
+        write_page(path, results, method, ref_mic)
+    except OSError as error:
+        raise AudioFileError(f"Cannot write {path}: {error.strerror}.") from error
 
 
 def tell_failure(args, name, result):

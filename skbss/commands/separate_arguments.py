@@ -62,6 +62,7 @@ examples:
   skbss separate hours.flac -o separated --jobs 4
   skbss separate recordings/ -o separated --jobs 2 --keep-going --json > log.jsonl
   skbss separate --join mic1.wav mic2.wav mic3.wav -o separated
+  skbss separate interviews/ -o separated --report separated/page.html
   skbss separate office.wav -o separated --denoise --channels 1-4,7
   skbss separate hall.wav -o separated --dereverberate
   ffmpeg -i video.mp4 -f wav - | skbss separate - -o separated
@@ -175,6 +176,12 @@ def _add_told(group):
         metavar="DIR",
         type=Path,
         help="folder of the true sources, to score the results",
+    )
+    add(
+        "--report",
+        metavar="FILE",
+        type=Path,
+        help="write a page to look at and listen to all of it",
     )
     add("--json", action="store_true", help="print a line of JSON for each recording")
     add("-q", "--quiet", action="store_true", help="tell only what is wrong")
