@@ -20,7 +20,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
 from skbss.loudest_sources import LoudestSources
-from skbss.separators import ILRMA, AuxIVA
+from skbss.separators import ILRMA, AuxIVA, FullRankRefine, MaskSeparator
 from skbss.spectrogram import window_length
 from skbss.transforms import (
     ISTFT,
@@ -172,6 +172,7 @@ def make_separator(
             n_sources,
             Pipeline([first_stage, ("second", second)], memory=memory),
             Pipeline(_background(n_sources, stage), memory=memory),
+            masks=Pipeline(_masks(n_sources, stage, ref_mic, random_state)),
             ref_mic=ref_mic,
             sample_rate=sample_rate,
         )
@@ -237,6 +238,15 @@ def _background(n_sources, stage):
     microphones = FunctionTransformer(_without_first, kw_args={"n": n_sources})
     both = FeatureUnion([("sources", short), ("microphones", microphones)])
     return [("first", both), ("second", long)]
+
+
+def _masks(n_sources, stage, ref_mic, random_state):
+    """Stages for more sources than microphones; the latter go with the former."""
+    params = {"ref_mic": ref_mic, "random_state": random_state}
+    masks = stage(0.128, [("masks", MaskSeparator(n_sources, **params))])
+    refine = stage(0.256, [("refine", FullRankRefine(n_sources, **params))])
+    both = FeatureUnion([("sources", masks), ("microphones", "passthrough")])
+    return [("first", both), ("second", refine)]
 
 
 def _without_first(x, n):

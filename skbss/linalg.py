@@ -76,6 +76,26 @@ def unpack_hermitian(S):
     return V
 
 
+def pack_hermitian(V):
+    """Pack Hermitian matrices into features, the inverse of `unpack_hermitian`.
+
+    Parameters
+    ----------
+    V : ndarray of shape (M, M, n_bins)
+        Complex Hermitian matrices; the upper triangle is read.
+
+    Returns
+    -------
+    S : ndarray of shape (M ** 2, n_bins)
+        Real features.
+    """
+    M = len(V)
+    rows, columns = np.triu_indices(M, 1)
+    d = np.arange(M)
+    upper = V[rows, columns]
+    return np.concatenate([V[d, d].real, upper.real, upper.imag])
+
+
 def power_features(W):
     """Pack the rows of demixing matrices so that products with features are powers.
 
@@ -162,6 +182,40 @@ def solve_ldl(L, d_inv, b):
     for j in reversed(range(len(L))):
         x[j] -= (L[j].conj() * x[j + 1 :]).sum(0)
     return x, form
+
+
+def inverse_features(L, d_inv):
+    """Features of the inverses of matrices L D Lᴴ.
+
+    Parameters
+    ----------
+    L, d_inv : list of ndarray, ndarray of shape (M, n_bins)
+        From `ldl_hpd`, of one stack of matrices.
+
+    Returns
+    -------
+    S : ndarray of shape (M ** 2, n_bins)
+        As from `pack_hermitian`.
+    """
+    M, n_bins = d_inv.shape
+    # N, the inverse of L, below its diagonal of ones.
+    N = {}
+    for j in range(M):
+        for i in range(j + 1, M):
+            N[i, j] = -L[j][i - j - 1]
+            for m in range(j + 1, i):
+                N[i, j] = N[i, j] - L[m][i - m - 1] * N[m, j]
+    S = np.empty((M * M, n_bins), d_inv.dtype)
+    S[:M] = d_inv
+    for (m, i), entry in N.items():
+        S[i] += d_inv[m] * (entry.real**2 + entry.imag**2)
+    n_pairs = M * (M - 1) // 2
+    for p, (i, j) in enumerate(_pairs(M), M):
+        entry = d_inv[j] * N[j, i].conj()
+        for m in range(j + 1, M):
+            entry += d_inv[m] * N[m, i].conj() * N[m, j]
+        S[p], S[p + n_pairs] = entry.real, entry.imag
+    return S
 
 
 def solve_hpd(V, b):

@@ -1,4 +1,4 @@
-"""Fewer sources than microphones: separate with a few, then refine with all."""
+"""A known number of sources, with any number of microphones but one."""
 
 # License: BSD-3-Clause
 
@@ -85,17 +85,19 @@ def spread_microphones(x, n_mics, *, ref_mic=0, sample_rate=16_000):
 class LoudestSources(
     CallbackSupportMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator
 ):
-    """Separate a few sources with many microphones.
+    """Separate a known number of sources, with however many microphones there are.
 
     First a few microphones, which hear unlike signals, are separated into as many
     outputs, and the loudest of these are kept. Then they are refined together with
     other microphones, while what is left of the room is a background. The first step
-    finds the sources among all that can be heard, the second uses all microphones.
+    finds the sources among all that can be heard, the second uses all microphones. With
+    as many microphones as sources there is no second step. With fewer, masks separate
+    the sources.
 
     Parameters
     ----------
     n_sources : int
-        Number of sources, at most that of microphones.
+        Number of sources.
     separator : estimator
         From signals (n_samples, n_mics) to signals (n_samples, n_mics) that sum to the
         first one, as a pipeline with ``ProjectionBack(0)`` gives them.
@@ -103,6 +105,9 @@ class LoudestSources(
         From signals of as many channels as microphones to signals of `n_sources`: the
         sources first, then the reference microphone, then others. It isn't used if
         there are no more microphones than sources.
+    masks : estimator, default=None
+        From signals of fewer microphones than sources to signals of the sources. None
+        if that is an error.
     n_mics : int, default=4
         Number of microphones to separate, if there are so many; at least one more than
         sources. More cost their square, and do not separate better.
@@ -116,7 +121,7 @@ class LoudestSources(
     mics_ : list of int
         The microphones that were separated, the reference first.
     separator_ : estimator
-        The fitted separator.
+        The fitted separator, or masks.
     refine_ : estimator or None
         The fitted second step, None if it isn't used.
     loudest_ : LoudestFirst
@@ -146,17 +151,27 @@ class LoudestSources(
         "n_sources": [Interval(Integral, 1, None, closed="left")],
         "separator": [HasMethods(["fit_transform", "transform"])],
         "refine": [HasMethods(["fit_transform", "transform"])],
+        "masks": [HasMethods(["fit_transform", "transform"]), None],
         "n_mics": [Interval(Integral, 1, None, closed="left")],
         "ref_mic": [Interval(Integral, 0, None, closed="left")],
         "sample_rate": [Interval(Real, 0, None, closed="neither")],
     }
 
     def __init__(
-        self, n_sources, separator, refine, *, n_mics=4, ref_mic=0, sample_rate=16_000
+        self,
+        n_sources,
+        separator,
+        refine,
+        *,
+        masks=None,
+        n_mics=4,
+        ref_mic=0,
+        sample_rate=16_000,
     ):
         self.n_sources = n_sources
         self.separator = separator
         self.refine = refine
+        self.masks = masks
         self.n_mics = n_mics
         self.ref_mic = ref_mic
         self.sample_rate = sample_rate
@@ -179,7 +194,8 @@ class LoudestSources(
         Raises
         ------
         ValueError
-            If there are fewer microphones than sources, or no such reference.
+            If there are fewer microphones than sources and no masks, a single one for
+            several sources, or no such reference.
         """
         self.fit_transform(X)
         return self
@@ -202,14 +218,27 @@ class LoudestSources(
         """
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         n_mics, K = X.shape[1], self.n_sources
-        if n_mics < K:
+        if n_mics < K and self.masks is None:
             raise ValueError(
-                f"Got n_sources={K}, but the recording has {n_mics} microphones: at "
-                "most as many sources as microphones can be separated."
+                f"Got n_sources={K}, but the recording has {n_mics} microphones, "
+                "expected at least as many, or masks to separate more sources."
+            )
+        if n_mics == 1 < K:
+            raise ValueError(
+                f"Got n_sources={K}, but the recording has 1 microphone, expected at "
+                "least 2: sources are told apart by how they arrive at them."
             )
         check_ref_mic(self.ref_mic, n_mics)
         task = FitTask(self, X, y, 2)
         first, second = task.subtasks("stage", 2)
+        if n_mics < K:
+            separator = clone(self.masks)
+            Y = call_within(first, self, separator, "fit_transform", X)
+            self.mics_ = [self.ref_mic, *(set(range(n_mics)) - {self.ref_mic})]
+            self.loudest_ = LoudestFirst().fit(Y)
+            self.separator_, self.refine_ = separator, None
+            task.end()
+            return self.loudest_.transform(Y)
         n_chosen = max(self.n_mics, K + 1)
         mics = spread_microphones(
             X, n_chosen, ref_mic=self.ref_mic, sample_rate=self.sample_rate
@@ -241,6 +270,8 @@ class LoudestSources(
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        if self.n_features_in_ < self.n_sources:
+            return self.loudest_.transform(self.separator_.transform(X))
         Y = self.loudest_.transform(self.separator_.transform(X[:, self.mics_]))
         if self.refine_ is None:
             return Y
