@@ -115,6 +115,14 @@ def check_as_fitted(estimator, X, channels):
         )
 
 
+def check_ref_mic(ref_mic, n_mics):
+    """Raise ValueError if there is no microphone of that number."""
+    if not 0 <= ref_mic < n_mics:
+        raise ValueError(
+            f"Got ref_mic={ref_mic}, but the recording has {n_mics} microphones."
+        )
+
+
 class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
     """Mixin for transformers that return a spectrogram, which is no table.
 

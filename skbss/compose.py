@@ -56,9 +56,9 @@ def make_separator(
         How to separate: `AuxIVA` alone, `ILRMA` started by it, or three stages, which
         separate best and take about as long as `ILRMA`.
     n_sources : int, default=None
-        Number of outputs, at most that of microphones; None means as many as there are
-        microphones. If it is known how many people speak, say so: all microphones then
-        help to separate these.
+        Number of outputs; None means as many as there are microphones. If it is known
+        how many people speak, say so: all microphones then help to separate these. Only
+        'refined' separates more than there are microphones, of which two are needed.
     sample_rate : float, default=16000
         In Hz, of the recordings to come. Windows of the `STFT` are powers of two,
         within a factor of √2 of 256 and 512 ms in two passes, of 512 ms in a single
@@ -78,7 +78,7 @@ def make_separator(
         Whether to take stationary noise out of the outputs, by `NoiseReducer`. They no
         longer sum to the microphone then.
     random_state : int, RandomState instance or None, default=None
-        Seed of ILRMA.
+        Seed of ILRMA, and of what separates more sources than microphones.
     memory : str or object with the joblib.Memory interface, default=None
         Cache of the pipeline's steps.
 
@@ -125,6 +125,10 @@ def make_separator(
     sources. Two passes follow, on windows of 256 ms and, as before, of 512 ms or more,
     of `AuxIVA` with cliques,
     that many sources and ``noise=0.01``, on the loudest outputs and other microphones.
+
+    If a recording has fewer microphones than `n_sources`, the step 'sources' instead
+    does what is in its parameter `masks`: `MaskSeparator` on windows of 128 ms, then
+    `FullRankRefine` on windows of 256 ms, of its outputs and the microphones.
 
     Parameters are those of the classes, except that `ILRMA` has ``update='me'`` and
     `AuxIVA` with cliques ``max_iter=20``, in later passes 8 or 10: more bring less than

@@ -15,9 +15,9 @@ from sklearn.base import (
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skbss.base import check_ref_mic
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
 from skbss.transforms import STFT, LoudestFirst
-from skbss.transforms.projection_back import check_ref_mic
 
 # Windows and frequencies by which microphones are compared, in seconds and Hz. Below,
 # all microphones of an array are alike, far above all are unlike.

@@ -29,8 +29,10 @@ from skbss import (
     BlockBatch,
     CrosstalkCanceller,
     EachRecording,
+    FullRankRefine,
     LoudestFirst,
     LoudestSources,
+    MaskSeparator,
     NoiseReducer,
     OnlineAuxIVA,
     OnlineILRMA,
@@ -94,6 +96,10 @@ class LiftedNoiseReducer(Lift, NoiseReducer):
     pass
 
 
+class LiftedMaskSeparator(Lift, MaskSeparator):
+    pass
+
+
 class LiftedWPE(Lift, WPE):
     def fit_transform(self, X, y=None):
         return super().fit_transform(self._lift(X))[:, 0].real
@@ -144,6 +150,7 @@ def expected_failed_checks(estimator):
         LiftedCrosstalkCanceller(),
         LiftedNoiseReducer(),
         LiftedWPE(),
+        LiftedMaskSeparator(max_iter=3, time_iter=2),
         pipe(AuxIVA(max_iter=3)),
         pipe(ILRMA(max_iter=3, init_iter=3, random_state=0)),
         EachRecording(pipe(AuxIVA(max_iter=3))),
@@ -153,6 +160,8 @@ def expected_failed_checks(estimator):
         CrosstalkCanceller(),
         NoiseReducer(),
         WPE(),
+        MaskSeparator(),
+        FullRankRefine(),
     ],
     expected_failed_checks=expected_failed_checks,
 )
@@ -163,7 +172,7 @@ def test_common_checks(estimator, check):
 def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
-    elsewhere |= {WPE, WindowSearch}
+    elsewhere |= {WPE, WindowSearch, MaskSeparator, FullRankRefine}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF, OnlineSeparator}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording, BlockBatch}
     assert public_estimators() == here | elsewhere

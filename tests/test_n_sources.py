@@ -263,7 +263,7 @@ def test_the_scale_is_that_of_the_reference(ref_mic):
 
 
 def test_more_sources_than_microphones(scene):
-    for method in METHODS:
+    for method in ("auxiva", "ilrma"):
         with pytest.raises(ValueError, match="n_sources=6, but the recording has 5"):
             make_separator(method, n_sources=6).fit_transform(scene[0])
     with pytest.raises(ValueError, match="ref_mic=5, but the recording has 5"):

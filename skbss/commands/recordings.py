@@ -65,7 +65,15 @@ class Recording:
         return np.stack([x[:, ref_mic if x.shape[1] > 1 else 0] for x in references], 1)
 
 
-def check_recording(found, reference_paths, ref_mic, n_sources=None, channels=None):
+def check_recording(
+    found,
+    reference_paths,
+    ref_mic,
+    n_sources=None,
+    channels=None,
+    *,
+    more_sources=False,
+):
     """Read a recording and its references once and check that they can be used.
 
     Parameters
@@ -81,6 +89,8 @@ def check_recording(found, reference_paths, ref_mic, n_sources=None, channels=No
         How many sources there will be. None: as many as microphones.
     channels : list of int, default=None
         The channels to use. None: all.
+    more_sources : bool, default=False
+        Whether there may be more sources than microphones.
 
     Returns
     -------
@@ -93,7 +103,7 @@ def check_recording(found, reference_paths, ref_mic, n_sources=None, channels=No
     AudioFileError
         If a file cannot be read.
     RecordingError
-        If the recording has one channel, no such microphone or fewer microphones than
+        If the recording has one channel, no such microphone or too few for so many
         sources, or if the references differ from it in rate or length or are more than
         the sources.
     """
@@ -110,10 +120,10 @@ def check_recording(found, reference_paths, ref_mic, n_sources=None, channels=No
             f"Got ref_mic={ref_mic}, but {path} has {n_mics} microphones (0 to "
             f"{n_mics - 1})."
         )
-    if n_sources is not None and n_sources > n_mics:
+    if n_sources is not None and n_sources > n_mics and not more_sources:
         raise RecordingError(
             f"Got n_sources={n_sources}, but {path} has {n_mics} microphones, expected "
-            "at most as many sources."
+            "at most as many sources, or the method refined."
         )
     if len(reference_paths) > (n_sources or n_mics):
         limit = f"its {n_mics} microphones allow for {n_mics} sources"

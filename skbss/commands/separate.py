@@ -138,6 +138,7 @@ def check_recordings(args, ref_mic, temporary):
         args.recordings, join=args.join, temporary=temporary, output=args.output
     )
     args.n_inputs = len(inputs)
+    more_sources = read_params(args)[0] == "refined"
     recordings, n_failed = [], 0
     for found in inputs:
         if shows_progress(args):
@@ -148,9 +149,15 @@ def check_recordings(args, ref_mic, temporary):
                 references = find_references(
                     args.reference_dir, found.paths[0], is_only=len(inputs) == 1
                 )
-            recordings.append(
-                check_recording(found, references, ref_mic, args.n_sources, channels)
+            recording = check_recording(
+                found,
+                references,
+                ref_mic,
+                args.n_sources,
+                channels,
+                more_sources=more_sources,
             )
+            recordings.append(recording)
         except (AudioFileError, RecordingError) as error:
             if not args.keep_going:
                 raise

@@ -39,11 +39,12 @@ parameters:
   Names are STEP.PARAMETER. The steps are stft, ilrma or auxiva, as the method, then
   projectionback and istft. The method refined has three stages, first, second and
   cancel, so that names have three parts: first.refine.max_iter. With --n-sources the
-  first two are in sources.separator. With --denoise there is a stage denoise (stft,
-  noisereducer, istft) at the end. With --dereverberate there are dereverberate at the
-  beginning and dereverberate_again after separation (stft, wpe, istft each). In a YAML
-  file names may be nested, and "method: auxiva" may stand beside them. --set counts
-  more than the file, and the last --set more than those before.
+  first two are in sources.separator, and sources.masks separates more sources than
+  there are microphones. With --denoise there is a stage denoise (stft, noisereducer,
+  istft) at the end. With --dereverberate there are dereverberate at the beginning and
+  dereverberate_again after separation (stft, wpe, istft each). In a YAML file names may
+  be nested, and "method: auxiva" may stand beside them. --set counts more than the
+  file, and the last --set more than those before.
 
 references:
   The sources of a recording are the files source*.wav or source*.flac in a subfolder of
@@ -118,7 +119,8 @@ def _add_what(group):
         "--n-sources",
         metavar="K",
         type=int,
-        help="how many people speak, if known (default: as many as microphones)",
+        help="how many people speak, if known, also more than there are microphones "
+        "(default: as many)",
     )
     add(
         "--denoise",

@@ -11,9 +11,8 @@ import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.utils import check_array
 
-from skbss.base import all_finite, is_float_matrix
+from skbss.base import all_finite, check_ref_mic, is_float_matrix
 from skbss.sklearn_parts import Interval, validate_parameter_constraints
-from skbss.transforms.projection_back import check_ref_mic
 
 SIGNAL_CONSTRAINTS = {
     "reference": ["array-like"],

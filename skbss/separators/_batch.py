@@ -40,7 +40,8 @@ class BatchSeparator(LinearSeparator):
         if reset and self.n_sources is not None and self.n_sources > n_mics:
             raise ValueError(
                 f"Got n_sources={self.n_sources}, but the recording has {n_mics} "
-                f"microphones: {type(self).__name__} finds at most as many sources."
+                f"microphones: {type(self).__name__} finds at most as many sources, "
+                "MaskSeparator more."
             )
         return X
 

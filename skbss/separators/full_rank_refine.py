@@ -10,11 +10,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skbss.base import BaseSeparator
+from skbss.base import BaseSeparator, check_ref_mic
 from skbss.callbacks import FitTask
 from skbss.separators._batch import run
 from skbss.spectrogram import Spectrogram
-from skbss.transforms.projection_back import check_ref_mic
 from skbss.updates.full_rank import (
     adapt_activations,
     by_power,
@@ -44,7 +43,7 @@ class FullRankRefine(BaseSeparator):
 
     Parameters
     ----------
-    n_sources : int
+    n_sources : int, default=2
         How many of the channels are estimates of sources; they come first. All others
         are microphones.
     n_basis : int, default=16

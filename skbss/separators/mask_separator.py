@@ -11,11 +11,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skbss.base import BaseSeparator
+from skbss.base import BaseSeparator, check_ref_mic
 from skbss.callbacks import FitTask
 from skbss.parallel import map_some
 from skbss.spectrogram import separated
-from skbss.transforms.projection_back import check_ref_mic
 from skbss.updates.full_rank import by_power, relative_mixing, write_images
 from skbss.updates.masks import (
     LEAST,
@@ -50,7 +49,7 @@ class MaskSeparator(BaseSeparator):
 
     Parameters
     ----------
-    n_sources : int
+    n_sources : int, default=2
         Number of sources, also more than there are microphones.
     max_iter : int, default=20
         Number of iterations in each bin by itself.
@@ -202,14 +201,11 @@ class MaskSeparator(BaseSeparator):
         whitening = Whitening.of(data)
         masks = masks_of_bins(data, whitening, self.n_sources, self.max_iter, seeds)
         masks = np.take_along_axis(masks, align(masks)[..., None], 1)
-        objectives = []
-        for shapes, value in islice(
-            weigh_frames(data, whitening, masks), self.time_iter
-        ):
-            objectives.append(value)
+        steps = islice(weigh_frames(data, whitening, masks), self.time_iter)
+        all_shapes, objectives = zip(*steps, strict=True)
         order = align(masks)
         masks = np.take_along_axis(masks, order[..., None], 1)
-        S = np.concatenate([some.matrices for some in shapes])
+        S = np.concatenate([some.matrices for some in all_shapes[-1]])
         self.shapes_ = np.take_along_axis(S, order[..., None, None], 1)
         self.covariances_ = np.empty_like(self.shapes_)
         for bins in bin_blocks(F, len(data), 3 * M * M + self.n_sources):

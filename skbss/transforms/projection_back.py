@@ -13,20 +13,13 @@ from skbss.base import (
     RecordInputMixin,
     SpectrogramOutputMixin,
     all_finite,
+    check_ref_mic,
     check_spectrogram,
 )
 from skbss.parallel import map_some
 from skbss.sklearn_parts import Interval, StrOptions
 from skbss.spectrogram import of_frames
 from skbss.transforms.stft import blocks
-
-
-def check_ref_mic(ref_mic, n_mics):
-    """Raise ValueError if there is no microphone of that number."""
-    if not 0 <= ref_mic < n_mics:
-        raise ValueError(
-            f"Got ref_mic={ref_mic}, but the recording has {n_mics} microphones."
-        )
 
 
 def check_demixing(demixing):

@@ -30,7 +30,7 @@ FLOOR = 1e-10
 
 
 def features_of(R):
-    """Features (n_bins, n_sources, n_mics ** 2) of matrices (n_bins, n_sources, M, M)."""
+    """Features (n_bins, n_sources, M ** 2) of matrices (n_bins, n_sources, M, M)."""
     F, K, M, _ = R.shape
     packed = pack_hermitian(R.reshape(F * K, M, M).transpose(1, 2, 0))
     return np.ascontiguousarray(packed.T).reshape(F, K, M * M)
@@ -92,7 +92,7 @@ class Mixture:
         return hermitian_features(self.z.real, self.z.imag, out).swapaxes(0, 1)
 
     def terms(self):
-        """What multiplicative updates of variances weigh up.
+        """Return what multiplicative updates of variances weigh up.
 
         Returns
         -------
@@ -100,7 +100,8 @@ class Mixture:
             :math:`z^H R z`, and the trace of R times the inverse covariance.
         """
         return tuple(
-            np.maximum(self._forms @ some, 0) for some in (self.outer(), self.inverses())
+            np.maximum(self._forms @ some, 0)
+            for some in (self.outer(), self.inverses())
         )
 
     def adapted(self):
@@ -269,6 +270,7 @@ def iterate_full_rank(x, W, H, R):
         if turn == "H":
             H = H * _ratio(*np.sum(sums, axis=0))
         mean = new_W.mean(1, keepdims=True)
+        mean[mean == 0] = 1
         W = np.maximum(new_W / mean, FLOOR)
         H = np.maximum(H * mean.swapaxes(1, 2), FLOOR)
         R = new_R
@@ -322,8 +324,9 @@ def start_factors(power, n_basis, n_iter, rng, W=None):
             p, w = power[:, bins] + least, W[:, bins]
             if not is_known:
                 w *= _ratio(*(some @ H.swapaxes(1, 2) for some in _terms(p, w @ H)))
+                np.maximum(w, FLOOR, out=w)
             sums += [w.swapaxes(1, 2) @ some for some in _terms(p, w @ H)]
-        H *= _ratio(*sums)
+        H = np.maximum(H * _ratio(*sums), FLOOR)
     return W, H
 
 

@@ -13,7 +13,6 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_batches
 
-from skbss.parallel import CACHE_BYTES
 from skbss.linalg import (
     hermitian_features,
     inverse_features,
@@ -21,7 +20,7 @@ from skbss.linalg import (
     pack_hermitian,
     unpack_hermitian,
 )
-from skbss.parallel import map_some
+from skbss.parallel import CACHE_BYTES, map_some
 from skbss.updates.recording import Recording
 
 # White noise that is expected in every direction, relative to its power. It bounds how
@@ -54,7 +53,7 @@ class Whitening(NamedTuple):
         return cls(recording.Z, recording.Z_inv, recording.scale)
 
     def apply(self, X, bins):
-        """Some bins, whitened: (n_mics, n_bins, n_frames), complex128."""
+        """Whiten some bins: (n_mics, n_bins, n_frames), complex128."""
         x = (X[:, bins] / self.scale).transpose(1, 2, 0).astype(complex, order="C")
         return (self.Z[..., bins].transpose(2, 0, 1) @ x).swapaxes(0, 1)
 
@@ -195,7 +194,9 @@ def find_masks(U, n_iter, starts):
 
 def bin_blocks(n_freqs, n_frames, n_rows):
     """Slices of bins that have some megabytes of arrays of so many rows."""
-    return list(gen_batches(n_freqs, max(1, 4 * CACHE_BYTES // (8 * n_rows * n_frames))))
+    return list(
+        gen_batches(n_freqs, max(1, 4 * CACHE_BYTES // (8 * n_rows * n_frames)))
+    )
 
 
 def random_masks(seeds, n_sources, n_frames):
