@@ -5,14 +5,13 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import BaseSeparator, check_ref_mic
 from skbss.callbacks import FitTask
 from skbss.separators._batch import run
+from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.updates.full_rank import (
     adapt_activations,

@@ -6,14 +6,13 @@ from itertools import islice
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import BaseSeparator, check_ref_mic
 from skbss.callbacks import FitTask
 from skbss.parallel import map_some
+from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import separated
 from skbss.updates.full_rank import by_power, relative_mixing, write_images
 from skbss.updates.masks import (
