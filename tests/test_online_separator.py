@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skbss import OnlineSeparator
+from skbss import ISTFT, STFT, CrosstalkCanceller, OnlineSeparator
 from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import si_sdr, si_sdr_improvement
 from skbss.separators._filter_bank import FilterBank
 from skbss.separators._history import History
+from skbss.separators._window import run
 from skbss.updates.filters import filtered, impulse_responses, resample, short_filters
 from skbss.updates.jumps import coherence
+from skbss.updates.leaks import canceller, convolved, learn_leaks
+from skbss.updates.source import Cliques
 
 RATE = 8000
 
@@ -226,14 +229,9 @@ def test_short_filters_are_better_than_cut_ones():
     x, _ = mixture(4)
     W = OnlineSeparator(RATE).fit(x)._learner.W
     n_fft = 2 * (W.shape[2] - 1)
-    target = filtered(x.T, impulse_responses(W))
-    steps = short_filters(x.T, W, 16, n_fft // 2 + 16)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            g = end.value
-            break
+    teacher = impulse_responses(W)
+    target = filtered(x.T, teacher)
+    g = run(short_filters(x.T, teacher, n_fft // 2, 16, n_fft // 2 + 16))
     cut = impulse_responses(W)[..., n_fft // 2 - 16 :]
     first = n_fft // 2 - 16  # filters that look ahead less begin earlier
     errors = []
@@ -243,6 +241,32 @@ def test_short_filters_are_better_than_cut_ones():
         y = filtered(x.T, h)[:, : skip + target.shape[1]][:, -target.shape[1] :]
         errors.append(np.square(y[:, :-first] - target[:, first:]).mean())
     assert errors[0] < 0.5 * errors[1]
+
+
+def test_leaks_are_canceled_by_filters_in_time():
+    rng = np.random.default_rng(0)
+    loud = rng.random((80, 2)).repeat(400, axis=0) ** 4
+    sources = loud * rng.normal(size=loud.shape)
+    leaks = 0.3 * np.roll(sources, 300, axis=0)
+    y = (sources + leaks[:, ::-1] - leaks).astype(np.float32)
+    stft = STFT(512, hop_length=256).fit(y)
+    step = CrosstalkCanceller().fit(stft.transform(y))
+    expected = ISTFT().fit_transform(step.transform(stft.transform(y)))
+    lags = step.lags_
+    ridge = 1 / (0.3 * len(stft.transform(y).data) * 0.5 ** abs(lags))
+    found = run(learn_leaks(stft.transform(y).data, Cliques(n_bands=1024), lags, ridge))
+    h = canceller(found, lags, 256, 1024, 4096)
+    padded = np.pad(y.T, ((0, 0), (3071, 1024)))
+    z = filtered(padded, h).T
+    errors = [np.square(s - sources).mean() for s in (y, expected, z)]
+    assert errors[2] < 0.5 * errors[0]
+    assert errors[2] < 1.2 * errors[1]
+    np.testing.assert_allclose(z.sum(1), y.sum(1), atol=1e-4)
+    g = rng.normal(size=(2, 3, 5))
+    both = filtered(rng.normal(size=(3, 9000)), convolved(h, g))
+    x = rng.normal(size=(3, 9000))
+    both = filtered(x, convolved(h, g))
+    np.testing.assert_allclose(both, filtered(filtered(x, g), h), atol=1e-3)
 
 
 def test_coherence_tells_mixtures_from_sources():

@@ -202,6 +202,12 @@ class FrameByFrameMixin:
             raise
 
 
+def part_of(state, name):
+    """Return the entries of a part of a state, whose names have its name in front."""
+    prefix = f"{name}."
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
 def checked_entry(key, value, example, name):
     """Return an entry of a state, copied, if it is like one that fits."""
     value, example = np.array(value, order="C"), np.asarray(example)

@@ -3,13 +3,14 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from skbss.separators import _window as windows
+from skbss.separators._frame_by_frame import part_of
 from skbss.separators._history import History
-from skbss.separators._window import Window
+from skbss.separators._window import Window, order_like
 from skbss.spectrogram import window_length
 from skbss.updates.filters import (
+    at_unit_peak,
     filtered,
     impulse_responses,
     resample,
@@ -17,6 +18,7 @@ from skbss.updates.filters import (
     with_future,
 )
 from skbss.updates.jumps import change_point, coherence
+from skbss.updates.leaks import canceller, convolved, learn_leaks
 from skbss.updates.source import Cliques, Gauss
 
 # Seconds of the windows of the transform: in general, of fresh starts, and of jumps.
@@ -37,10 +39,16 @@ FEWER_ITER = 4  # from four microphones on
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
 JUMP = 0.22
 USUAL = 5.0  # seconds that usual powers are averaged over
+# Seconds between two times that leaks are learned; their windows, of which hops are a
+# half, delays in hops, how fast they decay, and how strong they are expected to be; as
+# in `skbss.CrosstalkCanceller`.
+LEAKS, LEAK_WINDOW = 2.0, 0.256
+LAGS, DECAY, PRIOR = np.arange(-1, 4), 0.5, 0.3
 # White noise to expect at each microphone, where there are more than sources.
 NOISE = 0.01
 # Latencies in seconds below which filters are fitted and not cut, over so many seconds.
-CUT, FITTED = 0.064, 8.0
+CUT, FITTED = 0.256, 8.0
+FIT_ITER, FEWER_FIT_ITER = 10, 5  # iterations; fewer where these go on from others
 # Places that aren't young are learned from half as often. Share of the time between
 # updates in which one is computed then.
 BUSY = 0.8
@@ -50,8 +58,17 @@ SLOWEST = 16
 N_EVENTS = 256
 
 # What a state consists of, beside arrays.
-NUMBERS = "n_jumps", "place", "is_fresh", "doubts", "next_update", "credit"
+NUMBERS = (
+    "n_jumps",
+    "next_leaks",
+    "place",
+    "is_fresh",
+    "doubts",
+    "next_update",
+    "credit",
+)
 DTYPES = {"W": np.complex64, "short": np.complex64, "filters": np.float32}
+DTYPES["cancel"] = np.float32
 DTYPES["usual"] = float
 KINDS = "check", "update"
 
@@ -87,10 +104,12 @@ class SlidingLearner:
         self.n_fft = window_length(sample_rate, LONG)
         self.n_short = window_length(sample_rate, SHORT)
         self.n_brief = window_length(sample_rate, BRIEF)
-        self.hop, half = self.sizes(sample_rate)
+        self.n_leak = window_length(sample_rate, LEAK_WINDOW)
+        self.hop, _ = self.sizes(sample_rate)
         self.window, self.period, self.ref_mic = window, period, ref_mic
-        self.n_future, self.n_taps = n_future, n_future + half
         self.is_short = n_future < CUT * sample_rate
+        self.n_future = n_future
+        self.n_taps = self.n_fft if self.is_short else n_future + self.n_fft
         # Long enough for the slowest task, a fresh start on all of the window.
         slack = FIRST + SLOWEST * period
         n_hops = -(-self._samples(window + slack) // self.hop)
@@ -100,7 +119,8 @@ class SlidingLearner:
         self.is_fresh = True  # whether nothing is known of it yet
         self.doubts = 0
         self.next_update = self._samples(FIRST)
-        self.W = self.short = self.filters = self.usual = None
+        self.W = self.short = self.filters = self.usual = self.cancel = None
+        self.next_leaks = 0
         self.tasks = []
         self.credit = 0.0
         self.n_iter = ITER if n_mics < 4 else FEWER_ITER
@@ -198,7 +218,7 @@ class SlidingLearner:
     def _move_to(self, place):
         """Begin to learn a new place."""
         self.place, self.is_fresh, self.doubts = place, True, 0
-        self.short = self.usual = None
+        self.short = self.usual = self.cancel = None
         self.next_update = place + self._samples(FIRST)
         self.tasks = []
 
@@ -275,8 +295,16 @@ class SlidingLearner:
         if is_new and self.W is not None:
             W = W[order_like(self.W, W, X)]
             yield 4 * X.size
-        g = yield from self._filters(W, begin, end)
+        cancel, next_leaks = self.cancel, self.next_leaks
+        if is_young or self.n_sources == 1:
+            cancel = None
+        elif is_new or cancel is None or end >= next_leaks:
+            cancel = yield from self._learn_leaks(W, begin, end)
+            next_leaks = end + self._samples(LEAKS)
+        n_iter = FIT_ITER if is_new else FEWER_FIT_ITER
+        g = yield from self._filters(W, cancel, begin, end, n_iter)
         self.W, self.short, self.filters = W, short, g
+        self.cancel, self.next_leaks = cancel, next_leaks
         self.is_fresh, self.doubts = False, doubts
         self._note("anew" if is_new else "same")
         return g, self.history.place_of(self.place)
@@ -318,16 +346,47 @@ class SlidingLearner:
         W, objective = yield from windows.iterate(window, W, Cliques(), n_iter)
         return window.images(W, self.ref_mic), objective
 
-    def _filters(self, W, begin, end):
+    def _learn_leaks(self, W, begin, end):
+        """Learn filters that take out of each output what leaks into it."""
+        g = impulse_responses(W)
+        n, step = g.shape[2], self._samples(2.0)
+        parts = []
+        for start in range(begin, end - n + 1, step):
+            x = self.history.read(start, min(start + step + n - 1, end))
+            parts.append(filtered(x, g))
+            yield 4 * x.size * self.n_sources
+        y = np.concatenate(parts, axis=1)
+        hop = self.n_leak // 2
+        starts = range(0, y.shape[1] - self.n_leak + 1, hop)
+        Y = yield from windows.transform(
+            lambda start, stop: y[:, start:stop], starts, self.n_leak, keep_silence=True
+        )
+        ridge = 1 / (PRIOR * len(Y) * DECAY ** abs(LAGS))
+        leaks = yield from learn_leaks(Y, Cliques(), LAGS, ridge)
+        h = canceller(leaks, LAGS, hop, n // 2, n + n // 2)
+        yield 16 * h.size
+        return h.astype(np.float32)
+
+    def _filters(self, W, cancel, begin, end, n_iter):
         """Make filters that look ahead as far as they may."""
+        g, ahead = impulse_responses(W), self.n_fft // 2
+        if cancel is not None:
+            g, ahead = convolved(cancel, g), self.n_fft
+        yield 4 * g.size
         if not self.is_short:
-            g = impulse_responses(W)
-            yield g.size
-            return with_future(g, self.n_fft // 2, self.n_future)
+            g = with_future(g, ahead, self.n_future)[..., : self.n_taps]
+            n_after = self.n_taps - g.shape[2]
+            return np.pad(g, ((0, 0), (0, 0), (0, n_after)))
+        g = with_future(g, ahead, self.n_fft // 2)[..., : 2 * self.n_taps]
+        ahead = self.n_fft // 2
         begin = max(begin, end - self._samples(FITTED))
         x, _ = at_unit_peak(self.history.read(begin, end))
         start = None if self.is_fresh else self.filters
-        return (yield from short_filters(x, W, self.n_future, self.n_taps, start=start))
+        return (
+            yield from short_filters(
+                x, g, ahead, self.n_future, self.n_taps, start, n_iter
+            )
+        )
 
     def get_state(self):
         """Return a dict of arrays and numbers."""
@@ -347,6 +406,7 @@ class SlidingLearner:
             "W": (M, self.n_fft // 2 + 1),
             "short": (M, self.n_short // 2 + 1),
             "filters": (M, self.n_taps),
+            "cancel": (self.n_sources, self.n_fft + self.n_fft // 2),
             "usual": (self.n_brief // 2 + 1,),
         }
 
@@ -381,12 +441,6 @@ class SlidingLearner:
         self._take_up(state["tasks"])
 
 
-def part_of(state, name):
-    """Return the entries of a part of a state, whose names have its name in front."""
-    prefix = f"{name}."
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
 class Task:
     """Work that is done step by step, and can be taken up again elsewhere.
 
@@ -408,34 +462,3 @@ class Task:
         """Do a step and return how many numbers it has worked on."""
         self.n_steps += 1
         return next(self.steps)
-
-
-def at_unit_peak(x):
-    """Bring signals to a level at which squares neither overflow nor vanish."""
-    peak = abs(x).max(initial=0) or np.float32(1)
-    return x / peak, float(peak)
-
-
-def order_like(previous, W, X):
-    """Order of outputs in which they continue those of other matrices.
-
-    Parameters
-    ----------
-    previous, W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Matrices whose outputs are images at a microphone.
-    X : ndarray of shape (n_frames, n_freqs, n_mics)
-        Frames that both are applied to.
-
-    Returns
-    -------
-    order : ndarray of shape (n_sources,)
-        ``W[order]`` continues `previous`, by the correlation of waveforms.
-    """
-    C = np.einsum("tfm,tfn->fmn", X, X.conj(), optimize=True)
-    cross = np.einsum("kmf,fmn,jnf->kj", previous, C, W.conj(), optimize=True).real
-    powers = [
-        np.einsum("kmf,fmn,knf->k", V, C, V.conj(), optimize=True).real
-        for V in (previous, W)
-    ]
-    norm = np.sqrt(np.maximum(np.outer(*powers), np.finfo(np.float32).tiny))
-    return linear_sum_assignment(cross / norm, maximize=True)[1]

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 import scipy.fft
+from scipy.optimize import linear_sum_assignment
 
 from skbss.linalg import log_volume, matmul, pinv
 from skbss.separators._batch import principal
@@ -32,7 +33,7 @@ SINGULAR = 1e-6
 SILENCE = 1e-5
 
 
-def transform(read, starts, n_fft):
+def transform(read, starts, n_fft, *, keep_silence=False):
     """Transform the frames of a signal.
 
     Parameters
@@ -44,6 +45,8 @@ def transform(read, starts, n_fft):
         First samples of the frames.
     n_fft : int
         Their length.
+    keep_silence : bool, default=False
+        Whether to return all frames.
 
     Yields
     ------
@@ -64,6 +67,8 @@ def transform(read, starts, n_fft):
             frame = read(starts[t], starts[t] + n_fft)
             X[t] = scipy.fft.rfft(frame * window).T
         yield 6 * step * n_fft * n_mics
+    if keep_silence:
+        return X
     peak = abs(X.view(np.float32)).max((1, 2), initial=0) / n_fft
     loud = np.quantile(peak, 0.9) * SILENCE**0.5 if len(peak) else 0
     return X[peak > loud] if (peak > loud).any() else X
@@ -252,3 +257,28 @@ def iterate(window, W, source, n_iter, sort_iter=0):
     volume = log_volume(W).sum()
     size = window.n_frames * window.n_freqs
     return W, band * cost.sum(dtype=float) / size - 2 * volume / window.n_freqs
+
+
+def order_like(previous, W, X):
+    """Order of outputs in which they continue those of other matrices.
+
+    Parameters
+    ----------
+    previous, W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Matrices whose outputs are images at a microphone.
+    X : ndarray of shape (n_frames, n_freqs, n_mics)
+        Frames that both are applied to.
+
+    Returns
+    -------
+    order : ndarray of shape (n_sources,)
+        ``W[order]`` continues `previous`, by the correlation of waveforms.
+    """
+    C = np.einsum("tfm,tfn->fmn", X, X.conj(), optimize=True)
+    cross = np.einsum("kmf,fmn,jnf->kj", previous, C, W.conj(), optimize=True).real
+    powers = [
+        np.einsum("kmf,fmn,knf->k", V, C, V.conj(), optimize=True).real
+        for V in (previous, W)
+    ]
+    norm = np.sqrt(np.maximum(np.outer(*powers), np.finfo(np.float32).tiny))
+    return linear_sum_assignment(cross / norm, maximize=True)[1]

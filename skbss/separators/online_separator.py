@@ -12,13 +12,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skbss.base import is_finite_matrix
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.separators._filter_bank import FilterBank
-from skbss.separators._frame_by_frame import checked_entry
-from skbss.separators._sliding_learner import SlidingLearner, part_of
+from skbss.separators._frame_by_frame import checked_entry, part_of
+from skbss.separators._sliding_learner import SlidingLearner
 from skbss.sklearn_parts import Interval, _fit_context
 
 # Entries of a state that have any number of rows.
 GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts", "learner.tasks"}
-GROWING |= {f"learner.{name}" for name in ("W", "short", "filters", "usual")}
+GROWING |= {f"learner.{name}" for name in ("W", "short", "filters")}
+GROWING |= {"learner.cancel", "learner.usual"}
 # Samples louder than this have powers beyond single precision.
 LOUDEST = 1e15
 

@@ -96,25 +96,33 @@ def filtered(x, g):
     return y[:, g.shape[2] - 1 : x.shape[1]]
 
 
-def short_filters(x, W, n_future, n_taps, start=None, n_iter=10):
-    """Find the filters that come nearest to those of W with less look-ahead.
+def at_unit_peak(x):
+    """Bring signals to a level at which squares neither overflow nor vanish."""
+    peak = abs(x).max(initial=0) or np.float32(1)
+    return x / peak, float(peak)
+
+
+def short_filters(x, teacher, ahead, n_future, n_taps, start=None, n_iter=5):
+    """Find the filters that come nearest to others, with less look-ahead.
 
     Cutting the future off filters that need it costs several dB. These are the best in
-    the mean square: Wiener filters from the microphones to the outputs of W [1]_.
+    the mean square: Wiener filters from the microphones to what the others give [1]_.
 
     Parameters
     ----------
     x : ndarray of shape (n_mics, n_samples)
         The signals that the mean is taken over, at least ``2 * size`` samples with the
         `size` of the transform, the first power of two from twice `n_taps` on.
-    W : ndarray of shape (n_sources, n_mics, n_freqs)
-        Demixing matrices whose outputs have the scale that is wanted.
+    teacher : ndarray of shape (n_sources, n_mics, n_others)
+        The other filters, with at most `size` taps.
+    ahead : int
+        Taps of them that look ahead.
     n_future : int
         Taps that may look ahead.
     n_taps : int
         All taps.
     start : ndarray of shape (n_sources, n_mics, n_taps), default=None
-        Filters to start from. None cuts those of W.
+        Filters to start from. None cuts the others.
     n_iter : int, default=10
         Iterations of conjugate gradients, preconditioned in every bin.
 
@@ -134,11 +142,10 @@ def short_filters(x, W, n_future, n_taps, start=None, n_iter=10):
        Series", MIT Press, 1949.
     """
     M, dtype = len(x), x.dtype
-    teacher = impulse_responses(W).astype(dtype)
-    n_fft = teacher.shape[2]
-    size = 1 << (2 * max(n_taps, n_fft) - 1).bit_length()
+    teacher = teacher.astype(dtype)
+    size = 1 << (2 * n_taps - 1).bit_length()
     if start is None:
-        g = with_future(teacher, n_fft // 2, n_future)
+        g = with_future(teacher, ahead, n_future)
         n_after = n_taps - g.shape[2]
         g = np.pad(g, ((0, 0), (0, 0), (0, max(n_after, 0))))[..., :n_taps]
     else:
@@ -146,10 +153,10 @@ def short_filters(x, W, n_future, n_taps, start=None, n_iter=10):
     S = yield from _cross_spectra(x, size)
     power = np.einsum("iif->f", S).real / M
     S /= power + (LEAST_LEVEL * power.mean() or 1)
-    pad = np.zeros((*teacher.shape[:2], size - n_fft), dtype)
-    ahead = np.roll(np.concatenate([teacher, pad], 2), n_future - n_fft // 2, axis=2)
-    wanted = _correlated(S, ahead, n_taps)
-    yield ahead.size
+    pad = np.zeros((*teacher.shape[:2], size - teacher.shape[2]), dtype)
+    teacher = np.roll(np.concatenate([teacher, pad], 2), n_future - ahead, axis=2)
+    wanted = _correlated(S, teacher, n_taps)
+    yield teacher.size
     load = LOADING * np.einsum("iif->f", S).real.mean() / M
     S += (load or dtype.type(1)) * np.eye(M, dtype=dtype)[..., None]
     inverse = np.linalg.inv(S.transpose(2, 0, 1)).transpose(1, 2, 0)
