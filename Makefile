@@ -59,6 +59,9 @@ release: $(VENV)/.release
 	build/empty/bin/python -m pip install --quiet dist/*.whl
 	cd build && empty/bin/skbss separate --demo -o demo
 	cd build && empty/bin/skbss benchmark init > experiment.yaml
+	cd build && empty/bin/skbss benchmark run experiment.yaml -o run \
+		--set dataset.n_scenes=1 --set dataset.duration=2
+	cd build && empty/bin/skbss benchmark report run
 	@echo "Ready to upload: dist/"
 
 clean:
