@@ -70,7 +70,7 @@ class FullRankRefine(BaseSeparator):
     mixing_ : ndarray of shape (n_freqs, n_mics, n_sources)
         Takes images at microphone `ref_mic` to all microphones, in the sense of least
         squares.
-    objective_ : ndarray of shape (n_iter_,)
+    objective_ : ndarray of shape (`n_iter_`,)
         Negative log-likelihood after each iteration, up to a constant. It never rises,
         but for rounding.
     n_iter_ : int
