@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         CrosstalkCanceller,
         LoudestFirst,
         NoiseReducer,
+        OnlineWPE,
         ProjectionBack,
         SortFrequencies,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "OnlineILRMA",
     "OnlineISNMF",
     "OnlineSeparator",
+    "OnlineWPE",
     "ProjectionBack",
     "SortFrequencies",
     "Spectrogram",
@@ -74,7 +76,7 @@ _NAMES = {
     "streaming": ("Stream",),
     "transforms": (
         *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "NoiseReducer"),
-        *("ProjectionBack", "SortFrequencies", "WPE"),
+        *("OnlineWPE", "ProjectionBack", "SortFrequencies", "WPE"),
     ),
     "window_search": ("WindowSearch",),
 }

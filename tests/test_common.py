@@ -38,6 +38,7 @@ from skbss import (
     OnlineILRMA,
     OnlineISNMF,
     OnlineSeparator,
+    OnlineWPE,
     ProjectionBack,
     SortFrequencies,
     Spectrogram,
@@ -172,7 +173,7 @@ def test_common_checks(estimator, check):
 def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
-    elsewhere |= {WPE, WindowSearch, MaskSeparator, FullRankRefine}
+    elsewhere |= {WPE, OnlineWPE, WindowSearch, MaskSeparator, FullRankRefine}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF, OnlineSeparator}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording, BlockBatch}
     assert public_estimators() == here | elsewhere

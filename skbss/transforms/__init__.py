@@ -5,6 +5,7 @@
 from skbss.transforms.crosstalk_canceller import CrosstalkCanceller
 from skbss.transforms.loudest_first import LoudestFirst
 from skbss.transforms.noise_reducer import NoiseReducer
+from skbss.transforms.online_wpe import OnlineWPE
 from skbss.transforms.projection_back import (
     ProjectionBack,
     normalized_mixing,
@@ -22,6 +23,7 @@ __all__ = [
     "CrosstalkCanceller",
     "LoudestFirst",
     "NoiseReducer",
+    "OnlineWPE",
     "ProjectionBack",
     "SortFrequencies",
     "normalized_mixing",

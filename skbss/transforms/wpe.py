@@ -19,6 +19,16 @@ from skbss.updates.dereverberation import learn_filters, subtract_prediction
 FRAMES_PER_TAP = 8
 
 
+def without_mixing(X, Y):
+    """Return a result of the shape of X, in a record if that is one.
+
+    Outputs of a separator are no longer one matrix away from the microphones.
+    """
+    if not isinstance(X, Spectrogram):
+        return Y.reshape(np.shape(X))
+    return replace(X, data=Y.reshape(X.shape), mixing=None, mixing_index=None)
+
+
 class WPE(OutputsTransformer):
     r"""Take off reverberation, by weighted prediction error.
 
@@ -62,6 +72,7 @@ class WPE(OutputsTransformer):
 
     See Also
     --------
+    OnlineWPE : Learns while the recording is being made.
     make_separator : Does it before and after it separates, with `dereverberate`.
 
     Notes
@@ -179,7 +190,7 @@ class WPE(OutputsTransformer):
         filters = learn_filters(apart, self.delay, taps, self.max_iter, self.floor, Y)
         self.filters_, self.n_iter_ = self._together(filters), self.max_iter
         task.end()
-        return self._replaced(X, Y)
+        return without_mixing(X, Y)
 
     def transform(self, X):
         """Take off the reverberation.
@@ -201,7 +212,7 @@ class WPE(OutputsTransformer):
         if not self.joint:
             each = np.einsum("fkik->fki", filters)
             filters = each.reshape(-1, 1, filters.shape[2], 1)
-        return self._replaced(X, subtract_prediction(apart, filters, self.delay))
+        return without_mixing(X, subtract_prediction(apart, filters, self.delay))
 
     def _apart(self, data):
         """Channels that don't know of each other, as if they were other bins."""
@@ -216,9 +227,3 @@ class WPE(OutputsTransformer):
         together = np.zeros((len(filters) // K, K, K, filters.shape[3]), complex)
         np.einsum("fkki->fki", together)[:] = filters.reshape(-1, K, filters.shape[3])
         return together
-
-    def _replaced(self, X, Y):
-        """Return the result in a record, if `X` is one."""
-        if not isinstance(X, Spectrogram):
-            return Y.reshape(np.shape(X))
-        return replace(X, data=Y.reshape(X.shape), mixing=None, mixing_index=None)
