@@ -6,7 +6,6 @@ import difflib
 import re
 import sys
 from importlib import import_module
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import numpy as np
@@ -379,37 +378,6 @@ def import_attribute(path, what=""):
             "made for recordings."
         )
     return found
-
-
-def find_plug_in(kind, name):
-    """Return what an installed package offers under a name, by its entry points.
-
-    Parameters
-    ----------
-    kind : {'methods', 'datasets', 'metrics'}
-        The group is ``skbss.`` and this.
-    name : str
-        What is looked for.
-
-    Returns
-    -------
-    plug_in : object or None
-        None if no package has one of this name.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be imported.
-    """
-    for point in entry_points(group=f"skbss.{kind}", name=str(name)):
-        try:
-            return point.load()
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(
-                f"Cannot import {point.value!r}, the entry point {name!r} of "
-                f"skbss.{kind}: {error}."
-            ) from error
-    return None
 
 
 def _parameter_names(estimator):

@@ -15,7 +15,12 @@ from sklearn.preprocessing import FunctionTransformer
 import skbss
 from skbss.blocks import BlockBatch
 from skbss.compose import make_separator, online_pipeline
-from skbss.config import ConfigError, did_you_mean, find_plug_in, import_attribute
+from skbss.config import (
+    ConfigError,
+    did_you_mean,
+    import_attribute,
+)
+from skbss.plug_ins import check_name, find_plug_in
 from skbss.separators import (
     OnlineAuxIVA,
     OnlineILRMA,
@@ -125,6 +130,8 @@ _registry = {
     "onlineisnmf": Method(_online_isnmf, "one microphone, by its spectra"),
 }
 
+_OWN = frozenset(_registry)
+
 
 def methods():
     """Return all methods by name.
@@ -143,7 +150,8 @@ def register_method(name, factory, *, summary="", is_online=False):
     Parameters
     ----------
     name : str
-        The name. A method of that name is replaced.
+        Without a colon. Names of the package are refused; a name of one's own may be
+        registered again, as when a notebook's cell runs twice, and is replaced.
     factory : callable
         Returns a new estimator, usually a Pipeline, that separates a recording by
         ``fit_transform``: from (n_samples, n_mics) to (n_samples, n_sources). Of the
@@ -156,6 +164,8 @@ def register_method(name, factory, *, summary="", is_online=False):
 
     Raises
     ------
+    ConfigError
+        If the name is one of the package.
     TypeError
         If `factory` cannot be called.
 
@@ -176,6 +186,7 @@ def register_method(name, factory, *, summary="", is_online=False):
     >>> make_method("ica", random_state=0)
     Pipeline(steps=[('fastica', FastICA(random_state=0))])
     """
+    check_name(name, _OWN, "method")
     if not callable(factory):
         raise TypeError(f"Got factory={factory!r}, expected something callable.")
     _registry[name] = Method(factory, summary, is_online)

@@ -368,3 +368,5 @@ def test_methods_of_users(monkeypatch):
     assert shared["ilrma"].random_state is None
     with pytest.raises(TypeError, match="Got factory=3"):
         register_method("three", 3)
+    with pytest.raises(ConfigError, match="but skbss has one of this name"):
+        register_method("auxiva", FastICA)

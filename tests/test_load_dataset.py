@@ -155,7 +155,7 @@ def test_a_loader_of_the_user(names):
 
 
 def test_names_that_are_refused(names):
-    with pytest.raises(ConfigError, match=r"'scenes', but there is one of this name"):
+    with pytest.raises(ConfigError, match=r"'scenes', but skbss has one of this name"):
         register_dataset("scenes", load_two)
     with pytest.raises(ConfigError, match=r"'a:b', expected a name without a colon"):
         register_dataset("a:b", load_two)

@@ -5,7 +5,11 @@
 import inspect
 from collections.abc import Mapping
 
-from skbss.config import ConfigError, did_you_mean, find_plug_in, import_attribute
+from skbss.config import (
+    ConfigError,
+    did_you_mean,
+    import_attribute,
+)
 from skbss.datasets._sequence import SceneList
 from skbss.datasets.generated import (
     cocktail_party_scenes,
@@ -13,6 +17,7 @@ from skbss.datasets.generated import (
     room_scenes,
 )
 from skbss.datasets.scene_folder import SceneFolder
+from skbss.plug_ins import check_name, find_plug_in
 
 _LOADERS = {
     "scenes": SceneFolder,
@@ -20,6 +25,7 @@ _LOADERS = {
     "convolutive": convolutive_scenes,
     "room": room_scenes,
 }
+_OWN = frozenset(_LOADERS)
 
 
 def register_dataset(name, loader):
@@ -28,7 +34,8 @@ def register_dataset(name, loader):
     Parameters
     ----------
     name : str
-        Without a colon. A name that is taken is refused, but for the same loader.
+        Without a colon. Names of the package are refused; a name of one's own may be
+        registered again, as when a notebook's cell runs twice, and is replaced.
     loader : callable
         Takes keyword arguments and returns a sequence of scenes, see
         :func:`load_dataset`.
@@ -51,14 +58,12 @@ def register_dataset(name, loader):
     >>> load_dataset("one_second", n_sources=3)[0].mixture.shape
     (16000, 3)
     """
-    if not isinstance(name, str) or not name or ":" in name:
-        raise ConfigError(f"Got data set {name!r}, expected a name without a colon.")
+    check_name(name, _OWN, "data set")
     if not callable(loader):
         raise ConfigError(
             f"Got {loader!r} as the loader of data set {name!r}, expected a callable."
         )
-    if _LOADERS.setdefault(name, loader) is not loader:
-        raise ConfigError(f"Got data set {name!r}, but there is one of this name.")
+    _LOADERS[name] = loader
 
 
 def load_dataset(name, /, **params):
