@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         OnlineISNMF,
         OnlineSeparator,
     )
+    from skbss.sound_pipeline import RecordingWarning, SoundPipeline
     from skbss.spectrogram import Spectrogram
     from skbss.streaming import Stream
     from skbss.transforms import (
@@ -56,7 +57,9 @@ __all__ = [
     "OnlineSeparator",
     "OnlineWPE",
     "ProjectionBack",
+    "RecordingWarning",
     "SortFrequencies",
+    "SoundPipeline",
     "Spectrogram",
     "Stream",
     "WindowSearch",
@@ -72,6 +75,7 @@ _NAMES = {
     "config": ("load_yaml", "save_yaml"),
     "jsonl": ("read_jsonl",),
     "loudest_sources": ("LoudestSources",),
+    "sound_pipeline": ("RecordingWarning", "SoundPipeline"),
     "spectrogram": ("Spectrogram",),
     "streaming": ("Stream",),
     "transforms": (

@@ -21,6 +21,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
 from skbss.loudest_sources import LoudestSources
 from skbss.separators import ILRMA, AuxIVA, FullRankRefine, MaskSeparator
+from skbss.sound_pipeline import SoundPipeline
 from skbss.spectrogram import window_length
 from skbss.transforms import (
     ISTFT,
@@ -45,6 +46,7 @@ def make_separator(
     ref_mic=0,
     dereverberate=False,
     denoise=False,
+    highpass="auto",
     random_state=None,
     memory=None,
 ):
@@ -77,6 +79,10 @@ def make_separator(
     denoise : bool, default=False
         Whether to take stationary noise out of the outputs, by `NoiseReducer`. They no
         longer sum to the microphone then.
+    highpass : 'auto' or float, default='auto'
+        Frequency in Hz below which recordings are left out, 0 for never. 'auto' leaves
+        out what is below 25 or 75 Hz if it is loud in comparison with speech: offsets,
+        wind, hum. Give 0 or 25 for music.
     random_state : int, RandomState instance or None, default=None
         Seed of ILRMA, and of what separates more sources than microphones.
     memory : str or object with the joblib.Memory interface, default=None
@@ -84,7 +90,7 @@ def make_separator(
 
     Returns
     -------
-    pipeline : Pipeline
+    pipeline : SoundPipeline
         It takes signals of shape (n_samples, n_mics) and gives signals of shape
         (n_samples, n_sources), the loudest source at the reference microphone first.
         Its steps are 'stft', the separator, of the method's name, 'projectionback',
@@ -147,6 +153,9 @@ def make_separator(
         raise ValueError(f"Got method={method!r}, expected one of {METHODS}.")
 
     stage = partial(_stage, sample_rate, memory)
+    whole = partial(
+        SoundPipeline, sample_rate=sample_rate, highpass=highpass, memory=memory
+    )
     first, last = [], []
     if dereverberate:
         first.append(("dereverberate", stage(0.064, [("wpe", WPE())])))
@@ -164,7 +173,7 @@ def make_separator(
     if method in single:
         steps = [(method, single[method]), _back(ref_mic)]
         pipeline = stage(0.512, steps, min_frames=50)
-        return Pipeline([*first, *pipeline.steps, *last], memory=memory)
+        return whole([*first, *pipeline.steps, *last])
     # A separator of fewer sources gets the reference microphone as the first one.
     back = _back(ref_mic if n_sources is None else 0)
     short = [("auxiva", AuxIVA()), _refine(20), back, ("sort", SortFrequencies())]
@@ -182,7 +191,7 @@ def make_separator(
         )
         stages = [("sources", sources)]
     stages.append(("cancel", Pipeline(_cancel(stage), memory=memory)))
-    return Pipeline([*first, *stages, *last], memory=memory)
+    return whole([*first, *stages, *last])
 
 
 def make_refiner(sample_rate):

@@ -159,7 +159,18 @@ def test_hop_length_follows_n_fft():
     assert STFT(n_fft=2).fit_transform(signal()).stft_params["hop_length"] == 1
 
 
-@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.float16, bool])
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.uint8])
+def test_integers_are_samples_of_files(dtype):
+    x = 0.9 * signal() / abs(signal()).max()
+    full, middle = np.iinfo(dtype).max, (dtype == np.uint8) * 128
+    full = full / 2 if middle else full
+    samples = np.round(full * x + middle).astype(dtype)
+    back = make_pipeline(STFT(64), ISTFT()).fit_transform(samples)
+    assert back.dtype == float
+    assert_allclose(back, x, atol=2 / full)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, bool])
 def test_other_numbers_become_float64(dtype):
     x = (100 * signal()).astype(dtype)
     S = STFT(64).fit_transform(x)
@@ -234,8 +245,16 @@ def test_channels_must_match_fit():
 
 
 def test_warns_of_transposed_signal():
-    with pytest.warns(UserWarning, match="500 channels"):
+    with pytest.warns(UserWarning, match="100 channels"):
+        STFT(4).fit(signal(100).T)
+    with pytest.raises(ValueError, match=r"500 channels.*Transpose it"):
         STFT(4).fit(signal(500).T)
+
+
+def test_a_list_of_recordings_names_what_takes_one():
+    for lengths in ((500, 400), (500, 500)):
+        with pytest.raises(ValueError, match=r"list of 2 arrays.*EachRecording"):
+            STFT(4).fit([signal(n) for n in lengths])
 
 
 @pytest.mark.parametrize(

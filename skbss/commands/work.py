@@ -23,6 +23,7 @@ from skbss.compose import METHODS
 from skbss.io import AudioFileError, AudioReader, AudioWriter
 from skbss.metrics import si_sdr_improvement
 from skbss.metrics._decibels import decibels
+from skbss.sound_pipeline import SoundPipeline
 
 # Recordings beyond this, in seconds, are separated block by block. At 48 kHz and with
 # four microphones all at once takes some 20 MB a second.
@@ -181,7 +182,10 @@ def _pieces(task, reader, result, progress):
         yield from batch.iter_fit_transform(reader)
         result.n_blocks = batch.n_blocks_
         return
-    y = reader[:]
+    y = filled = reader[:]
+    if isinstance(task.pipeline, SoundPipeline):
+        y, filled = task.pipeline.prepare(y)
+    is_sound = y is filled
     steps = list(flat_steps(task.pipeline))
     for i, (name, step) in enumerate(steps):
         if progress:
@@ -190,6 +194,8 @@ def _pieces(task, reader, result, progress):
             if hasattr(step, "set_callbacks"):
                 step.set_callbacks(OnProgress(told))
         y = step.fit_transform(y)
+    if not is_sound:  # some of it taught nothing
+        y = Pipeline(task.pipeline.steps).transform(filled)
     yield y
 
 

@@ -24,6 +24,9 @@ from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.parallel import N_PARTS, map_some
 from skbss.spectrogram import Spectrogram
 
+# With so many channels, and fewer samples, an array is taken to be transposed.
+MOST_CHANNELS = 128
+
 # Frames are transformed in blocks of this size, which stay in the cache.
 BLOCK_BYTES = 2**18
 
@@ -145,6 +148,47 @@ def synthesize(X, sft, n_samples):
     n_parts = max(1, min(N_PARTS, n_hops // (8 * reach)))
     map_some(work, list(gen_even_slices(n_hops, n_parts)))
     return x[-sft.k_min : n_samples - sft.k_min]
+
+
+def to_floats(X):
+    """Bring integer samples to the range from -1 to 1, as audio files mean them.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_channels)
+        Samples. Those of signed integers have their full scale at the largest number,
+        those of uint8 are silent at 128, as in WAV files.
+
+    Returns
+    -------
+    X : array-like of shape (n_samples, n_channels)
+        float64 if `X` is an array of integers, else `X` itself.
+
+    Raises
+    ------
+    ValueError
+        If `X` is a list of recordings.
+    """
+    if isinstance(X, list | tuple) and X and np.ndim(X[0]) > 1:
+        raise ValueError(
+            f"Got a list of {len(X)} arrays, expected one recording of shape "
+            "(n_samples, n_mics). EachRecording(pipeline) separates each recording of "
+            "a list."
+        )
+    if not isinstance(X, np.ndarray) or X.dtype.kind not in "iu":
+        return X
+    middle = 128 if X.dtype == np.uint8 else 0
+    return (X - float(middle)) / 2.0 ** (8 * X.dtype.itemsize - 1)
+
+
+def check_orientation(shape):
+    """Raise ValueError if an array is one of (n_channels, n_samples), most likely."""
+    if shape[0] < shape[1] and shape[1] > MOST_CHANNELS:
+        raise ValueError(
+            f"Got a signal of shape {shape}, which means {shape[1]} channels, expected "
+            "(n_samples, n_channels). Transpose it: x.T. If there are so many channels "
+            "indeed, append zeros until there are as many samples."
+        )
 
 
 class STFT(
@@ -330,6 +374,7 @@ class STFT(
         return n_fft, int(hop_length), window
 
     def _check_signal(self, X, *, reset):
+        X = to_floats(X)
         if np.asarray(X).ndim == 1:
             raise ValueError(
                 f"Got a 1-D signal of {len(X)} samples, expected (n_samples, "
@@ -337,6 +382,7 @@ class STFT(
                 "x.reshape(-1, 1)."
             )
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
+        check_orientation(X.shape)
         if X.shape[0] < X.shape[1]:
             warnings.warn(
                 f"Got a signal of shape {X.shape}, which means {X.shape[1]} channels. "

@@ -1,0 +1,234 @@
+"""What is below speech in a recording: offsets, infrasound, rumble and hum."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+from scipy.fft import next_fast_len, rfft
+from scipy.signal import butter, oaconvolve, sosfiltfilt
+
+# Bands in Hz, up to where they reach, and what they may have of the power above all of
+# them in a microphone. Speech in 17 scenes had less than -20 dB in either.
+BANDS = (25, 0.02), (75, 0.03)
+# Nor is that more per Hz than so many times what is between 75 and 300 Hz: what has all
+# frequencies has low ones, too.
+ABOVE = 300
+DENSER = 1.5
+# Seconds of windows to measure bands by, and most of them.
+SECONDS = 1.0
+N_WINDOWS = 60
+# A constant of so much power, relative to the rest of a microphone (-25 dB), is taken
+# away.
+OFFSET = 0.003
+# Mains in Hz, how far they may be off, and how many harmonics are looked at.
+MAINS = 50.0, 60.0
+MAINS_OFF = 0.4
+HARMONICS = 8
+# A hum has so much of the power of a microphone (-30 dB), and keeps so much of its own
+# mean power (-6 dB) for nine tenths of the time: voices and instruments pause.
+HUM = 0.001
+STEADY = 0.25
+# Seconds over which a hum is taken to be the same.
+HUM_SECONDS = 1.0
+# Seconds in which mains are looked for, and the resolution in Hz.
+MAINS_SECONDS = 30.0
+RESOLUTION = 0.02
+TINY = np.finfo(float).tiny
+# Order of the Butterworth filter, which runs forward and backward.
+ORDER = 8
+# Periods of the cutoff that signals are extended by for the filter.
+EXTENSION = 10
+
+
+def band_powers(x, sample_rate):
+    """Power of the microphones in the bands, from there to 300 Hz, and above.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_mics)
+        A recording of at least one sample.
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    power : ndarray of shape (n_bands + 2, n_mics)
+        From windows of a second, all over the recording.
+    width : ndarray of shape (n_bands + 2, 1)
+        Numbers of bins that these sum over.
+    """
+    size = min(len(x), round(SECONDS * sample_rate))
+    n_windows = min(N_WINDOWS, -(-2 * len(x) // size))
+    starts = np.linspace(0, len(x) - size, n_windows).astype(int)
+    window = np.hanning(size + 2)[1:-1, None]
+    spectrum = sum(
+        np.square(abs(np.fft.rfft(window * x[start : start + size], axis=0)))
+        for start in starts
+    )
+    edges = [round(f * size / sample_rate) + 1 for f in (*dict(BANDS), ABOVE)]
+    parts = np.split(spectrum, np.minimum(edges, len(spectrum)))
+    width = np.array([[max(len(part), 1)] for part in parts])
+    return np.stack([part.sum(axis=0) for part in parts]), width
+
+
+def choose_highpass(x, sample_rate):
+    """Choose the frequency below which a recording should be left out.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_mics)
+        A recording.
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    highpass : float
+        25 Hz if what is below is louder than -17 dB relative to speech in some
+        microphone, 75 Hz if what is between is louder than -15 dB, else 0. Noise of all
+        frequencies isn't what is meant.
+    """
+    # Less tells nothing of low frequencies.
+    if len(x) < sample_rate / 4 or sample_rate < 2 * ABOVE:
+        return 0.0
+    power, width = band_powers(x / (abs(x).max() or 1), sample_rate)
+    limit = DENSER * power[-2] / width[-2]
+    chosen = 0.0
+    for i, (frequency, most) in enumerate(BANDS):
+        loud = (power[i] > most * power[-2:].sum(axis=0)) & (
+            power[i] / width[i] > limit
+        )
+        chosen = float(frequency) if loud.any() else chosen
+    return chosen
+
+
+def high_pass(x, frequency, sample_rate):
+    """Leave out what is below a frequency, without delay.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_channels)
+        Signals.
+    frequency : float
+        In Hz, where the level is 6 dB lower; 0 leaves all as it is.
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples, n_channels)
+        All channels filtered alike, forward and backward, in their precision.
+    """
+    if frequency == 0:
+        return x
+    sos = butter(ORDER, frequency, "highpass", fs=sample_rate, output="sos")
+    n_more = min(len(x) - 1, round(EXTENSION / frequency * sample_rate))
+    y = np.empty_like(x)
+    for channel in range(x.shape[1]):
+        y[:, channel] = sosfiltfilt(sos, x[:, channel].astype(float), padlen=n_more)
+    return y
+
+
+def without_offset(x, sample_rate, weights=None):
+    """Take constants away that are loud in comparison.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_mics)
+        A recording.
+    sample_rate : float
+        In Hz. In less than a second low tones have means, too.
+    weights : ndarray of shape (n_samples, 1), default=None
+        How much samples count.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples, n_mics)
+        `x` itself if there is nothing to take away.
+    """
+    if len(x) < sample_rate:
+        return x
+    weights = None if weights is None else weights[:, 0]
+    mean = np.average(x.astype(float, copy=False), axis=0, weights=weights)
+    power = np.mean(np.square(x, dtype=float), axis=0)
+    if not (np.square(mean) > OFFSET * np.maximum(power - np.square(mean), 0)).any():
+        return x
+    return x - mean.astype(x.dtype)
+
+
+def without_hum(x, sample_rate):
+    """Take the steady tones away that mains leave.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_mics)
+        A recording.
+    sample_rate : float
+        In Hz.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples, n_mics)
+        `x` itself if it doesn't hum.
+    """
+    size = 2 * round(HUM_SECONDS * sample_rate / 2) + 1
+    if len(x) < 2 * size:  # tones cannot be told from voices
+        return x
+    frequencies = _mains_tones(x, sample_rate)
+    if not frequencies:
+        return x
+    window = np.hanning(size + 2)[1:-1]
+    weight = oaconvolve(np.ones(len(x)), window, "same")
+    power = np.mean(np.square(x, dtype=float), axis=0)
+    y = x
+    for frequency in frequencies:
+        tone = np.exp(2j * np.pi * frequency / sample_rate * np.arange(len(x)))
+        for mic in range(x.shape[1]):
+            part = oaconvolve(x[:, mic] * tone.conj(), window, "same") / weight
+            square = abs(part) ** 2
+            mean = square.mean()
+            low = np.quantile(square[:: size // 8], 0.1)
+            if 2 * mean < HUM * power[mic] or low < STEADY * mean:
+                continue
+            y = y.copy() if y is x else y
+            y[:, mic] -= 2 * (part * tone).real
+    return y
+
+
+def _mains_tones(x, sample_rate):
+    """Frequencies of the harmonics of mains that may be heard, most often none.
+
+    Means of milliseconds have all that is needed. A tone stands out by 20 dB from what
+    is a few Hz beside it.
+    """
+    n = min(len(x), round(MAINS_SECONDS * sample_rate))
+    step = max(1, round(sample_rate / 1000))
+    rate = sample_rate / step
+    means = np.add.reduceat(x[:n], np.arange(0, n, step), axis=0) / step
+    window = np.hanning(len(means) + 2)[1:-1, None]
+    n_fft = next_fast_len(max(round(rate / RESOLUTION), len(means)), real=True)
+    spectrum = 2 * abs(rfft(window * means, n_fft, axis=0)) / window.sum()
+    power = np.square(spectrum) / 2
+    total = np.mean(np.square(means), axis=0)
+
+    def bins(*frequencies):
+        return [round(f * n_fft / rate) for f in frequencies]
+
+    found = {}
+    for mains in MAINS:
+        low, high = bins(mains - MAINS_OFF, mains + MAINS_OFF)
+        around = power[bins(*(mains + d for d in (-5, -4, -3, 3, 4, 5)))].mean(axis=0)
+        peak = power[low : high + 1].max(axis=0)
+        mic = int((peak / np.maximum(around, TINY)).argmax())
+        if peak[mic] > max(100 * around[mic], HUM / 4 * total[mic]):
+            base = (low + int(power[low : high + 1, mic].argmax())) * rate / n_fft
+            found[peak[mic]] = base
+    if not found:
+        return []
+    base = found[max(found)]
+    tones = [k * base for k in range(1, HARMONICS + 1) if 2 * k * base < rate]
+    heard = power[bins(*tones)] > HUM / 4 * total
+    return [
+        tone
+        for tone, is_heard in zip(tones, heard.any(axis=1), strict=True)
+        if is_heard
+    ]

@@ -1,0 +1,283 @@
+"""A pipeline that learns from what is sound in a recording."""
+
+# License: BSD-3-Clause
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skbss.base import all_finite
+from skbss.conditioning import (
+    choose_highpass,
+    high_pass,
+    without_hum,
+    without_offset,
+)
+from skbss.faults import fill, find_faults, soundness
+from skbss.transforms.stft import to_floats
+
+# Highest and lowest levels in which squares are finite and not zero.
+RANGE = 1e-100, 1e100
+# A microphone with so much less power than the loudest one (120 dB) is dead.
+DEAD = 1e-12
+
+
+class RecordingWarning(UserWarning):
+    """Something is wrong with a recording; the message says what to do."""
+
+
+class SoundPipeline(Pipeline):
+    """A pipeline from signals to signals that learns from what is sound.
+
+    Recorders deliver offsets and hum, gaps and bursts in single microphones, and dead
+    microphones. Any of these ruins what would be learned from a recording. Before the
+    steps of the pipeline,
+
+    - what is below `highpass` is taken out of all microphones, without delay;
+    - stretches in which a microphone is missing while others live, or has a burst or a
+      click that the others haven't, are silenced everywhere: they teach nothing;
+    - another microphone takes the place of a dead reference, with a warning.
+
+    Then the whole recording is separated by what was learned. There the microphones
+    that fail are predicted, bin by bin, from those that live.
+
+    A recording that has nothing of all this passes unchanged.
+
+    Parameters
+    ----------
+    steps : list of (str, estimator)
+        The pipeline, from signals (n_samples, n_mics) to signals (n_samples,
+        n_sources).
+    sample_rate : float, default=16000
+        In Hz.
+    highpass : 'auto' or float, default='auto'
+        Frequency in Hz below which signals are left out, 0 for never. 'auto' is 25 Hz,
+        or 75 Hz, for recordings that have more there than speech: more than 2 % of
+        the power of some microphone below 25 Hz, or 3 % between. Music with loud basses
+        may need 0 or 25.
+    faults : bool, default=True
+        Whether to look for gaps, bursts and clicks.
+    transform_input : list of str, default=None
+        As in `sklearn.pipeline.Pipeline`.
+    memory : str or object with the joblib.Memory interface, default=None
+        As in `sklearn.pipeline.Pipeline`.
+    verbose : bool, default=False
+        As in `sklearn.pipeline.Pipeline`.
+
+    Attributes
+    ----------
+    highpass_ : float
+        The frequency that was used, in Hz.
+    mics_ : ndarray of shape (n_mics,)
+        The order of the microphones that the steps get: a dead reference and the one
+        that takes its place are swapped.
+
+    See Also
+    --------
+    make_separator : Makes one.
+
+    Notes
+    -----
+    Outputs sum to the reference microphone as it is here: without what is below
+    `highpass`, and predicted where it fails.
+
+    The filter has as many poles as a Butterworth filter of order 8, run forward and
+    backward.
+
+    Slices are stock pipelines.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skbss import make_separator
+    >>> from skbss.datasets import load_cocktail_party
+    >>> recording = load_cocktail_party()
+    >>> x = recording.mixture.copy()
+    >>> x[50_000:58_000, 1] = 0  # a loose plug
+    >>> pipeline = make_separator(sample_rate=recording.sample_rate, random_state=0)
+    >>> y = pipeline.fit_transform(x)
+    >>> np.allclose(y.sum(axis=1), x[:, 0], atol=1e-6)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        **Pipeline._parameter_constraints,
+        "sample_rate": [Interval(Real, 0, None, closed="neither")],
+        "highpass": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "faults": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        steps,
+        *,
+        sample_rate=16_000,
+        highpass="auto",
+        faults=True,
+        transform_input=None,
+        memory=None,
+        verbose=False,
+    ):
+        super().__init__(
+            steps, transform_input=transform_input, memory=memory, verbose=verbose
+        )
+        self.sample_rate = sample_rate
+        self.highpass = highpass
+        self.faults = faults
+
+    def __getitem__(self, ind):
+        if isinstance(ind, slice):
+            return Pipeline(self.steps, memory=self.memory, verbose=self.verbose)[ind]
+        return super().__getitem__(ind)
+
+    def fit(self, X, y=None, **params):
+        """Learn from what is sound in a recording.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_mics)
+            The recording.
+        y : None
+            Ignored.
+        **params : dict
+            As for `sklearn.pipeline.Pipeline`.
+
+        Returns
+        -------
+        self : SoundPipeline
+            The fitted pipeline.
+        """
+        return super().fit(self.prepare(X)[0], y, **params)
+
+    def fit_transform(self, X, y=None, **params):
+        """Learn from what is sound in a recording, and separate all of it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_mics)
+            The recording.
+        y : None
+            Ignored.
+        **params : dict
+            As for `sklearn.pipeline.Pipeline`.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_sources)
+            The sources.
+        """
+        sound, filled = self.prepare(X)
+        if sound is filled:
+            return super().fit_transform(sound, y, **params)
+        super().fit(sound, y, **params)
+        return super().transform(filled)
+
+    def transform(self, X):
+        """Separate later audio of the same room as was learned.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_mics)
+            The recording.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_sources)
+            The sources.
+        """
+        return super().transform(self.prepare(X, reset=False)[1])
+
+    def prepare(self, X, *, reset=True):
+        """Return what the steps should learn from, and what they should separate.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_mics)
+            The recording.
+        reset : bool, default=True
+            Whether to choose `highpass_` and `mics_` anew. They are kept else.
+
+        Returns
+        -------
+        sound, filled : ndarray of shape (n_samples, n_mics)
+            The same object, `X` itself if nothing is to be done, unless there are
+            faults.
+        """
+        if reset:
+            self._validate_params()
+        x = to_floats(X)
+        usable = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
+        if not (usable and len(x) >= x.shape[1] > 0 and in_range(x)):
+            if reset:
+                self.highpass_, self.mics_ = 0.0, slice(None)
+            return X, X  # the steps say what is wrong
+        if reset:
+            self.mics_ = living_first(x, self._reference())
+        if isinstance(self.mics_, np.ndarray) and len(self.mics_) == x.shape[1]:
+            x = x[:, self.mics_]
+        faults = find_faults(x, self.sample_rate) if self.faults else np.zeros((0, 1))
+        if not faults.any():
+            x = self._without_lows(x, None, reset)
+            return x, x
+        gain = soundness(faults.any(axis=1), len(x), self.sample_rate)[:, None]
+        gain = gain.astype(x.dtype)
+        # First of all, since gaps would make steps of a constant.
+        x = self._without_lows(x, gain, reset)
+        return gain * x, fill(x, faults, self.sample_rate)
+
+    def _without_lows(self, x, gain, reset):
+        """Take away what is below speech, where it is loud or asked for."""
+        if self.highpass == "auto":
+            x = without_offset(x, self.sample_rate, gain)
+            x = without_hum(x, self.sample_rate)
+        if reset:
+            self.highpass_ = self.highpass
+            if self.highpass == "auto":
+                self.highpass_ = choose_highpass(x, self.sample_rate)
+        return high_pass(x, self.highpass_, self.sample_rate)
+
+    def _reference(self):
+        """Return the reference microphone of the steps, 0 if none is found."""
+        params = self.get_params()
+        names = "sources", "first__projectionback", "projectionback"
+        numbers = (params.get(f"{name}__ref_mic") for name in names)
+        return next((n for n in numbers if isinstance(n, int)), 0)
+
+
+def in_range(x):
+    """Whether samples are finite, and neither tiny nor huge nor all zero."""
+    return all_finite(x) and RANGE[0] < max(x.max(), -x.min()) < RANGE[1]
+
+
+def living_first(x, ref_mic):
+    """Order microphones so that the reference is one that lives.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_mics)
+        The recording.
+    ref_mic : int
+        The reference microphone.
+
+    Returns
+    -------
+    mics : slice or ndarray of shape (n_mics,)
+        The order.
+    """
+    level = np.ptp(x, axis=0).astype(float)
+    dead = level <= np.sqrt(DEAD) * level.max()
+    if ref_mic >= len(level) or not dead[ref_mic] or dead.all():
+        return slice(None)
+    mics = np.arange(len(level))
+    living = next(m for m in np.roll(mics, -ref_mic) if not dead[m])
+    mics[[ref_mic, living]] = living, ref_mic
+    warnings.warn(
+        f"Microphone {ref_mic}, the reference, is silent: microphone {living} is taken "
+        f"instead. Check the plug, or say ref_mic={living}.",
+        RecordingWarning,
+        stacklevel=4,
+    )
+    return mics
