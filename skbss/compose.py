@@ -246,8 +246,7 @@ def _background(n_sources, stage):
         return [_refine(10, **params), _back(n_sources)]
 
     short = stage(0.256, [*refine(), ("sort", SortFrequencies())], min_frames=40)
-    # Many microphones need long windows less: they never won with ten seconds.
-    long = WindowSearch(_second(stage, refine()), n_windows=20)
+    long = WindowSearch(_second(stage, refine()))
 
     microphones = FunctionTransformer(_without_first, kw_args={"n": n_sources})
     both = FeatureUnion([("sources", short), ("microphones", microphones)])
