@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         OnlineWPE,
         ProjectionBack,
         SortFrequencies,
+        TargetFirst,
     )
     from skbss.window_search import WindowSearch
 
@@ -62,6 +63,7 @@ __all__ = [
     "SoundPipeline",
     "Spectrogram",
     "Stream",
+    "TargetFirst",
     "WindowSearch",
     "load_yaml",
     "make_separator",
@@ -80,7 +82,8 @@ _NAMES = {
     "streaming": ("Stream",),
     "transforms": (
         *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "NoiseReducer"),
-        *("OnlineWPE", "ProjectionBack", "SortFrequencies", "WPE"),
+        *("OnlineWPE", "ProjectionBack", "SortFrequencies"),
+        *("TargetFirst", "WPE"),
     ),
     "window_search": ("WindowSearch",),
 }

@@ -32,6 +32,7 @@ from skbss.transforms import (
     NoiseReducer,
     ProjectionBack,
     SortFrequencies,
+    TargetFirst,
 )
 from skbss.window_search import WindowSearch
 
@@ -47,6 +48,7 @@ def make_separator(
     dereverberate=False,
     denoise=False,
     highpass="auto",
+    target=None,
     random_state=None,
     memory=None,
 ):
@@ -83,6 +85,9 @@ def make_separator(
         Frequency in Hz below which recordings are left out, 0 for never. 'auto' leaves
         out what is below 25 or 75 Hz if it is loud in comparison with speech: offsets,
         wind, hum. Give 0 or 25 for music.
+    target : tuple of float, default=None
+        Start and end, in seconds, of a time in which only one talker speaks: the output
+        that this is comes first. All others follow, the loudest first.
     random_state : int, RandomState instance or None, default=None
         Seed of ILRMA, and of what separates more sources than microphones.
     memory : str or object with the joblib.Memory interface, default=None
@@ -99,7 +104,8 @@ def make_separator(
         `n_sources` the first two are the `separator` in a step 'sources', a
         `skbss.LoudestSources`. With `denoise` there is a stage of this name before the
         last step. With `dereverberate` there is one of this name before all others, and
-        'dereverberate_again' after separation.
+        'dereverberate_again' after separation. With a `target` the last step is
+        'targetfirst'.
 
     Raises
     ------
@@ -165,6 +171,10 @@ def make_separator(
         reduce = stage(0.128, [("noisereducer", NoiseReducer())])
         last.append(("denoise", reduce))
     last.append(("loudestfirst", LoudestFirst()))
+    if target is not None:
+        start, end = target
+        first_one = TargetFirst(start, end, sample_rate=sample_rate)
+        last.append(("targetfirst", first_one))
     ilrma = partial(ILRMA, update="me", random_state=random_state)
     single = {
         "auxiva": AuxIVA(n_sources=n_sources),

@@ -42,6 +42,7 @@ from skbss import (
     ProjectionBack,
     SortFrequencies,
     Spectrogram,
+    TargetFirst,
     WindowSearch,
 )
 from skbss.updates import IP2, Gauss
@@ -171,7 +172,7 @@ def test_common_checks(estimator, check):
 
 
 def test_all_estimators_are_covered_here_or_in_their_own_file():
-    elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst}
+    elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst, TargetFirst}
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
     elsewhere |= {WPE, OnlineWPE, WindowSearch, MaskSeparator, FullRankRefine}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF, OnlineSeparator}

@@ -36,6 +36,7 @@ from skbss import (
     ProjectionBack,
     SortFrequencies,
     SoundPipeline,
+    TargetFirst,
     WindowSearch,
 )
 
@@ -148,6 +149,7 @@ def make_fitted():
         MaskSeparator: MaskSeparator(max_iter=2).fit(record),
         FullRankRefine: FullRankRefine(1, max_iter=2).fit(record),
         LoudestFirst: LoudestFirst().fit(x),
+        TargetFirst: TargetFirst(0, 100, sample_rate=1).fit(x),
         LoudestSources: LoudestSources(1, whole, first).fit(x),
         WindowSearch: WindowSearch(whole).fit(x),
         AuxIVA: AuxIVA(max_iter=2).fit(record),
@@ -163,7 +165,7 @@ def make_fitted():
 
 FITTED = make_fitted()
 # Set if the input has the names of its channels, as a data frame has.
-NAMED = STFT, LoudestFirst, LoudestSources, WindowSearch
+NAMED = STFT, LoudestFirst, TargetFirst, LoudestSources, WindowSearch
 CONDITIONAL = {c: {"feature_names_in_"} for c in NAMED}
 
 

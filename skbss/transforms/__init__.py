@@ -14,6 +14,7 @@ from skbss.transforms.projection_back import (
 )
 from skbss.transforms.sort_frequencies import SortFrequencies
 from skbss.transforms.stft import ISTFT, STFT
+from skbss.transforms.target_first import TargetFirst
 from skbss.transforms.wpe import WPE
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "OnlineWPE",
     "ProjectionBack",
     "SortFrequencies",
+    "TargetFirst",
     "normalized_mixing",
     "projection_back",
     "projection_back_lstsq",
