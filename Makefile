@@ -38,8 +38,8 @@ browser: $(VENV)/.browser
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/codespell --skip '*/_build,*/generated,*/auto_examples' --ignore-words-list caf \
-		*.md .github doc examples skbss
+	$(BIN)/codespell --skip '*/_build,*/generated,*/auto_examples' \
+		*.md .github doc examples
 
 # The pages, in doc/_build/html. A warning is an error; no network is used.
 doc: $(VENV)/.doc
