@@ -200,7 +200,7 @@ class OnProgress(FitCallback):
         """Call the function, if the task is one of a known number of parts."""
         whole = context.parent
         if whole is not None and whole.parent is None and whole.max_subtasks:
-            self.function((context.task_id + 1) / whole.max_subtasks)
+            self.function(min(1.0, (context.task_id + 1) / whole.max_subtasks))
 
 
 class JsonlLogger(FitCallback):

@@ -4,7 +4,6 @@
 
 import warnings
 from copy import copy
-from functools import partial
 from itertools import islice
 from numbers import Integral, Real
 
@@ -28,43 +27,30 @@ from skbss.blocks.joining import (
     crossfade,
     spans_of,
 )
-from skbss.blocks.tracks import (
-    WAVEFORM,
-    Tracks,
-    best_order,
-    describe,
-    waveform_similarity,
+from skbss.blocks.one_block import (
+    AMPLITUDE_WINDOW,
+    TRACK_WINDOW,
+    refine_block,
+    separate_block,
 )
+from skbss.blocks.order import Order
+from skbss.blocks.signals import collected, is_lazy, read_part
+from skbss.blocks.tracks import Tracks, describe
 from skbss.callbacks import CallbackSupportMixin, FitTask, fit_context
 from skbss.compose import make_refiner, make_separator, window_length
 
-# Windows by which blocks are compared, and outputs of one block, in seconds.
-TRACK_WINDOW, AMPLITUDE_WINDOW = 0.128, 0.064
 # What filters are learned from, in seconds, and how long the rarest talker should speak
 # there: with 2 s of it separation gained 1.3 dB, with 16 s 13.1, with 29 s 14.1.
 MINUTE = 60
+# Where people move, blocks are shorter. The recording says so if what was learned in
+# the minute leaves more in common than blocks on their own do: in the median 0.7 to 0.9
+# times as much where people stayed in their places, 1.0 to 1.1 where they walked, which
+# nothing here separates well, and 2.5 where they changed places.
+MOVING_BLOCK, MOVING_OVERLAP = 8.0, 4.0
+MOVES, N_COMPARED = 1.2, 12
 ENOUGH = 20
 # An output that is active for less, in all of a recording, is nobody's.
 SPEAKS = 10
-
-
-def _separate(estimator, x, n_fft):
-    """Separate a block of microphones and describe where the outputs come from."""
-    y = estimator.fit_transform(x)
-    return y, describe(x, y, n_fft)
-
-
-def _refine(estimator, refiner, x, n_fft):
-    """Apply what was learned elsewhere to a block, and adapt it if that is better.
-
-    Where somebody hardly speaks, adapting does harm as often as not.
-    """
-    candidates = [estimator.transform(x)]
-    if candidates[0].shape[1] == 1:
-        return candidates[0]
-    for _, stage in refiner.steps:
-        candidates.append(stage.fit_transform(candidates[-1]))
-    return min(candidates, key=partial(common_amplitude, n_fft=n_fft))
 
 
 class BlockBatch(
@@ -91,10 +77,13 @@ class BlockBatch(
     overlap : float, default=5.0
         What blocks share at least, in seconds, at most half of `block`. There outputs
         are recognized, and one block fades into the next.
-    refine : {'minute', None}, default='minute'
+    refine : {'auto', 'minute', None}, default='auto'
         Whether the best minute is learned from, which needs people to stay where they
         are. None leaves every block as it was separated on its own, for people who
-        move.
+        move. With 'auto' the blocks of a recording of more than a minute tell: people
+        move if what is learned in the minute leaves more in common than blocks do on
+        their own, which are as short as 8 s then, overlap by 4 s, and are put into
+        order by voices where they don't go on with one another.
     sample_rate : float, default=16000
         In Hz.
     n_jobs : int, default=None
@@ -114,6 +103,8 @@ class BlockBatch(
     active_seconds_ : ndarray of shape (n_sources,)
         How long each track is active in the minute, in seconds; in all of the recording
         if `refine` is None.
+    is_moving_ : bool
+        Whether every block is separated on its own.
     n_blocks_ : int
         Number of blocks.
     n_features_in_ : int
@@ -128,7 +119,7 @@ class BlockBatch(
     -----
     Signals may be arrays, memory maps, or readers: whatever has a `shape`, a `dtype`
     and gives an array when it is sliced, such as `skbss.io.AudioReader`. They
-    are read twice with ``refine='minute'``. `iter_fit_transform` yields the outputs
+    are read twice, unless `refine` is None. `iter_fit_transform` yields the outputs
     piece by piece; `fit_transform` collects them.
 
     Recordings of up to a minute are learned from as a whole.
@@ -152,7 +143,7 @@ class BlockBatch(
         "estimator": [HasMethods(["fit_transform", "transform"]), None],
         "block": [Interval(Real, 0, None, closed="neither")],
         "overlap": [Interval(Real, 0, None, closed="left")],
-        "refine": [StrOptions({"minute"}), None],
+        "refine": [StrOptions({"auto", "minute"}), None],
         "sample_rate": [Interval(Real, 0, None, closed="neither")],
         "n_jobs": [Integral, None],
     }
@@ -163,7 +154,7 @@ class BlockBatch(
         *,
         block=20.0,
         overlap=5.0,
-        refine="minute",
+        refine="auto",
         sample_rate=16_000,
         n_jobs=None,
     ):
@@ -224,7 +215,7 @@ class BlockBatch(
             As `fit`.
         """
         X = self._check(X, reset=True)
-        return _collected(self._fit_pieces(X, y), len(X))
+        return collected(self._fit_pieces(X, y), len(X))
 
     def iter_fit_transform(self, X, y=None):
         """Learn where the sources are, and yield them piece by piece.
@@ -265,7 +256,7 @@ class BlockBatch(
         """
         check_is_fitted(self)
         X = self._check(X, reset=False)
-        return _collected(self._pieces(X), len(X))
+        return collected(self._pieces(X), len(X))
 
     def iter_transform(self, X):
         """Separate later audio of the same room, piece by piece.
@@ -289,7 +280,7 @@ class BlockBatch(
                 f"Got overlap={self.overlap}, expected at most half of "
                 f"block={self.block}."
             )
-        if not _is_lazy(X):
+        if not is_lazy(X):
             return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         if len(X.shape) != 2 or 0 in X.shape:
             raise ValueError(f"Got shape {X.shape}, expected (n_samples, n_mics).")
@@ -302,25 +293,25 @@ class BlockBatch(
             )
         return X
 
-    def _spans(self, n_samples):
-        length = max(2, round(self.block * self.sample_rate))
-        return spans_of(n_samples, length, self._overlap())
+    def _samples(self, seconds):
+        return round(seconds * self.sample_rate)
 
-    def _overlap(self):
-        return round(self.overlap * self.sample_rate)
+    def _spans(self, n_samples, block=None, overlap=None):
+        block = self.block if block is None else block
+        overlap = self.overlap if overlap is None else overlap
+        return spans_of(n_samples, max(2, self._samples(block)), self._samples(overlap))
 
     def _is_short(self, n_samples):
         """Whether all of a recording is learned from at once."""
-        seconds = self.block if self.refine is None else MINUTE
-        return n_samples <= max(seconds, self.block) * self.sample_rate
+        seconds = self.block if self.refine is None else max(MINUTE, self.block)
+        return n_samples <= seconds * self.sample_rate
 
     def _n_parts(self, n_samples, n_passes=1):
         """Blocks to work on, and the minute."""
+        n_blocks = len(self._spans(n_samples))
         if self._is_short(n_samples):
-            return 1 + (n_passes - 1) * len(self._spans(n_samples))
-        if self.refine is None:
-            return len(self._spans(n_samples))
-        return n_passes * len(self._spans(n_samples)) + 1
+            return 1 + (n_passes - 1) * n_blocks
+        return n_passes * n_blocks + (self.refine is not None)
 
     def _fit_pieces(self, X, y):
         n_passes = 1 if self.refine is None else 2
@@ -329,41 +320,71 @@ class BlockBatch(
             if self.refine is None:
                 yield piece
         if self.refine is not None:
-            yield from self._refined(X, task)
+            yield from self._pieces(X, task)
         task.end()
 
-    def _pieces(self, X):
+    def _pieces(self, X, task=None):
+        """Yield what is learned, applied to a recording."""
         if self.refine is None:
-            return self._separated(X, copy(self.tracks_))
-        return self._refined(X)
+            order = Order(copy(self.tracks_), moving=True)
+            return self._separated(X, order, task)
+        if self.is_moving_:
+            own = MOVING_BLOCK, MOVING_OVERLAP
+            return self._separated(X, Order(moving=True), None, seconds=own)
+        return self._refined(X, task)
 
     def _learn(self, X, task):
         """Learn where tracks are and, to refine, what separates them; yield them."""
-        self.n_blocks_ = len(self._spans(len(X)))
+        spans = self._spans(len(X))
+        self.n_blocks_, self.is_moving_ = len(spans), self.refine is None
         self.estimator_, self.minute_ = None, (0, len(X))
-        activity = Activity(self.sample_rate)
+        activity, common = Activity(self.sample_rate), []
         if not self._is_short(len(X)):
-            for piece in self._separated(X, None, task):
+            order = Order(moving=self.refine is None)
+            for piece in self._separated(X, order, task, common=common):
                 activity.add(piece)
                 yield piece
+            self.tracks_ = order.tracks
             active = activity.is_active()
             self.active_seconds_ = active.sum(0)
             if self.refine is None:
                 return
             start, self.active_seconds_ = busiest(active, MINUTE)
-            _warn_of_rare(active, start, self.active_seconds_)
             start *= activity.size
             self.minute_ = start, min(len(X), start + MINUTE * activity.size)
-        parts = task.parts([slice(*self.minute_)], dict, "block")
-        for part in parts:
-            x = _read(X, part)
+        for part in task.parts([slice(*self.minute_)], dict, "block"):
+            x = read_part(X, part)
             self.estimator_ = clone(self._estimator())
             y = self.estimator_.fit_transform(x)
-        self.tracks_ = Tracks(describe(x, y, self._n_fft()))
+        n_fft = window_length(self.sample_rate, TRACK_WINDOW)
+        self.tracks_ = Tracks(describe(x, y, n_fft))
         if self._is_short(len(X)):
             activity.add(y)
             self.active_seconds_ = activity.is_active().sum(0)
+        elif self.refine == "auto" and self._moves(X, spans, common):
+            self.is_moving_ = True
+            warnings.warn(
+                "What was learned in one minute doesn't hold in others: people seem to "
+                "move. Blocks are separated on their own.",
+                stacklevel=2,
+            )
+        else:
+            _warn_of_rare(
+                active, self.minute_[0] // activity.size, self.active_seconds_
+            )
         yield y
+
+    def _moves(self, X, spans, common):
+        """Whether the minute's filters leave more in common than blocks' own."""
+        n_fft = window_length(self.sample_rate, AMPLITUDE_WINDOW)
+        n_compared = min(len(spans), N_COMPARED)
+        chosen = np.linspace(0, len(spans) - 1, n_compared).astype(int)
+        ratios = []
+        for k in chosen:
+            y = self.estimator_.transform(read_part(X, slice(*spans[k])))
+            if common[k] > 0:
+                ratios.append(common_amplitude(y, n_fft) / common[k])
+        return len(ratios) > 0 and np.median(ratios) > MOVES
 
     def _estimator(self):
         if self.estimator is not None:
@@ -371,55 +392,41 @@ class BlockBatch(
         return make_separator(sample_rate=self.sample_rate, random_state=0)
 
     def _scout(self):
-        """Return what separates blocks on their own.
+        """Return what separates blocks to see who speaks when.
 
-        To see who speaks when, crosstalk needn't be canceled, which takes half of the
-        time.
+        Crosstalk needn't be canceled for that, which takes half of the time.
         """
         estimator = clone(self._estimator())
-        if self.refine and "cancel" in getattr(estimator, "named_steps", ()):
+        if "cancel" in getattr(estimator, "named_steps", ()):
             estimator.set_params(cancel="passthrough")
         return estimator
 
-    def _n_fft(self):
-        return window_length(self.sample_rate, TRACK_WINDOW)
-
-    def _separated(self, X, tracks, task=None):
+    def _separated(self, X, order, task=None, *, seconds=None, common=None):
         """Separate blocks on their own and yield pieces of the tracks they make."""
-        spans = self._spans(len(X))
-        estimator, n_fft = self._scout(), self._n_fft()
-        calls = ((clone(estimator), _read(X, slice(*s)), n_fft) for s in spans)
-        results = self._in_parallel(_separate, calls, task)
-        return crossfade(self._ordered(results, spans, tracks), spans, self._overlap())
+        block, overlap = seconds or (self.block, self.overlap)
+        spans = self._spans(len(X), block, overlap)
+        estimator = self._estimator() if order.moving else self._scout()
+        rate = self.sample_rate
+        calls = ((clone(estimator), read_part(X, slice(*s)), rate) for s in spans)
+        results = self._in_parallel(separate_block, calls, task)
 
-    def _ordered(self, results, spans, tracks):
-        """Yield outputs of blocks in the order of the tracks."""
-        previous, previous_stop = None, 0
-        for (start, stop), (y, description) in zip(spans, results, strict=True):
-            if tracks is not None:
-                similarity = tracks.similarity(description)
-                if previous is not None:
-                    n_shared = previous_stop - start
-                    shared = previous[len(previous) - n_shared :], y[:n_shared]
-                    similarity += WAVEFORM * waveform_similarity(*shared)
-                order = best_order(similarity)
-                y, description = y[:, order], description.take(order)
-                tracks.add(description)
-            else:
-                tracks = self.tracks_ = Tracks(description)
-            previous, previous_stop = y, stop
-            yield y
+        def ordered():
+            for span, (*block, share) in zip(spans, results, strict=True):
+                if common is not None:
+                    common.append(share)
+                yield order.place(span, *block)
+
+        return crossfade(ordered(), spans, self._samples(overlap))
 
     def _refined(self, X, task=None):
         """Apply what was learned to blocks and yield pieces of what that gives."""
         spans = self._spans(len(X))
         refiner = make_refiner(self.sample_rate)
         n_fft = window_length(self.sample_rate, AMPLITUDE_WINDOW)
-        calls = (
-            (self.estimator_, clone(refiner), _read(X, slice(*s)), n_fft) for s in spans
-        )
-        results = self._in_parallel(_refine, calls, task)
-        return crossfade(results, spans, self._overlap())
+        what = self.estimator_, refiner, n_fft
+        calls = ((*what, read_part(X, slice(*span))) for span in spans)
+        results = self._in_parallel(refine_block, calls, task)
+        return crossfade(results, spans, self._samples(self.overlap))
 
     def _in_parallel(self, function, calls, task):
         """Call a function with blocks, some at a time, so that few are in memory."""
@@ -449,30 +456,3 @@ def _warn_of_rare(active, start, counts):
             f"which begins at {start} s. Below {ENOUGH} s, separation is poorer.",
             stacklevel=2,
         )
-
-
-def _is_lazy(X):
-    """Whether a recording is to be read block by block."""
-    if isinstance(X, np.memmap):
-        return True
-    attributes = hasattr(X, "shape"), hasattr(X, "dtype"), not hasattr(X, "toarray")
-    return not isinstance(X, np.ndarray) and all(attributes)
-
-
-def _read(X, part):
-    """Return a part of a recording, as floating point."""
-    x = np.asarray(X[part])
-    if x.dtype in (np.float32, np.float64):
-        return x
-    return x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
-
-
-def _collected(pieces, n_samples):
-    """Put pieces into one array."""
-    collected, done = None, 0
-    for piece in pieces:
-        if collected is None:
-            collected = np.empty((n_samples, piece.shape[1]), dtype=piece.dtype)
-        collected[done : done + len(piece)] = piece
-        done += len(piece)
-    return collected

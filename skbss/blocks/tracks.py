@@ -14,9 +14,6 @@ from skbss.transforms.stft import STFT
 LOADING = 1e-3
 # The memory of tracks fades by this factor a block, so that they may drift.
 FORGET = 0.8
-# How much the waveforms of the overlap count, beside the columns. 12 runs on meetings
-# of 4 minutes had no swap in blocks of 20 s; with either alone there were 4 and 19.
-WAVEFORM = 0.5
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,48 @@
+"""What is done with one block, here or in other processes."""
+
+# License: BSD-3-Clause
+
+from functools import partial
+
+from sklearn.base import clone
+
+from skbss.blocks.joining import common_amplitude
+from skbss.blocks.tracks import describe
+from skbss.blocks.voices import describe_voices
+from skbss.compose import window_length
+
+# Windows by which blocks are compared, and outputs of one block, in seconds.
+TRACK_WINDOW, AMPLITUDE_WINDOW = 0.128, 0.064
+
+
+def separate_block(estimator, x, sample_rate):
+    """Separate a block of microphones and describe where outputs come from, and sound.
+
+    Returns
+    -------
+    y : ndarray of shape (n_samples, n_sources)
+        The outputs.
+    description : Description
+        Where they come from.
+    voices : Voices
+        What they sound like.
+    common : float
+        What they have in common.
+    """
+    y = estimator.fit_transform(x)
+    common = common_amplitude(y, window_length(sample_rate, AMPLITUDE_WINDOW))
+    description = describe(x, y, window_length(sample_rate, TRACK_WINDOW))
+    return y, description, describe_voices(y, sample_rate), common
+
+
+def refine_block(estimator, refiner, n_fft, x):
+    """Apply what was learned elsewhere to a block, and adapt it if that is better.
+
+    Where somebody hardly speaks, adapting does harm as often as not.
+    """
+    candidates = [estimator.transform(x)]
+    if candidates[0].shape[1] == 1:
+        return candidates[0]
+    for _, stage in clone(refiner).steps:
+        candidates.append(stage.fit_transform(candidates[-1]))
+    return min(candidates, key=partial(common_amplitude, n_fft=n_fft))
