@@ -249,7 +249,7 @@ class SoundPipeline(Pipeline):
 
 def in_range(x):
     """Whether samples are finite, and neither tiny nor huge nor all zero."""
-    return all_finite(x) and RANGE[0] < max(x.max(), -x.min()) < RANGE[1]
+    return all_finite(x) and RANGE[0] < float(max(x.max(), -x.min())) < RANGE[1]
 
 
 def living_first(x, ref_mic):
