@@ -1,9 +1,10 @@
-"""Measure how well the online separators separate, beside oobss at many settings.
+"""Measure how well the online separators separate, beside batch, and oobss' ones.
 
 Run ``python benchmarks/online_quality.py SCENE_FOLDER ...`` on folders as scenes.py
 makes them. Printed is the mean SI-SDR improvement in dB, at microphone 0, in each
 quarter of the recordings, and the time to +3 dB: the end of the first two seconds whose
-improvement, in the mean of the sources, is at least that.
+improvement, in the mean of the sources, is at least that. Then the improvement from
+15 s on, up to where sources jump; and for each of the six seconds after that.
 
 Outputs are assigned to sources once per recording. Where sources jump no method can
 know which output is to follow whom: scenes whose metadata have ``move_at_s`` are
@@ -25,11 +26,22 @@ from scenes import load_scene
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import make_pipeline
 
-from skbss import ISTFT, STFT, OnlineAuxIVA, OnlineILRMA, ProjectionBack
+from skbss import (
+    ISTFT,
+    STFT,
+    OnlineAuxIVA,
+    OnlineILRMA,
+    OnlineSeparator,
+    ProjectionBack,
+    make_separator,
+)
 from skbss.metrics import si_sdr, si_sdr_improvement
 
 SEPARATED = 3.0  # dB
 WINDOW = 2.0  # seconds
+SETTLED = 15.0  # seconds
+N_AFTER = 6  # seconds after jumps
+LATENCIES = 0.008, 0.032, 0.128, 1.0
 # The first is what the benchmark of oobss sets.
 OOBSS_GRID = [
     {"forget": [0.99], "inner_iter": [5]},
@@ -67,16 +79,27 @@ def score(scene, estimate):
         Mean improvement in dB in each.
     seconds : float
         The time to +3 dB, infinite where it is never reached.
+    later : ndarray of shape (1 + N_AFTER,)
+        Mean improvement from 15 s on, and in each second after a jump; NaN where there
+        are none.
     """
     mixture, rate = scene.mixture, scene.sample_rate
     signals = scene.references, assign(scene, estimate), mixture
     edges = np.linspace(0, len(mixture), 5).astype(int)
     quarters = [improvement(*signals, slice(a, b)) for a, b in pairwise(edges)]
+    move = round(scene.metadata.get("move_at_s", 0) * rate)
+    later = np.full(1 + N_AFTER, np.nan)
+    end = move or len(mixture)
+    if end > (SETTLED + 1) * rate:
+        later[0] = improvement(*signals, slice(round(SETTLED * rate), end))
+    for second in range(N_AFTER if move else 0):
+        start = move + second * rate
+        later[1 + second] = improvement(*signals, slice(start, start + rate))
     size = round(WINDOW * rate)
     for start in range(0, len(mixture) - size + 1, rate // 4):
         if improvement(*signals, slice(start, start + size)) >= SEPARATED:
-            return quarters, (start + size) / rate
-    return quarters, np.inf
+            return quarters, (start + size) / rate, later
+    return quarters, np.inf, later
 
 
 def separate(separator, scene, n_fft=2048, hop_length=512):
@@ -84,6 +107,14 @@ def separate(separator, scene, n_fft=2048, hop_length=512):
     stft = STFT(n_fft, hop_length=hop_length)
     pipe = make_pipeline(stft, separator, ProjectionBack(), ISTFT())
     return pipe.fit_transform(scene.mixture)
+
+
+def separate_afterwards(scene):
+    """Separate each part of a scene in which nothing moves, all of it at hand."""
+    move = round(scene.metadata.get("move_at_s", 0) * scene.sample_rate)
+    parts = [scene.mixture[:move], scene.mixture[move:]]
+    pipeline = make_separator(sample_rate=scene.sample_rate, random_state=0)
+    return np.concatenate([pipeline.fit_transform(x) for x in parts if len(x)])
 
 
 def separate_with_oobss(method, scene, n_fft=2048, hop_length=512, **params):
@@ -107,15 +138,19 @@ def separate_with_oobss(method, scene, n_fft=2048, hop_length=512, **params):
 
 def report(name, scores, n_bad=0, each=None):
     """Print the mean over the scenes, and every scene's if asked for."""
-    quarters = np.array([quarters for quarters, _ in scores])
-    seconds = [seconds for _, seconds in scores]
+    quarters = np.array([quarters for quarters, _, _ in scores])
+    seconds = [seconds for _, seconds, _ in scores]
+    later = np.array([later for _, _, later in scores])
     if each:
         for folder, row, time in zip(each, quarters, seconds, strict=True):
             values = " ".join(f"{v:6.1f}" for v in row)
             print(f"    {Path(folder).name:28} {values} {time:12.2f} s")
     values = " ".join(f"{v:6.2f}" for v in [*quarters.mean(0), quarters.mean()])
     note = f"  NaN in {n_bad} scenes" if n_bad else ""
-    print(f"{name:32} {values} {np.median(seconds):7.2f} s{note}", flush=True)
+    known = np.isfinite(later)
+    means = np.where(known, later, 0).sum(0) / np.maximum(known.sum(0), 1)
+    after = " ".join(f"{v:5.1f}" for v, n in zip(means, known.sum(0), strict=True) if n)
+    print(f"{name:32} {values} {np.median(seconds):7.2f} s {after}{note}", flush=True)
 
 
 def main():
@@ -130,11 +165,21 @@ def main():
     )
     args = parser.parse_args()
     scenes = [load_scene(folder) for folder in args.folders]
-    print("quarter 1 to 4, mean, and the median time to +3 dB")
+    print("quarter 1 to 4, mean, the median time to +3 dB, after 15 s, after jumps")
+    scores = [score(scene, separate_afterwards(scene)) for scene in scenes]
+    report("skbss afterwards", scores, each=args.folders if args.each else None)
+    for latency in LATENCIES:
+        scores = []
+        for scene in scenes:
+            separator = OnlineSeparator(scene.sample_rate, latency=latency)
+            x = scene.mixture.astype(np.float32)
+            scores.append(score(scene, separator.fit_transform(x)))
+        name = f"skbss OnlineSeparator {1000 * latency:.0f} ms"
+        report(name, scores, each=args.folders if args.each else None)
     for separator in (OnlineAuxIVA(), OnlineILRMA(random_state=0)):
         name = f"skbss {type(separator).__name__}"
         scores = [score(scene, separate(separator, scene)) for scene in scenes]
-        report(name, scores, each=args.folders)
+        report(name, scores, each=args.folders if args.each else None)
     for method in args.oobss:
         for params in ParameterGrid(OOBSS_GRID):
             scores, n_bad = [], 0

@@ -103,6 +103,8 @@ class Listener:
     @classmethod
     def _start(cls, pipeline):
         cls.stream = Stream(pipeline)
+        if cls.stream.pipeline is None:
+            return cls.stream.latency
         return cls.stream.latency + 1 - cls.stream.hop_length
 
     @classmethod
@@ -209,16 +211,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", help="scenes")
     parser.add_argument("--minutes", type=int, default=60)
-    parser.add_argument("--separator", default="OnlineAuxIVA", help="class of skbss")
+    parser.add_argument("--separator", default="OnlineSeparator", help="class")
     args = parser.parse_args()
     # Where a source pauses for a whole window its score isn't defined.
     warnings.simplefilter("ignore", UndefinedMetricWarning)
     separator = getattr(skbss, args.separator)()
-    steps = STFT(2048, hop_length=512), separator, ProjectionBack(), ISTFT()
+    if args.separator != "OnlineSeparator":
+        steps = STFT(2048, hop_length=512), separator, ProjectionBack(), ISTFT()
+        separator = make_pipeline(*steps)
     minutes = [read_minute(folder) for folder in args.folders]
     for k, folder in enumerate(args.folders):
         print(f"scene {k}: {Path(folder).name}")
-    times = soak(make_pipeline(*steps), minutes, args.minutes)
+    times = soak(separator, minutes, args.minutes)
     print("seconds until separation is back: median, worst, how many over 10 s")
     for kind, values in times.items():
         if values:

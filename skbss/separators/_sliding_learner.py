@@ -28,12 +28,12 @@ LONG, SHORT, BRIEF = 0.512, 0.256, 0.128
 # tried all the time, and jumps aren't looked for.
 FIRST, YOUNG = 2.0, 5.0
 # Ages of a place at which a fresh start is tried once more.
-DOUBTS = 5.0, 7.0, 9.0, 12.0, 16.0, 24.0, 40.0
+DOUBTS = 8.0, 16.0, 40.0
 # Iterations: of a fresh start on short windows, whole frames and then cliques; of what
 # follows on long ones; and of an update.
-START_ITER, SORT_ITER, CLIQUE_ITER = 40, 20, 10
+START_ITER, SORT_ITER, CLIQUE_ITER = 25, 12, 10
 YOUNG_ITER, ITER = 8, 6
-FEWER_ITER = 4  # from four microphones on
+MIN_ITER = 3  # with many microphones
 # Seconds between two looks for a jump, of sound that is looked at, and that is searched
 # for when it was; and the coherence of outputs that is taken for one.
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
@@ -123,7 +123,7 @@ class SlidingLearner:
         self.next_leaks = 0
         self.tasks = []
         self.credit = 0.0
-        self.n_iter = ITER if n_mics < 4 else FEWER_ITER
+        self.n_iter = max(2 * ITER // max(n_mics, 2), MIN_ITER)
         self.rate_of_work = self._rate_of_work()
         self.log = []
 
@@ -193,7 +193,7 @@ class SlidingLearner:
             The sample of the signal that they are good from.
         """
         # What is urgent gets more; with many microphones there isn't much more.
-        factor = 6 / max(self.n_mics, 2) if self._is_urgent() else 1
+        factor = 4 / max(self.n_mics, 2) if self._is_urgent() else 1
         self.credit += n_samples * self.rate_of_work * max(factor, 1)
         while self.tasks and self.credit > 0:
             task = self.tasks[0]

@@ -17,7 +17,7 @@ from skbss.linalg import log_volume, matmul, pinv
 from skbss.separators._batch import principal
 from skbss.updates.iteration import FLOOR
 from skbss.updates.recording import Recording, loaded_covariance
-from skbss.updates.sorting import N_PARTS, sort_bands
+from skbss.updates.sorting import N_PARTS, swapped, swaps, total_cost
 from skbss.updates.source import bands_of, variance_and_cost
 from skbss.updates.spatial import IP1, update_demixing
 
@@ -160,10 +160,6 @@ class Window:
             parts.append(matmul(w, recording.Z) * scale[:, None])
         return np.concatenate(parts, axis=2).astype(np.complex64)
 
-    def powers(self, W, n_bands=1):
-        """Mean powers of bands, as those of a recording, at once."""
-        return run(self.power_steps(W, n_bands))
-
     def power_steps(self, W, n_bands):
         """Mean powers of the outputs in bands, (n_sources, n_bands, n_frames)."""
         size = max(1, self.n_freqs // n_bands)
@@ -185,6 +181,18 @@ def run(steps):
             next(steps)
         except StopIteration as end:
             return end.value
+
+
+def sort(window, W, model):
+    """Swap bands as `skbss.updates.sorting.sort_bands` does, a swap in each step."""
+    size = max(1, window.n_freqs // N_PARTS)
+    powers = yield from window.power_steps(W, N_PARTS)
+    powers = powers.astype(float) * (size / window.n_freqs)
+    total = total_cost(model.source, model.floor, len(W))
+    for k, l, start, stop in swaps(powers, total, 1e-9 * window.n_frames):
+        W = swapped(W, k, l, slice(start * size, stop * size))
+        yield 32 * powers.size * len(W) ** 2
+    return W
 
 
 class Weights:
@@ -252,8 +260,7 @@ def iterate(window, W, source, n_iter, sort_iter=0):
             W[..., bins] = update_demixing(spatial, W[..., bins], V)
             yield window._values(bins)
         if sort_iter and (iteration + 1) % sort_iter == 0:
-            W = sort_bands(window, W, model)
-            yield 64 * 64 * window.n_frames * len(W)
+            W = yield from sort(window, W, model)
     volume = log_volume(W).sum()
     size = window.n_frames * window.n_freqs
     return W, band * cost.sum(dtype=float) / size - 2 * volume / window.n_freqs

@@ -42,8 +42,8 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         microphones.
     latency : float, default=0.128
         Seconds from a sample's arrival to its output, from 0.008 to 2: exact to the
-        sample. The time that computing takes comes on top of it. Below 64 ms the
-        filters are those of least mean square error, which takes half as long again.
+        sample. The time that computing takes comes on top of it. Below 256
+        ms the filters are those of least mean square error, which takes longer.
     window : float, default=12.0
         Seconds of sound that are learned from, at least 3. Longer ones separate resting
         sources better, and follow slow movement less.
@@ -73,17 +73,18 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     A learner keeps the newest `window` seconds of sound; silence and hops of 32 ms with
     a dead microphone are left out. In every `period` it moves the demixing matrices of
     windows of 512 ms by some iterations of `AuxIVA` with cliques. While less than 5 s
-    are known, it starts afresh on windows of 256 ms each time. At ages of 5, 7, 9, 12,
-    16, 24 and 40 s it tries a fresh start beside, and keeps what has the better
-    objective.
+    are known, it starts afresh on windows of 256 ms each time. At ages of 8, 16 and
+    40 s it tries a fresh start beside, and keeps what has the better objective. What
+    leaks from each output into others is learned every two seconds, and taken out, as
+    by `CrosstalkCanceller`.
 
     Sources are taken to have jumped when the outputs of the newest second, by the
     newest filters, have a mean coherence above 0.22.
 
     The filters are the demixing matrices in time. They look ahead as far as the latency
     allows, up to 256 ms; what remains of it lets the filters be learned from what comes
-    after the sound that they are for. Below 64 ms of latency, filters are fitted to the
-    outputs of those that look ahead further.
+    after the sound that they are for. Below 256 ms of latency, filters are fitted to
+    the outputs of those that look ahead further.
 
     Work is done in small steps, a few in each block, chosen by the number of samples:
     outputs don't depend on how the signal is cut, nor on the machine's load. All is

@@ -64,6 +64,40 @@ def total_cost(source, floor, n_sources):
     return total
 
 
+def swaps(powers, total, least):
+    """Swap bands as long as that lowers the cost by more than a least gain.
+
+    Parameters
+    ----------
+    powers : ndarray of shape (n_sources, n_parts, n_frames)
+        Output powers, swapped in place.
+    total : callable
+        As for `best_swap`.
+    least : float
+        The least gain.
+
+    Yields
+    ------
+    swap : tuple of int
+        As from `best_swap`.
+    """
+    # Every swap lowers the cost, so this ends; the bound is for ties of rounding.
+    for _ in range(N_PARTS):
+        gain, swap = best_swap(powers, total)
+        if gain <= least:
+            return
+        k, l, start, stop = swap
+        powers[[k, l], start:stop] = powers[[l, k], start:stop]
+        yield swap
+
+
+def swapped(W, k, l, bins):
+    """Return demixing matrices with two outputs swapped in some bins."""
+    W = W.copy()
+    W[[k, l], :, bins] = W[[l, k], :, bins]
+    return W
+
+
 def sort_bands(recording, W, model):
     """Swap outputs in bands of frequencies as long as that lowers the objective.
 
@@ -91,14 +125,6 @@ def sort_bands(recording, W, model):
     powers = recording.powers(W, N_PARTS).astype(float) * (size / n_freqs)
     total = total_cost(model.source, model.floor, len(W))
 
-    # Every swap lowers the cost, so this ends; the bound is for ties of rounding.
-    for _ in range(N_PARTS):
-        gain, swap = best_swap(powers, total)
-        if gain <= 1e-9 * recording.n_frames:
-            break
-        k, l, start, stop = swap
-        W = W.copy()
-        bins = slice(start * size, stop * size)
-        W[[k, l], :, bins] = W[[l, k], :, bins]
-        powers[[k, l], start:stop] = powers[[l, k], start:stop]
+    for k, l, start, stop in swaps(powers, total, 1e-9 * recording.n_frames):
+        W = swapped(W, k, l, slice(start * size, stop * size))
     return W
