@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from skbss import Spectrogram, make_separator
-from skbss.commands.separate import flat_steps
+from skbss.commands.pipelines import flat_steps
 from skbss.compose import METHODS
 
 SAMPLE_RATE = 16000
