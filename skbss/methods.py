@@ -51,13 +51,21 @@ class Method:
     is_online: bool = False
 
 
-def _blocks(sample_rate, ref_mic, random_state, n_sources=None, denoise=False):
+def _blocks(
+    sample_rate,
+    ref_mic,
+    random_state,
+    n_sources=None,
+    denoise=False,
+    dereverberate=False,
+):
     estimator = make_separator(
         sample_rate=sample_rate,
         ref_mic=ref_mic,
         random_state=random_state,
         n_sources=n_sources,
         denoise=denoise,
+        dereverberate=dereverberate,
     )
     return BlockBatch(estimator, sample_rate=sample_rate)
 
@@ -104,7 +112,7 @@ def _online_isnmf(sample_rate, ref_mic, random_state, n_mics):
 _registry = {
     "refined": Method(
         partial(make_separator, "refined"),
-        "ILRMA, refined by cliques on two windows, crosstalk canceled; separates best",
+        "AuxIVA, refined by cliques on two windows, crosstalk canceled; separates best",
     ),
     "ilrma": Method(
         partial(make_separator, "ilrma"),

@@ -41,8 +41,8 @@ def refine_block(estimator, refiner, n_fft, x):
     Where somebody hardly speaks, adapting does harm as often as not.
     """
     candidates = [estimator.transform(x)]
-    if candidates[0].shape[1] == 1:
-        return candidates[0]
+    if not 1 < candidates[0].shape[1] <= x.shape[1]:
+        return candidates[0]  # masks made them, or there is nothing to tell apart
     for _, stage in clone(refiner).steps:
         candidates.append(stage.fit_transform(candidates[-1]))
     return min(candidates, key=partial(common_amplitude, n_fft=n_fft))
