@@ -17,6 +17,7 @@ from skbss.conditioning import (
     without_offset,
 )
 from skbss.faults import fill, find_faults, soundness
+from skbss.recording_checks import recording_problems
 from skbss.transforms.stft import to_floats
 
 # Highest and lowest levels in which squares are finite and not zero.
@@ -216,6 +217,8 @@ class SoundPipeline(Pipeline):
             return X, X  # the steps say what is wrong
         if reset:
             self.mics_ = living_first(x, self._reference())
+            for problem in recording_problems(x, self.sample_rate, self._reference()):
+                warnings.warn(problem, RecordingWarning, stacklevel=4)
         if isinstance(self.mics_, np.ndarray) and len(self.mics_) == x.shape[1]:
             x = x[:, self.mics_]
         faults = find_faults(x, self.sample_rate) if self.faults else np.zeros((0, 1))

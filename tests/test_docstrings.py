@@ -19,6 +19,7 @@ from skbss import (
     ISTFT,
     STFT,
     WPE,
+    AlignChannels,
     AuxIVA,
     BlockBatch,
     CrosstalkCanceller,
@@ -34,6 +35,7 @@ from skbss import (
     OnlineSeparator,
     OnlineWPE,
     ProjectionBack,
+    ResampleChannels,
     SortFrequencies,
     SoundPipeline,
     TargetFirst,
@@ -148,6 +150,8 @@ def make_fitted():
         OnlineWPE: OnlineWPE().fit(record),
         MaskSeparator: MaskSeparator(max_iter=2).fit(record),
         FullRankRefine: FullRankRefine(1, max_iter=2).fit(record),
+        AlignChannels: AlignChannels().fit(x),
+        ResampleChannels: ResampleChannels().fit(x),
         LoudestFirst: LoudestFirst().fit(x),
         TargetFirst: TargetFirst(0, 100, sample_rate=1).fit(x),
         LoudestSources: LoudestSources(1, whole, first).fit(x),
@@ -165,7 +169,10 @@ def make_fitted():
 
 FITTED = make_fitted()
 # Set if the input has the names of its channels, as a data frame has.
-NAMED = STFT, LoudestFirst, TargetFirst, LoudestSources, WindowSearch
+NAMED = (
+    *(AlignChannels, ResampleChannels, STFT, LoudestFirst, TargetFirst),
+    *(LoudestSources, WindowSearch),
+)
 CONDITIONAL = {c: {"feature_names_in_"} for c in NAMED}
 
 

@@ -7,11 +7,20 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skbss import RecordingWarning, SoundPipeline, make_separator
+from skbss import (
+    AlignChannels,
+    RecordingWarning,
+    ResampleChannels,
+    SoundPipeline,
+    make_separator,
+)
 from skbss.datasets import load_cocktail_party
 from skbss.faults import find_faults
 from skbss.metrics import si_sdr
+from skbss.recording_checks import recording_problems
+from skbss.transforms.alignment import resample
 
 RECORDING = load_cocktail_party()
 RATE = RECORDING.sample_rate
@@ -151,3 +160,48 @@ def test_moments_of_faults(n_mics):
     assert not find_faults(x).any()
     x[24_000:, 1] = 0
     assert not find_faults(x).any()
+
+
+def test_delays_and_clocks_are_mended():
+    x = RECORDING.mixture[:80_000]
+    later = np.column_stack([x[:, 0], np.pad(x[:-4000, 1], (4000, 0))])
+    align = AlignChannels(sample_rate=RATE).fit(later)
+    assert abs(align.delays_[1] - 4000) <= 5
+    assert_allclose(align.transform(later)[:70_000, 0], x[:70_000, 0])
+    drifting = np.column_stack([x[:, 0], resample(x[:, 1], -50e-6)])
+    clocks = ResampleChannels(sample_rate=RATE).fit(drifting)
+    assert abs(clocks.offsets_[1] - 50e-6) < 8e-6
+    assert_allclose(AlignChannels(1).fit(later).delays_, [-align.delays_[1], 0])
+
+
+@parametrize_with_checks([AlignChannels(), ResampleChannels()])
+def test_common_checks(estimator, check):
+    check(estimator)
+
+
+def test_resampling_interpolates():
+    t = np.arange(8000.0)
+    y = resample(np.sin(0.9 * t), 1e-4)
+    assert_allclose(y[100:-100], np.sin(0.9 * t * (1 + 1e-4))[100:-100], atol=1e-5)
+
+
+PROBLEMS = {
+    "same signal": lambda x: x[:, [0, 0]] * [1, 0.5],
+    "Channel 2 is a mix": lambda x: np.column_stack([x, x.sum(1)]),
+    "clipped": lambda x: np.clip(x, -0.3 * abs(x).max(), 0.3 * abs(x).max()),
+    "250 ms after": lambda x: np.column_stack(
+        [x[:, 0], np.pad(x[:-4000, 1], (4000, 0))]
+    ),
+    "clocks": lambda x: np.column_stack([x[:, 0], resample(x[:, 1], -60e-6)]),
+    "too little": lambda x: np.repeat(x[:3000], 4, axis=1) + 1e-3 * x[:3000, :1] ** 2,
+}
+
+
+@pytest.mark.parametrize("said", PROBLEMS)
+def test_what_is_wrong_is_said(said):
+    problems = recording_problems(PROBLEMS[said](RECORDING.mixture), RATE)
+    assert any(said in problem for problem in problems)
+
+
+def test_no_false_alarm():
+    assert recording_problems(RECORDING.mixture, RATE) == []

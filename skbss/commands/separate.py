@@ -190,6 +190,7 @@ def make_tasks(args, recordings, method, params, ref_mic):
             block=args.block,
             overlap=args.overlap,
             moving=args.moving,
+            align=args.align,
             n_jobs=None if several else args.jobs,
         )
         for recording, files, format in zip(recordings, outputs, formats, strict=True)

@@ -153,6 +153,11 @@ def _add_long(group):
         help="what blocks share in seconds (default: a quarter of a block)",
     )
     add(
+        "--align",
+        action="store_true",
+        help="bring microphones of several recorders to one time and one clock first",
+    )
+    add(
         "--moving",
         action="store_true",
         help="people move: every block is separated on its own",

@@ -24,6 +24,7 @@ from skbss.io import AudioFileError, AudioReader, AudioWriter
 from skbss.metrics import si_sdr_improvement
 from skbss.metrics._decibels import decibels
 from skbss.sound_pipeline import SoundPipeline
+from skbss.transforms import AlignChannels, ResampleChannels
 
 # Recordings beyond this, in seconds, are separated block by block. At 48 kHz and with
 # four microphones all at once takes some 20 MB a second.
@@ -57,6 +58,8 @@ class Task:
         Whether every block is separated on its own.
     n_jobs : int or None
         How many blocks to separate at a time.
+    align : bool
+        Whether to bring the microphones to one time and one clock first.
     """
 
     recording: Recording
@@ -69,6 +72,7 @@ class Task:
     overlap: float | None = None
     moving: bool = False
     n_jobs: int | None = None
+    align: bool = False
 
 
 @dataclass
@@ -175,6 +179,8 @@ def _separate(task, result, progress):
 
 def _pieces(task, reader, result, progress):
     """Yield the sources piece by piece, or in one piece."""
+    if task.align:
+        reader = aligned(task, reader[:])
     batch = blocks_of(task)
     if batch is not None:
         if progress:
@@ -197,6 +203,14 @@ def _pieces(task, reader, result, progress):
     if not is_sound:  # some of it taught nothing
         y = Pipeline(task.pipeline.steps).transform(filled)
     yield y
+
+
+def aligned(task, x):
+    """Bring the microphones of a recording to the time of the reference."""
+    rate = task.recording.info.sample_rate
+    for step in (AlignChannels, ResampleChannels):
+        x = step(task.ref_mic, sample_rate=rate).fit_transform(x)
+    return x
 
 
 def blocks_of(task):

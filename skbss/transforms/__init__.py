@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from skbss.transforms.alignment import AlignChannels, ResampleChannels
 from skbss.transforms.crosstalk_canceller import CrosstalkCanceller
 from skbss.transforms.loudest_first import LoudestFirst
 from skbss.transforms.noise_reducer import NoiseReducer
@@ -21,11 +22,13 @@ __all__ = [
     "ISTFT",
     "STFT",
     "WPE",
+    "AlignChannels",
     "CrosstalkCanceller",
     "LoudestFirst",
     "NoiseReducer",
     "OnlineWPE",
     "ProjectionBack",
+    "ResampleChannels",
     "SortFrequencies",
     "TargetFirst",
     "normalized_mixing",

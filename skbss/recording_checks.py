@@ -1,0 +1,147 @@
+"""What is wrong with a recording as a whole, in one sentence each, with the remedy."""
+
+# License: BSD-3-Clause
+
+import numpy as np
+
+from skbss.transforms.alignment import PROMINENCE, find_clock_offset, find_delay
+
+# Seconds of a recording that are looked at, from its middle.
+SECONDS = 10.0
+# Channels whose difference, after the best gain, is so much weaker (60 dB) are one.
+SAME = 1e-6
+# A channel that others explain up to so much (50 dB) is a mix of them.
+MIXED = 1e-5
+LOADING = 1e-9
+# Delays in seconds, and offsets of clocks, that windows of 512 ms don't cover, and by
+# how many nats per bin a clock has to be likelier than none. Talkers who move, and
+# pause, gave 0.03 and 5 parts per million.
+LONGEST_DELAY = 0.05
+LARGEST_OFFSET = 8e-6
+LIKELIER = 0.1
+# Share of the samples within a thousandth of the peak that tells of clipping.
+CLIPPED = 1e-3
+# Fewest seconds of a recording, and for each microphone.
+SHORTEST = 0.2
+SECONDS_EACH = 0.1
+# Seconds from which on delays and clocks can be told.
+LEAST_SECONDS = 1.5
+# Pairs of microphones that delays are looked for in.
+N_PAIRS = 3
+
+
+def recording_problems(x, sample_rate, ref_mic=0):
+    """Say what is wrong with a recording.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_mics)
+        The recording.
+    sample_rate : float
+        In Hz.
+    ref_mic : int, default=0
+        The reference microphone, with which others are compared.
+
+    Returns
+    -------
+    problems : list of str
+        Sentences with what to do, most often none.
+    """
+    n_samples, n_mics = x.shape
+    duration = n_samples / sample_rate
+    if n_mics < 2:
+        return []
+    problems = []
+    if duration < max(SHORTEST, SECONDS_EACH * n_mics):
+        problems.append(
+            f"The recording has {duration:.1f} s for {n_mics} microphones, too little "
+            "to learn from: give at least "
+            f"{max(SHORTEST, SECONDS_EACH * n_mics):.1f} s, or fewer microphones."
+        )
+    n = min(n_samples, round(SECONDS * sample_rate))
+    start = (n_samples - n) // 2
+    part = x[start : start + n].astype(float)
+    part /= abs(part).max() or 1
+    problems += _clipping(part)
+    alike = _alike(part)
+    problems += alike
+    if not alike and duration >= LEAST_SECONDS:
+        problems += _clocks(part, sample_rate, ref_mic)
+    return problems
+
+
+def _clipping(x):
+    peaks = abs(x).max(axis=0)
+    at_peak = (abs(x) >= 0.999 * peaks).mean(axis=0)
+    clipped = np.flatnonzero((at_peak > CLIPPED) & (peaks > 0))
+    if not len(clipped):
+        return []
+    return [
+        f"{_name(clipped)} clipped in {at_peak[clipped].max():.1%} of the samples, "
+        "which leaks into all outputs: record with less gain."
+    ]
+
+
+def _alike(x):
+    """Compare channels, and channels with mixes of all others, at zero delay."""
+    C = x.T @ x
+    power = np.diag(C)
+    living = np.flatnonzero(power > 1e-12 * power.max())
+    for i, m in enumerate(living):
+        for other in living[i + 1 :]:
+            rest = 1 - C[m, other] ** 2 / (power[m] * power[other])
+            if rest < SAME:
+                return [
+                    f"Microphones {m} and {other} are the same signal, so that sources "
+                    "cannot be told apart by them: leave one of them out, and check "
+                    "that the recorder isn't set to mono."
+                ]
+    if len(living) < 3:
+        return []
+    scaled = C[np.ix_(living, living)] / np.sqrt(np.outer(power[living], power[living]))
+    regular = scaled + LOADING * np.eye(len(living))
+    rest = 1 / np.maximum(np.diag(np.linalg.inv(regular)), 1)
+    mixed = living[rest < MIXED]
+    if len(mixed) < 2:
+        return []
+    return [
+        f"Channel {mixed.max()} is a mix of others, as recorders write it beside their "
+        "microphones: leave it out."
+    ]
+
+
+def _clocks(x, sample_rate, ref_mic):
+    delays, offsets = {}, {}
+    for mic in [m for m in range(x.shape[1]) if m != ref_mic][:N_PAIRS]:
+        pair = x[:, [ref_mic, mic]]
+        delay, prominence = find_delay(*pair.T, round(2 * sample_rate))
+        if prominence < 3 * PROMINENCE:
+            continue
+        if abs(delay) > LONGEST_DELAY * sample_rate:
+            delays[mic] = delay / sample_rate
+            continue
+        offset, gain = find_clock_offset(pair, sample_rate, 200e-6, n_bins=24)
+        if gain > LIKELIER and abs(offset) > LARGEST_OFFSET:
+            offsets[mic] = offset
+    problems = []
+    if delays:
+        mic, delay = next(iter(delays.items()))
+        problems.append(
+            f"Microphone {mic} is {abs(delay) * 1000:.0f} ms "
+            f"{'after' if delay > 0 else 'before'} microphone {ref_mic}, more than "
+            "windows cover: align them first, by AlignChannels or --align."
+        )
+    if offsets:
+        mic, offset = next(iter(offsets.items()))
+        problems.append(
+            f"The clocks of microphones {ref_mic} and {mic} are about "
+            f"{abs(offset) * 1e6:.0f} parts per million apart: bring them together "
+            "first, by ResampleChannels or --align."
+        )
+    return problems
+
+
+def _name(mics):
+    if len(mics) == 1:
+        return f"Microphone {mics[0]} is"
+    return f"Microphones {', '.join(map(str, mics))} are"
