@@ -11,6 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import LinearSeparator
+from skbss.linalg import power_features
+from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.recording import Recording
 from skbss.updates.source import Gauss
@@ -105,6 +107,72 @@ def principal(recording, n_sources):
     rows = E[:, :, : -n_sources - 1 : -1].conj().swapaxes(1, 2) @ Z_inv
     W = np.ascontiguousarray(rows.transpose(1, 2, 0))
     return W / np.linalg.norm(W, axis=1, keepdims=True)
+
+
+def target_covariances(target, record, X, n_sources):
+    """Return covariances (n_freqs, n_mics, n_mics) of a target of `AuxIVA`.
+
+    Parameters
+    ----------
+    target : array-like
+        A time in seconds, steering vectors or covariances.
+    record : Spectrogram or array
+        Knows the sample rate, if it is a record.
+    X : ndarray of shape (n_frames, n_freqs, n_mics)
+        Its data.
+    n_sources : int or None
+        Number of outputs.
+
+    Raises
+    ------
+    ValueError
+        If the target has another shape, no frame is in that time, or there is a single
+        output.
+    """
+    T, F, M = X.shape
+    if (n_sources or M) < 2:
+        raise ValueError(
+            f"Got a target and n_sources={n_sources or M}, expected at least 2: it is "
+            "the others that are kept from hearing the target."
+        )
+    target = np.asarray(target)
+    shapes = (2,), (F, M), (F, M, M)
+    if target.shape not in shapes or not np.isfinite(target).all():
+        raise ValueError(
+            f"Got target of shape {target.shape}, expected a time (start, end), finite "
+            f"steering vectors {shapes[1]} or covariances {shapes[2]}."
+        )
+    if target.ndim == 3:
+        return target.astype(complex)
+    if target.ndim == 2:
+        return (target[:, :, None] * target[:, None].conj()).astype(complex)
+    params = record.stft_params if isinstance(record, Spectrogram) else {}
+    rate = params.get("sample_rate")
+    if rate is None:
+        raise ValueError(
+            f"Got target={tuple(target.tolist())}, a time in seconds, which needs the "
+            "record of STFT(sample_rate=...)."
+        )
+    hop, n_fft = params["hop_length"], params["n_fft"]
+    # The first frame ends with the first hop.
+    middle = (hop * (np.arange(T) + 1) - n_fft / 2) / rate
+    x = X[(middle >= target[0]) & (middle < target[1])].transpose(1, 2, 0)
+    if not x.shape[2]:
+        raise ValueError(
+            f"Got target={tuple(target.tolist())}, in which there is no frame of the "
+            f"{T * hop / rate:.3g} s."
+        )
+    peak = abs(x).max(initial=0) or 1.0
+    x = (x / peak).astype(complex)
+    return x @ x.conj().swapaxes(1, 2)
+
+
+def with_target_first(W, prior):
+    """Put the row first that hears most of a target; see `Recording.prior`."""
+    heard = (power_features(W) * prior).sum((1, 2)) / output_power(W)
+    first = int(np.argmax(heard))
+    order = [first, *(k for k in range(len(W)) if k != first)]
+    return W[order]
 
 
 def output_power(W):

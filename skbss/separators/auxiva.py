@@ -2,14 +2,20 @@
 
 # License: BSD-3-Clause
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
 from skbss.base import resolve
 from skbss.callbacks import FitTask
 from skbss.parallel import block_map
-from skbss.separators._batch import BatchSeparator, output_power, run
+from skbss.separators._batch import (
+    BatchSeparator,
+    output_power,
+    run,
+    target_covariances,
+    with_target_first,
+)
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.source import SOURCE_MODELS, bands_of
@@ -70,6 +76,14 @@ class AuxIVA(BatchSeparator):
         with 25 more iterations from the principal components, in which 20 dB of noise
         are expected: so what is loud is found first. One scene gained 14 dB by it,
         others lost at most 1.
+    target : array-like, default=None
+        What is known of the source that is to be the first: a time in which it is heard
+        alone, ``(start, end)`` in seconds, for which `X` must be a record with a sample
+        rate; or its steering vectors of shape (n_freqs, n_mics), up to a factor in each
+        bin; or its covariances at the microphones, of shape (n_freqs, n_mics, n_mics).
+        All other sources are kept from hearing it; there must be some.
+    target_weight : float, default=0.3
+        How much a `target` counts, as a fraction of the frames.
     warm_start : bool, default=False
         Start from the demixing matrices of the last call to `fit` instead.
     random_state : int, RandomState instance or None, default=None
@@ -106,6 +120,15 @@ class AuxIVA(BatchSeparator):
     than 100 dB (56 dB in single precision) below the recording's mean power count as if
     they were at that level, since the likelihood of exact silence is unbounded.
 
+    With a `target`, of whitened covariance Q with unit mean power in every bin, the
+    weighted covariances of all sources but the first become
+
+    .. math:: V_k + \alpha \bar v_k Q,
+
+    with the `target_weight` :math:`\alpha` and the mean :math:`\bar v_k` of the
+    diagonals of :math:`V_k`, whatever the spatial update. Bands of the first source are
+    not sorted then, and the objective, which leaves the target out, may rise.
+
     The outputs have no meaningful scale before `ProjectionBack`.
 
     References
@@ -140,6 +163,8 @@ class AuxIVA(BatchSeparator):
         "source": [StrOptions(set(SOURCE_MODELS)), HasMethods(["variance", "cost"])],
         "sort_iter": [Interval(Integral, 0, None, closed="left")],
         "init": [StrOptions({"identity"}), "array-like", None],
+        "target": ["array-like", None],
+        "target_weight": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -153,6 +178,8 @@ class AuxIVA(BatchSeparator):
         sort_iter=25,
         tol=0.0,
         init=None,
+        target=None,
+        target_weight=0.3,
         warm_start=False,
         random_state=None,
     ):
@@ -164,6 +191,8 @@ class AuxIVA(BatchSeparator):
         self.sort_iter = sort_iter
         self.tol = tol
         self.init = init
+        self.target = target
+        self.target_weight = target_weight
         self.warm_start = warm_start
         self.random_state = random_state
 
@@ -190,20 +219,26 @@ class AuxIVA(BatchSeparator):
             of its range.
         """
         task = FitTask(self, X, y, self._may_search() * SEARCH_ITER + self.max_iter)
-        X = self._check_X(X, reset=not self._is_warm())
+        record, X = X, self._check_X(X, reset=not self._is_warm())
+        covariances = None
+        if self.target is not None:
+            covariances = target_covariances(self.target, record, X, self.n_sources)
         source = resolve(self.source, SOURCE_MODELS)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         with block_map() as map_blocks:
             W = self._start(X, spatial, SEARCH_ITER, task, map_blocks)
             recording = self._recording(X, map_blocks)
-            W = recording.from_microphones(W)
+            W, prior = recording.from_microphones(W), None
+            if covariances is not None:
+                prior = recording.prior(covariances, self.target_weight)
+                W = with_target_first(W, prior)
             level, sort_iter = output_power(W).mean(), self.sort_iter
             if bands_of(source) > 1:
                 level, sort_iter = 1.0, 0
                 if not self._is_warm():  # all bins alike, whatever their power
                     W /= np.linalg.norm(W, axis=1, keepdims=True)
             model = SourceVariances(source, X.real.dtype, level)
-            iterations = iterate(recording, W, model, spatial, sort_iter)
+            iterations = iterate(recording, W, model, spatial, sort_iter, prior)
             iterations = task.iterations(iterations, recording.learned)
             vars(self).update(recording.learned(*run(self, iterations, X.size)))
         task.end()

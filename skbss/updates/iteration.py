@@ -32,7 +32,7 @@ FLOOR = 1e-10
 N_BINS = 512
 
 
-def iterate(recording, W, model, spatial, sort_iter=0):
+def iterate(recording, W, model, spatial, sort_iter=0, prior=None):
     """Iterate for ever: weigh, move, and now and then sort bands.
 
     Parameters
@@ -48,6 +48,9 @@ def iterate(recording, W, model, spatial, sort_iter=0):
     sort_iter : int, default=0
         Sort frequency bands after every so many iterations; 0 for never. For a
         `SourceVariances` of one band.
+    prior : ndarray of shape (n_mics ** 2, n_freqs), default=None
+        Features of a covariance of the whitened microphones, that of a target: all
+        sources but the first are kept from hearing it, and the first stays the first.
 
     Yields
     ------
@@ -61,9 +64,16 @@ def iterate(recording, W, model, spatial, sort_iter=0):
         parts = (W[..., bins] for bins in _bins(W))
         log_volumes = sum(map(np.sum, recording.map(log_volume, parts)))
         yield W, cost - 2 * recording.n_frames * log_volumes
+        if prior is not None:
+            # As if there were more frames, of the target, in which others are average.
+            mean = S[1:, : recording.n_mics].mean((1, 2), keepdims=True)
+            S[1:] += mean.astype(S.dtype) * prior
         W = move(recording, W, S, spatial)
         if sort_iter and iteration % sort_iter == 0:
-            W = sort_bands(recording, W, model)
+            if prior is None:
+                W = sort_bands(recording, W, model)
+            elif len(W) > 2:
+                W = np.concatenate([W[:1], sort_bands(recording, W[1:], model)])
 
 
 def _bins(W):
