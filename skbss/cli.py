@@ -17,6 +17,9 @@ STREAM_EPILOG = """\
 input and output:
   IN is a WAV or FLAC file, OUT a WAV file with one channel for each source. Either may
   be "-", raw PCM of interleaved channels, from standard input or to standard output.
+  Standard input is read from the first moment on, and waits in memory while libraries
+  load. The header of a WAV file may come first; it has to agree with what is told. A
+  file OUT that is there already is kept unless --overwrite is given.
   OUT is valid after every block, whatever happens, and becomes RF64 beyond 4 GB. Memory
   doesn't grow, so this may go on for days.
 
@@ -25,7 +28,8 @@ end:
   to the last sample and the exit status is 0. A second signal doesn't wait for that.
 
 on standard error:
-  First the latency: the samples that the output is behind the input, as --latency says;
+  "ready" as soon as all is loaded, with the latency: the samples that the output is
+  behind the input, as --latency says;
   for onlineauxiva and onlineilrma the most, decided by the window, stft.n_fft. At the
   end the real-time factor (the time of the separation over the duration of the
   recording) and the slowest block, which for live input has to stay below the duration
@@ -42,6 +46,15 @@ examples:
   arecord -t raw -f S16_LE -r 16000 -c 2 | \\
       skbss stream - - --rate 16000 --channels 2 | aplay -f S16_LE -r 16000 -c 2
 """
+
+# Sample formats as ffmpeg and as ALSA call them.
+FORMATS = {
+    "s16le": "S16_LE",
+    "s24le": "S24_3LE",
+    "s32le": "S32_LE",
+    "f32le": "FLOAT_LE",
+    "f64le": "FLOAT64_LE",
+}
 
 
 def main(argv=None):
@@ -71,6 +84,10 @@ def main(argv=None):
 
 def run(args):
     """Run the subcommand and return the exit status."""
+    if args.command == "stream" and args.input == "-":
+        from skbss.commands.early_reader import EarlyReader
+
+        args.stdin = EarlyReader()
     from skbss.commands.recordings import RecordingError
     from skbss.config import ConfigError
     from skbss.io import AudioFileError
@@ -115,6 +132,21 @@ class _Missing(argparse.Action):
         parser.error(f"{self.option_strings[0]} {self.help}")
 
 
+def sample_format(name):
+    """Return the name of a sample format, which may be ALSA's."""
+    known = {alsa.lower(): name for name, alsa in FORMATS.items()}
+    known |= {name: name for name in FORMATS}
+    if name.lower() == "s24_le":
+        raise argparse.ArgumentTypeError(
+            f"{name} has 24 bits in 4 bytes, expected s24le (S24_3LE), which has 3: "
+            "record with S32_LE instead"
+        )
+    if name.lower() not in known:
+        names = ", ".join([*FORMATS, *FORMATS.values()])
+        raise argparse.ArgumentTypeError(f"got {name!r}, expected one of {names}")
+    return known[name.lower()]
+
+
 def add_stream(commands):
     """Add ``skbss stream`` to the subcommands."""
     parser = commands.add_parser(
@@ -127,13 +159,24 @@ def add_stream(commands):
         allow_abbrev=False,
     )
     add = parser.add_argument
-    formats = ("s16le", "s24le", "s32le", "f32le", "f64le")
     add("input", metavar="IN", help="WAV or FLAC file, or - for raw PCM")
     add("output", metavar="OUT", help="WAV file, or - for raw PCM")
     add("--rate", metavar="HZ", type=int, help="sample rate of raw input")
     add("--channels", metavar="N", type=int, help="microphones of raw input")
-    add("--format", choices=formats, help="samples of raw input (default: s16le)")
-    add("--out-format", choices=formats, help="samples of OUT (default: as of IN)")
+    formats = f"{', '.join(FORMATS)} or ALSA's names"
+    add(
+        "--format",
+        metavar="NAME",
+        type=sample_format,
+        help=f"samples of raw input: {formats} (default: s16le)",
+    )
+    add(
+        "--out-format",
+        metavar="NAME",
+        type=sample_format,
+        help="samples of OUT (default: as of IN)",
+    )
+    add("--overwrite", action="store_true", help="replace OUT if it is there already")
     add(
         "--block",
         metavar="N",

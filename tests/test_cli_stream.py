@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import io
 import os
 import re
 import signal
@@ -9,16 +10,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentTypeError
 
 import numpy as np
 import pytest
 import soundfile as sf
 
 from skbss import OnlineSeparator
-from skbss.cli import main
-from skbss.commands.pcm import decode, encode
+from skbss.cli import main, sample_format
+from skbss.commands.early_reader import EarlyReader
+from skbss.commands.pcm import PipeReader, decode, encode
 from skbss.commands.stream import build
-from skbss.io import read_audio, write_audio
+from skbss.io import AudioFileError, read_audio, write_audio
 from tests.conftest import make_recording
 
 RATE = 8000
@@ -78,7 +81,7 @@ def fails(capsys, *arguments):
     assert captured.out == ""
     *others, last = captured.err.splitlines()
     assert last.startswith("skbss stream: ")
-    assert all(line.startswith("latency") for line in others)
+    assert all(line.startswith("ready, latency") for line in others)
     return last
 
 
@@ -92,7 +95,7 @@ def start(*arguments, **kwargs):
         bufsize=0,
         **kwargs,
     )
-    assert process.stderr.readline().startswith(b"latency")
+    assert process.stderr.readline().startswith(b"ready, latency")
     return process
 
 
@@ -132,7 +135,7 @@ def test_file_to_file_is_the_pipeline(mixture, block, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     latency, summary = err.splitlines()
-    assert latency == "latency 255 samples (31.9 ms)"
+    assert latency == "ready, latency 255 samples (31.9 ms)"
     numbers = re.fullmatch(
         r"separated (\S+) s in (\S+) s, real-time factor (\S+), slowest block (\S+) ms "
         r"\(of (\S+) ms\)",
@@ -179,7 +182,7 @@ def test_default_method(mixture, capsys):
     separator = OnlineSeparator(RATE, 1, latency=0.05, ref_mic=1)
     expected = separator.fit_transform(mixture)
     np.testing.assert_allclose(read_audio("out.wav")[0], expected, atol=LEVEL)
-    assert capsys.readouterr().err.startswith("latency 400 samples (50.0 ms)")
+    assert capsys.readouterr().err.startswith("ready, latency 400 samples (50.0 ms)")
 
 
 def test_latency_is_not_for_recursive_methods(mixture, capsys):
@@ -440,3 +443,51 @@ def test_full_disk(mixture):
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert b"Cannot write to standard output: no space left" in done.stderr
+
+
+def test_an_existing_file_stays_unless_told(mixture, capsys):
+    write_audio("out.wav", np.zeros((9, 2)), RATE)
+    message = fails(capsys, "in.wav", "out.wav", *SMALL)
+    assert "out.wav: it is there already" in message
+    assert len(read_audio("out.wav")[0]) == 9
+    assert main(["stream", "in.wav", "out.wav", *SMALL, "--overwrite"]) == 0
+    assert len(read_audio("out.wav")[0]) == len(mixture)
+
+
+def test_names_of_formats():
+    for name in ("S24_3LE", "s24le"):
+        assert sample_format(name) == "s24le"
+    assert sample_format("FLOAT_LE") == "f32le"
+    for name in ("S24_LE", "s17le"):
+        with pytest.raises(ArgumentTypeError, match=r"expected .*s24le"):
+            sample_format(name)
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_the_header_of_a_wav_file_is_no_sound(tmp_path, subtype):
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (3000, 2))
+    write_audio(tmp_path / "a.wav", x, RATE, subtype=subtype)
+    source = io.BytesIO((tmp_path / "a.wav").read_bytes())
+    reader = PipeReader(RATE, 2, subtype, read=lambda _, size: source.read(size))
+    y = np.concatenate(list(reader.blocks(100)))
+    assert len(y) == 3000
+    np.testing.assert_allclose(y, x, atol=2**-15)
+    source.seek(0)
+    reader = PipeReader(RATE, 3, subtype, read=lambda _, size: source.read(size))
+    with pytest.raises(AudioFileError, match="2 channels"):
+        next(reader.blocks(100))
+
+
+def test_all_that_comes_is_read_early():
+    descriptor, sender = os.pipe()
+    reader = EarlyReader(descriptor)
+    sent = np.random.default_rng(0).bytes(300_000)
+    os.write(sender, sent[:50_000])
+    got = reader.read(0, 20_000)
+    for start in range(50_000, len(sent), 50_000):
+        os.write(sender, sent[start : start + 50_000])
+    os.close(sender)
+    while data := reader.read(0, 70_000):
+        got += data
+    assert got == sent
+    os.close(descriptor)

@@ -3,6 +3,7 @@
 # License: BSD-3-Clause
 
 import os
+import struct
 import warnings
 from contextlib import contextmanager
 
@@ -29,6 +30,9 @@ SUBTYPES = {
     "f64le": "DOUBLE",
 }
 DTYPES = {"FLOAT": np.dtype("<f4"), "DOUBLE": np.dtype("<f8")}
+
+# Sample formats in headers of WAV files.
+FLOAT, EXTENSIBLE = 3, 0xFFFE
 
 # Commands of libsndfile that soundfile has no names for.
 SFC_SET_UPDATE_HEADER_AUTO = 0x1061
@@ -142,11 +146,15 @@ class PipeReader:
             If standard input cannot be read or samples aren't finite.
         """
         n_bytes = self.n_channels * sample_bytes(self.subtype)
-        data = b""
+        data = self._after_header()
         start = 0
-        while chunk := self._read(block_size * n_bytes - len(data)):
-            data += chunk
-            end = len(data) // n_bytes * n_bytes
+        while True:
+            if len(data) < n_bytes:
+                chunk = self._read(block_size * n_bytes - len(data))
+                if not chunk:
+                    break
+                data += chunk
+            end = min(len(data) // n_bytes, block_size) * n_bytes
             if end == 0:
                 continue
             x = decode(data[:end], self.subtype).reshape(-1, self.n_channels)
@@ -158,6 +166,42 @@ class PipeReader:
             warnings.warn(
                 f"Standard input ended with {len(data)} of the {n_bytes} bytes of a "
                 "sample of all channels, which were left out."
+            )
+
+    def _after_header(self):
+        """Return what comes first, without the header that a WAV file has.
+
+        Raises
+        ------
+        AudioFileError
+            If a header says something else than what was told.
+        """
+        data = b""
+        while data[:4] in (b"RIFF", b"RF64") or not data:
+            chunk = self._read(4 if not data else 4096)
+            data += chunk
+            if not chunk or data[:4] not in (b"RIFF", b"RF64"):
+                return data
+            if (place := data.find(b"data", 12)) >= 0 and len(data) >= place + 8:
+                self._check_header(data)
+                return data[place + 8 :]
+        return data
+
+    def _check_header(self, data):
+        place = data.find(b"fmt ", 12) + 8
+        kind, n_channels, rate = struct.unpack("<HHI", data[place : place + 8])
+        bits = int.from_bytes(data[place + 14 : place + 16], "little")
+        if kind == EXTENSIBLE:
+            kind = int.from_bytes(data[place + 24 : place + 26], "little")
+        is_float = kind == FLOAT
+        found = n_channels, rate, 8 * sample_bytes(self.subtype) == bits
+        expected = self.n_channels, self.sample_rate, True
+        if found != expected or is_float != (self.subtype in DTYPES):
+            raise AudioFileError(
+                f"Cannot read standard input: its WAV header tells of {n_channels} "
+                f"channels at {rate} Hz in {'floats' if is_float else 'integers'} of "
+                f"{bits} bits, but {self.n_channels} at {self.sample_rate} Hz in "
+                f"{self.subtype} were told."
             )
 
     def _read(self, size):

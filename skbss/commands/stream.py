@@ -113,6 +113,7 @@ def open_reader(args, signals):
     """Open the input."""
     if args.input == "-":
         subtype = SUBTYPES[args.format or "s16le"]
+        signals.source = args.stdin.read
         reader = PipeReader(args.rate, args.channels, subtype, read=signals.read)
     else:
         reader = FileReader(Path(args.input))
@@ -138,6 +139,11 @@ def open_writer(args, reader, n_sources):
         )
     if path.exists() and args.input != "-" and path.samefile(args.input):
         raise AudioFileError(f"Cannot write {path}: it is the recording.")
+    if path.is_file() and path.stat().st_size and not args.overwrite:
+        raise AudioFileError(
+            f"Cannot write {path}: it is there already, and may be another recording. "
+            "Say --overwrite to replace it."
+        )
     return FileWriter(path, reader.sample_rate, n_sources, subtype)
 
 
@@ -219,7 +225,7 @@ class Session:
     def latency(self):
         """Return what is known beforehand."""
         milliseconds = 1000 * self.stream.latency_seconds
-        return f"latency {self.stream.latency} samples ({milliseconds:.1f} ms)"
+        return f"ready, latency {self.stream.latency} samples ({milliseconds:.1f} ms)"
 
     def summary(self):
         """Return what is known at the end."""
@@ -244,6 +250,7 @@ class StopSignals:
 
     def __init__(self):
         self.stopped = self._waiting = False
+        self.source = os.read
 
     def __enter__(self):
         both = signal.SIGINT, signal.SIGTERM
@@ -267,6 +274,6 @@ class StopSignals:
         try:
             if self.stopped:
                 raise Stopped
-            return os.read(descriptor, size)
+            return self.source(descriptor, size)
         finally:
             self._waiting = False
