@@ -324,7 +324,7 @@ def test_seeds_depend_on_names_alone():
 def test_methods_separate(method):
     x, y = make_convolutive_mixture(8000, sample_rate=8000, random_state=0)
     pipeline = make_method(method, sample_rate=8000, random_state=0)
-    assert type(pipeline) is Pipeline
+    assert isinstance(pipeline, Pipeline)
     first = pipeline.fit_transform(x)
     assert first.shape == y.shape
     assert (clone(pipeline).fit_transform(x) == first).all()

@@ -171,7 +171,7 @@ def test_fewer_sources(tmp_path, capsys):
     assert main([*command, *references, "-v"]) == 0
     captured = capsys.readouterr()
     assert files_in(tmp_path / "out") == ["a_source0.wav", "a_source1.wav"]
-    assert "step 1/11: sources" in captured.err
+    assert re.search(r"step 1/\d+: sources", captured.err)
     assert "levels" not in captured.out
     power = [read_audio(path)[0].var() for path in sorted((tmp_path / "out").iterdir())]
     assert power[0] >= power[1]
