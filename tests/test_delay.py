@@ -96,7 +96,7 @@ def test_memory_does_not_grow_with_the_recording():
     peaks = []
     for n_samples in (100_000, 500_000):
         tracemalloc.start()
-        estimate_delay(reference[:n_samples], estimate[:n_samples])
+        estimate_delay(reference[:n_samples], estimate[:n_samples], max_delay=8192)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # one sample of both signals takes 16 bytes
@@ -164,3 +164,12 @@ def test_filters_of_bss_eval_forgive_late_estimates_only():
     late, early = (delayed(reference, (d, d)) for d in (100, -100))
     assert (bss_eval(reference, late).sdr > 15).all()
     assert (bss_eval(reference, early).sdr < 0).all()
+
+
+def test_long_delays_are_found_and_chance_is_told():
+    rng = np.random.default_rng(0)
+    reference = rng.standard_normal((60_000, 2))
+    late = np.pad(reference[:-30_000], ((30_000, 0), (0, 0)))
+    np.testing.assert_array_equal(estimate_delay(reference, late), 30_000)
+    with pytest.warns(UserWarning, match="resembles reference 0 at no delay"):
+        estimate_delay(reference[:, :1], rng.standard_normal((60_000, 1)))

@@ -21,12 +21,17 @@ from skbss.metrics._signals import (
 )
 from skbss.sklearn_parts import Interval
 
+# Samples that warnings look at, and `estimate_delay` at most unless told.
 _MAX_DELAY = 8192
+_LONGEST = 2**20
 
 # Of thousands of delays, chance makes one look some 10 dB better than none: what is
 # gained must be heard, and what comes of it resemble the reference.
 _MIN_GAIN_DB = 3
 _MIN_SCORE_DB = -10
+# The best of all delays of unlike signals of some seconds scores -20 dB or less.
+_MIN_FOUND_DB = -16
+_SILENT_DB = -200
 
 
 def _correlate(reference, estimate, max_delay):
@@ -107,9 +112,9 @@ def warn_if_delayed(reference, estimate, permute, stacklevel=4):
 
 @validate_params(
     {name: SIGNAL_CONSTRAINTS[name] for name in ("reference", "estimate", "permute")}
-    | {"max_delay": [Interval(Integral, 0, None, closed="left")]},
+    | {"max_delay": [Interval(Integral, 0, None, closed="left"), None]},
 )
-def estimate_delay(reference, estimate, *, max_delay=_MAX_DELAY, permute=True):
+def estimate_delay(reference, estimate, *, max_delay=None, permute=True):
     """Find by how many samples estimates lag behind their references.
 
     The delay is where the magnitude of the cross-correlation is highest. A constant
@@ -124,9 +129,9 @@ def estimate_delay(reference, estimate, *, max_delay=_MAX_DELAY, permute=True):
     estimate : array-like of shape (n_samples, n_estimates)
         The separated sources, in any order; at least as many as references. If lengths
         differ, the longer signals are cut.
-    max_delay : int, default=8192
-        The longest delay that is looked for, in samples, to either side: two windows
-        of 4096 samples, or 512 ms at 16 kHz.
+    max_delay : int, default=None
+        The longest delay that is looked for, in samples, to either side. None stands
+        for all of the recording, but for 2 ** 20 samples, or 65 s at 16 kHz, at most.
     permute : bool, default=True
         Assign to each reference an estimate of its own, such that the mean SI-SDR
         without the delays is highest. If False, column k of `estimate` is compared
@@ -136,7 +141,9 @@ def estimate_delay(reference, estimate, *, max_delay=_MAX_DELAY, permute=True):
     -------
     delay : ndarray of shape (n_sources,)
         In samples, as integers, in the order of the references. It is positive for an
-        estimate that is late, and 0 if it or its reference is silent.
+        estimate that is late, and 0 if it or its reference is silent. There is a
+        warning if an estimate resembles its reference at no delay at all: what is
+        returned is chance then.
 
     Raises
     ------
@@ -149,8 +156,8 @@ def estimate_delay(reference, estimate, *, max_delay=_MAX_DELAY, permute=True):
 
     Notes
     -----
-    Time and memory are those of short Fourier transforms: memory doesn't grow with the
-    recording.
+    Time and memory are those of Fourier transforms of four times `max_delay`: where it
+    is given, memory doesn't grow with the recording.
 
     Examples
     --------
@@ -167,4 +174,15 @@ def estimate_delay(reference, estimate, *, max_delay=_MAX_DELAY, permute=True):
         reference=reference, estimate=estimate, zero_mean=False, truncate=True
     )
     check_numbers(reference.shape[1], estimate.shape[1], permute)
-    return _find_delays(reference, estimate, max_delay, permute)[1]
+    if max_delay is None:
+        max_delay = _LONGEST
+    columns, delays, _, scores = _find_delays(reference, estimate, max_delay, permute)
+    for k in np.flatnonzero((scores > _SILENT_DB) & (scores < _MIN_FOUND_DB)):
+        warnings.warn(
+            f"Estimate {columns[k]} resembles reference {k} at no delay of up to "
+            f"{min(max_delay, len(reference) - 1)} samples (SI-SDR "
+            f"{scores[k]:.1f} dB at best): the delay of {delays[k]} is chance.",
+            UserWarning,
+            stacklevel=3,
+        )
+    return delays
