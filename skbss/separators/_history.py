@@ -8,6 +8,8 @@ import numpy as np
 SILENCE = 1e-5
 # A hop counts at most as this often the running power in its average (10 dB).
 PEAK = 10.0
+# Hops that far above it (20 dB) are clicks and not kept, for up to a second in a row.
+CLICK = 100.0
 # Seconds that the running power and the microphones' shares in it are averaged over.
 MEMORY = 5.0
 # A microphone whose share of the power is that far below its usual one (40 dB) is dead,
@@ -45,7 +47,7 @@ class History:
         self.n_heard = 0
         self.power = 0.0
         self.shares = np.zeros(n_mics)
-        self.n_dead = 0
+        self.n_dead = self.n_loud = 0
         # Of the silent hops in a row: number, power, changes, last logarithm.
         self.quiet = np.zeros(4)
 
@@ -77,6 +79,10 @@ class History:
             self._follow_drop(power)
             return False, False
         self.quiet = np.zeros(4)
+        is_loud = power > CLICK * self.power > 0
+        self.n_loud = self.n_loud + 1 if is_loud else 0
+        if is_loud and self.n_loud < self.rate:
+            return False, False
         share = powers / powers.sum()
         is_dead = (share < DEAD * self.shares).any()
         self.n_dead = self.n_dead + 1 if is_dead else 0
@@ -129,6 +135,7 @@ class History:
     def get_state(self):
         """Return a dict of arrays and numbers."""
         names = "ring", "where", "n_kept", "n_heard", "power", "shares", "n_dead"
+        names += ("n_loud",)
         return {name: getattr(self, name) for name in (*names, "quiet")}
 
     def set_state(self, state):

@@ -11,6 +11,8 @@ from scipy.signal.windows import hann
 
 # Least power of a frame, relative to the mean of its output.
 FLOOR = 1e-3
+# Frames so much louder than usual (10 dB) are clicks, which are coherent too.
+CLICK = 10.0
 # Frames that the coherence is taken over to find when it has risen.
 SPAN = 16
 
@@ -47,13 +49,19 @@ def coherence(y, n_fft, usual=None):
     Returns
     -------
     coherence : float
-        From 0 to 1.
+        From 0 to 1; 0 where most frames are clicks.
     power : ndarray of shape (n_sources, n_freqs)
-        Powers of now.
+        Powers of now, at most ten times the usual ones.
     """
     Y = short_time(y, n_fft)
     now = np.square(abs(Y)).mean(0)
     usual = now if usual is None else usual
+    is_click = np.square(abs(Y)).sum((1, 2)) > CLICK * usual.sum()
+    limited = np.minimum(now, 10 * usual)
+    if 2 * np.count_nonzero(is_click) > len(Y):
+        return 0.0, limited
+    Y = Y[~is_click]
+    now = np.square(abs(Y)).mean(0)
     presence = np.divide(now, usual / 4, out=np.ones_like(now), where=usual > 0)
     np.minimum(presence, 1, out=presence)
     Y = at_unit_power(Y)
@@ -68,7 +76,7 @@ def coherence(y, n_fft, usual=None):
                 other = (weighted[:, j].conj() * Y[:, j]).sum(0).real
                 share = _share(cross, own, other)
                 values.append((share * np.minimum(presence[j], presence[k])).mean())
-    return float(np.mean(values)), now
+    return float(np.mean(values)), limited
 
 
 def _share(cross, a, b):
