@@ -22,6 +22,10 @@ from skbss.transforms.stft import to_floats
 
 # Highest and lowest levels in which squares are finite and not zero.
 RANGE = 1e-100, 1e100
+# Seconds for each of more than eight microphones, without which nothing can be learned,
+# and that would take minutes.
+MANY = 8
+LEAST_SECONDS = 0.05
 # A microphone with so much less power than the loudest one (120 dB) is dead.
 DEAD = 1e-12
 
@@ -216,6 +220,7 @@ class SoundPipeline(Pipeline):
                 self.highpass_, self.mics_ = 0.0, slice(None)
             return X, X  # the steps say what is wrong
         if reset:
+            check_length(x, self.sample_rate)
             self.mics_ = living_first(x, self._reference())
             for problem in recording_problems(x, self.sample_rate, self._reference()):
                 warnings.warn(problem, RecordingWarning, stacklevel=4)
@@ -248,6 +253,18 @@ class SoundPipeline(Pipeline):
         names = "sources", "first__projectionback", "projectionback"
         numbers = (params.get(f"{name}__ref_mic") for name in names)
         return next((n for n in numbers if isinstance(n, int)), 0)
+
+
+def check_length(x, sample_rate):
+    """Raise ValueError for many microphones that recorded but a moment."""
+    n_samples, n_mics = x.shape
+    least = LEAST_SECONDS * n_mics
+    if n_mics > MANY and n_samples < least * sample_rate:
+        raise ValueError(
+            f"Got {n_samples / sample_rate:.2f} s of {n_mics} microphones, expected at "
+            f"least {least:.2f} s: more has to be learned than is there. Give more, or "
+            "fewer microphones."
+        )
 
 
 def in_range(x):

@@ -205,3 +205,10 @@ def test_what_is_wrong_is_said(said):
 
 def test_no_false_alarm():
     assert recording_problems(RECORDING.mixture, RATE) == []
+
+
+def test_many_microphones_for_a_moment_are_refused():
+    with pytest.raises(
+        ValueError, match=r"0\.50 s of 22 microphones.*at least 1\.10 s"
+    ):
+        make_separator().fit(np.random.default_rng(0).standard_normal((8000, 22)))
