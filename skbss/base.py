@@ -26,6 +26,37 @@ def all_finite(X):
         return np.isfinite(X.sum()) or np.isfinite(X).all()
 
 
+def to_floats(X):
+    """Bring integer samples to the range from -1 to 1, as audio files mean them.
+
+    Parameters
+    ----------
+    X : array-like of shape (n_samples, n_channels)
+        Samples. Those of signed integers have their full scale at the largest number,
+        those of uint8 are silent at 128, as in WAV files.
+
+    Returns
+    -------
+    X : array-like of shape (n_samples, n_channels)
+        float64 if `X` is an array of integers, else `X` itself.
+
+    Raises
+    ------
+    ValueError
+        If `X` is a list of recordings.
+    """
+    if isinstance(X, list | tuple) and X and np.ndim(X[0]) > 1:
+        raise ValueError(
+            f"Got a list of {len(X)} arrays, expected one recording of shape "
+            "(n_samples, n_mics). EachRecording(pipeline) separates each recording of "
+            "a list."
+        )
+    if not isinstance(X, np.ndarray) or X.dtype.kind not in "iu":
+        return X
+    middle = 128 if X.dtype == np.uint8 else 0
+    return (X - float(middle)) / 2.0 ** (8 * X.dtype.itemsize - 1)
+
+
 def is_float_matrix(X):
     """Whether `check_array`, slow on short signals, would change nothing if finite."""
     return (

@@ -88,7 +88,7 @@ def find_missing(power):
     for mic in range(power.shape[1]):
         heard = share[lives, mic]
         heard = heard[heard > QUIET]
-        if 4 * len(heard) < np.count_nonzero(lives):
+        if 4 * len(heard) <= np.count_nonzero(lives):
             continue  # it is hardly ever there
         usual = np.median(power[lives, mic])
         absent = lives & (share[:, mic] < MISSING * np.median(heard))

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skbss.base import all_finite
+from skbss.base import all_finite, to_floats
 from skbss.conditioning import (
     choose_highpass,
     high_pass,
@@ -18,7 +18,6 @@ from skbss.conditioning import (
 )
 from skbss.faults import fill, find_faults, soundness
 from skbss.recording_checks import recording_problems
-from skbss.transforms.stft import to_floats
 
 # Highest and lowest levels in which squares are finite and not zero.
 RANGE = 1e-100, 1e100
@@ -215,7 +214,8 @@ class SoundPipeline(Pipeline):
             self._validate_params()
         x = to_floats(X)
         usable = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
-        if not (usable and len(x) >= x.shape[1] > 0 and in_range(x)):
+        usable = usable and len(x) >= x.shape[1] > self._reference()
+        if not (usable and in_range(x)):
             if reset:
                 self.highpass_, self.mics_ = 0.0, slice(None)
             return X, X  # the steps say what is wrong

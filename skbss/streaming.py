@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
+from skbss.base import to_floats
 from skbss.frame_stream import FrameStream
 from skbss.separators import OnlineSeparator
 
@@ -188,6 +189,7 @@ class Stream:
         ----------
         block : array-like of shape (n_samples, n_mics)
             Real, finite samples that follow those before; any number, also none.
+            Integers are scaled to the range from -1 to 1.
 
         Returns
         -------
@@ -202,7 +204,7 @@ class Stream:
             power isn't finite, or has another number of microphones than those before.
             The stream then goes on as if it hadn't been given.
         """
-        return self._driver.process(block)
+        return self._driver.process(to_floats(block))
 
     def flush(self):
         """End the signal and return the rest of the sources.

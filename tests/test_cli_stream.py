@@ -355,7 +355,7 @@ def test_not_finite_input_keeps_what_came_before(mixture, pipe):
 
 
 def test_memory_does_not_grow(mixture):
-    process = start("-", "-", *RAW, "--set", "stft.n_fft=1024")
+    process = start("-", "-", *RAW, *SMALL[:2], "--set", "stft.n_fft=1024")
     data = encode(np.tile(mixture, (5, 1)), "PCM_16")
 
     def resident():

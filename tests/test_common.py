@@ -25,6 +25,7 @@ from skbss import (
     ISTFT,
     STFT,
     WPE,
+    AlignChannels,
     AuxIVA,
     BlockBatch,
     CrosstalkCanceller,
@@ -40,7 +41,9 @@ from skbss import (
     OnlineSeparator,
     OnlineWPE,
     ProjectionBack,
+    ResampleChannels,
     SortFrequencies,
+    SoundPipeline,
     Spectrogram,
     TargetFirst,
     WindowSearch,
@@ -176,6 +179,7 @@ def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
     elsewhere |= {WPE, OnlineWPE, WindowSearch, MaskSeparator, FullRankRefine}
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF, OnlineSeparator}
+    elsewhere |= {AlignChannels, ResampleChannels, SoundPipeline}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording, BlockBatch}
     assert public_estimators() == here | elsewhere
 

@@ -329,13 +329,10 @@ def test_signals_through_the_tuned_pipelines(name, method, dtype):
     pipeline = make_separator(method, sample_rate=1000, random_state=0)
     with warnings.catch_warnings(action="ignore", category=RecordingWarning):
         y = pipeline.fit_transform(x)
-        sound, filled = pipeline.prepare(x)
+        filled = pipeline.prepare(x)[1]  # without what is below speech
     assert y.dtype == dtype
     assert y.shape == x.shape
     assert np.isfinite(y).all()
-    if name not in ("dead_reference", "constant"):
-        assert sound is filled
-        assert_array_equal(filled, x)
     # Noise is assumed 140 (100) dB below the microphones: as above.
     tolerance = {np.float32: 0.02, np.float64: 1e-7}[dtype]
     scale = abs(x).max()

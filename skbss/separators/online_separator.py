@@ -9,7 +9,7 @@ from scipy.signal import oaconvolve
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skbss.base import is_finite_matrix
+from skbss.base import is_finite_matrix, to_floats
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.separators._filter_bank import FilterBank
 from skbss.separators._frame_by_frame import checked_entry, part_of
@@ -278,6 +278,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _check(self, X, *, reset, least=1):
         """Return a signal of at least so many samples, checked."""
+        X = to_floats(X)
         if not is_finite_matrix(X) or reset or X.shape[1] != self.n_features_in_:
             X = validate_data(
                 self,

@@ -19,7 +19,7 @@ from sklearn.utils import check_array, gen_even_slices
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
 
-from skbss.base import RecordInputMixin, SpectrogramOutputMixin
+from skbss.base import RecordInputMixin, SpectrogramOutputMixin, to_floats
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.parallel import N_PARTS, map_some
 from skbss.spectrogram import Spectrogram
@@ -148,37 +148,6 @@ def synthesize(X, sft, n_samples):
     n_parts = max(1, min(N_PARTS, n_hops // (8 * reach)))
     map_some(work, list(gen_even_slices(n_hops, n_parts)))
     return x[-sft.k_min : n_samples - sft.k_min]
-
-
-def to_floats(X):
-    """Bring integer samples to the range from -1 to 1, as audio files mean them.
-
-    Parameters
-    ----------
-    X : array-like of shape (n_samples, n_channels)
-        Samples. Those of signed integers have their full scale at the largest number,
-        those of uint8 are silent at 128, as in WAV files.
-
-    Returns
-    -------
-    X : array-like of shape (n_samples, n_channels)
-        float64 if `X` is an array of integers, else `X` itself.
-
-    Raises
-    ------
-    ValueError
-        If `X` is a list of recordings.
-    """
-    if isinstance(X, list | tuple) and X and np.ndim(X[0]) > 1:
-        raise ValueError(
-            f"Got a list of {len(X)} arrays, expected one recording of shape "
-            "(n_samples, n_mics). EachRecording(pipeline) separates each recording of "
-            "a list."
-        )
-    if not isinstance(X, np.ndarray) or X.dtype.kind not in "iu":
-        return X
-    middle = 128 if X.dtype == np.uint8 else 0
-    return (X - float(middle)) / 2.0 ** (8 * X.dtype.itemsize - 1)
 
 
 def check_orientation(shape):
