@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
     from skbss.blocks import BlockBatch
-    from skbss.compose import EachRecording, make_separator
+    from skbss.compose import make_separator
     from skbss.config import load_yaml, save_yaml
+    from skbss.each_recording import EachRecording
     from skbss.jsonl import read_jsonl
     from skbss.loudest_sources import LoudestSources
     from skbss.separators import (
@@ -77,8 +78,9 @@ __all__ = [
 
 _NAMES = {
     "blocks": ("BlockBatch",),
-    "compose": ("EachRecording", "make_separator"),
+    "compose": ("make_separator",),
     "config": ("load_yaml", "save_yaml"),
+    "each_recording": ("EachRecording",),
     "jsonl": ("read_jsonl",),
     "loudest_sources": ("LoudestSources",),
     "sound_pipeline": ("RecordingWarning", "SoundPipeline"),

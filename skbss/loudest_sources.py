@@ -5,18 +5,12 @@
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    MetaEstimatorMixin,
-    TransformerMixin,
-    _fit_context,
-    clone,
-)
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.base import check_ref_mic
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
+from skbss.sklearn_parts import HasMethods, Interval, _fit_context
 from skbss.transforms import STFT, LoudestFirst
 
 # Windows and frequencies by which microphones are compared, in seconds and Hz. Below,

@@ -7,7 +7,6 @@ from numbers import Real
 
 import numpy as np
 from sklearn.pipeline import Pipeline
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skbss.base import all_finite, to_floats
 from skbss.conditioning import (
@@ -18,6 +17,7 @@ from skbss.conditioning import (
 )
 from skbss.faults import fill, find_faults, soundness
 from skbss.recording_checks import recording_problems
+from skbss.sklearn_parts import Interval, StrOptions
 
 # Highest and lowest levels in which squares are finite and not zero.
 RANGE = 1e-100, 1e100

@@ -6,17 +6,11 @@ from numbers import Integral
 
 import numpy as np
 from scipy.special import entr
-from sklearn.base import (
-    BaseEstimator,
-    MetaEstimatorMixin,
-    TransformerMixin,
-    _fit_context,
-    clone,
-)
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
+from skbss.sklearn_parts import HasMethods, Interval, _fit_context
 from skbss.transforms import STFT
 
 # How much less outputs have to overlap with a longer window: what is hardly less may

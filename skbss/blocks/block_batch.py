@@ -9,14 +9,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from joblib import effective_n_jobs
-from sklearn.base import (
-    BaseEstimator,
-    MetaEstimatorMixin,
-    TransformerMixin,
-    _fit_context,
-    clone,
-)
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -38,6 +31,7 @@ from skbss.blocks.signals import collected, is_lazy, read_part
 from skbss.blocks.tracks import Tracks, describe
 from skbss.callbacks import CallbackSupportMixin, FitTask, fit_context
 from skbss.compose import make_refiner, make_separator, window_length
+from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 
 # What filters are learned from, in seconds, and how long the rarest talker should speak
 # there: with 2 s of it separation gained 1.3 dB, with 16 s 13.1, with 29 s 14.1.

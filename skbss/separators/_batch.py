@@ -8,10 +8,10 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
 from skbss.base import LinearSeparator
 from skbss.linalg import power_features
+from skbss.sklearn_parts import HasMethods, Interval, StrOptions
 from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.recording import Recording

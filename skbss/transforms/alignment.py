@@ -6,16 +6,11 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
-from sklearn.base import (
-    BaseEstimator,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-    _fit_context,
-)
-from sklearn.utils._param_validation import Interval
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.sklearn_parts import Interval, _fit_context
 
 # A delay is found where the correlation is so many times its root mean square.
 PROMINENCE = 12.0

@@ -9,19 +9,14 @@ import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal import ShortTimeFFT, get_window
-from sklearn.base import (
-    BaseEstimator,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array, gen_even_slices
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import validate_data
 
 from skbss.base import RecordInputMixin, SpectrogramOutputMixin, to_floats
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.parallel import N_PARTS, map_some
+from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
 
 # With so many channels, and fewer samples, an array is taken to be transposed.
