@@ -178,6 +178,12 @@ def add_stream(commands):
     )
     add("--overwrite", action="store_true", help="replace OUT if it is there already")
     add(
+        "--state",
+        metavar="FILE",
+        help="continue from what is in FILE, if it exists, and keep it up to date: "
+        "every ten seconds, and at the end, where what is late stays for the next run",
+    )
+    add(
         "--block",
         metavar="N",
         type=int,

@@ -375,6 +375,56 @@ def test_memory_does_not_grow(mixture):
     assert max(sizes) - sizes[0] < 2**20
 
 
+# ---- going on
+
+
+def test_state_is_kept_from_run_to_run(mixture, pipe):
+    """Outputs of runs, one after the other, are those of one run."""
+    for method in ("onlineauxiva", "onlineseparator"):
+        options = [*RAW, "--method", method, "--out-format", "f32le"]
+        _, expected, _ = pipe(encode(mixture, "PCM_16"), "-", "-", *options)
+        parts = []
+        for part in np.split(mixture, [3000, 3001]):
+            data = encode(part, "PCM_16")
+            status, output, err = pipe(data, "-", "-", *options, "--state", method)
+            assert status == 0, err
+            parts.append(output)
+        y = b"".join(parts)
+        assert len(parts[0]) > 0
+        assert y == expected[: len(y)]
+        assert os.listdir().count(f"{method}.part") == 0
+
+
+def test_state_of_a_killed_process(mixture):
+    process = start("-", "-", *RAW, *SMALL, "--state", "state")
+    data = encode(np.tile(mixture, (11, 1)), "PCM_16")
+    process.stdin.write(data)
+    read_until(process, len(data) // 11 * 10)
+    process.kill()
+    process.communicate()
+    with np.load("state") as state:
+        assert len(state.files) > 3
+    process = start("-", "-", *RAW, *SMALL, "--state", "state")
+    output, err = process.communicate(data)
+    assert process.returncode == 0, err
+    assert len(output) == len(data)  # nothing is late any more
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK", "another"])
+def test_states_that_cannot_be_used(mixture, capsys, damage):
+    if damage == "another":
+        assert main(["stream", "in.wav", "a.wav", "--state", "state"]) == 0
+    else:
+        with open("state", "wb") as file:
+            file.write(damage)
+    capsys.readouterr()
+    message = fails(capsys, "in.wav", "o.wav", *SMALL, "--state", "state")
+    assert "Cannot continue from state: " in message
+    assert "remove it" in message
+    nowhere = fails(capsys, "in.wav", "o.wav", *SMALL, "--state", "no/state")
+    assert "Cannot write no/state: " in nowhere
+
+
 # ---- what is refused
 
 

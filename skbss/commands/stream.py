@@ -8,9 +8,12 @@ import time
 import warnings
 from contextlib import closing
 from functools import partial
+from io import BytesIO
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 
 from skbss.commands.console import tell
@@ -24,6 +27,8 @@ from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineSeparator
 from skbss.streaming import Stream
 
 METHOD = "onlineseparator"
+# Seconds of the signal between two times that the state is saved.
+SAVE_SECONDS = 10.0
 # Those that learn frame by frame.
 RECURSIVE = {
     "onlineauxiva": OnlineAuxIVA,
@@ -55,7 +60,7 @@ def run(args):
     separator = build(method, params, reader.sample_rate)
     if method in RECURSIVE:
         check_window(separator["stft"])
-    session = Session(separator, reader, args.block)
+    session = Session(separator, reader, args.block, args.state)
     with closing(open_writer(args, reader, session.n_sources)) as writer, signals:
         tell(session.latency())
         session.run(writer, signals)
@@ -158,17 +163,21 @@ class Session:
         The microphones.
     block_size : int or None
         Most samples to take at a time; None takes the hop of the transform.
+    state : str or None, default=None
+        File to continue from, if it exists, and to keep what was learned in.
 
     Raises
     ------
     ConfigError
-        If the pipeline needs the whole recording.
+        If the pipeline needs the whole recording, or the state is of another one.
     RecordingError
         If it cannot separate so many microphones.
     """
 
-    def __init__(self, separator, reader, block_size):
+    def __init__(self, separator, reader, block_size, state=None):
         self.reader = reader
+        self.state = state and Path(state)
+        self.n_saved = 0
         try:
             self.stream = Stream(separator)
         except ValueError as error:
@@ -178,6 +187,11 @@ class Session:
         self.n_sources = self._process(np.empty((0, reader.n_channels))).shape[1]
         self.n_samples = self.n_clipped = 0
         self.seconds = self.slowest = 0.0
+        if self.state and self.state.exists():
+            self._load()
+        elif self.state:
+            self._replace(b"")  # whether it can be is known before any sample comes
+            self.state.unlink()
 
     def run(self, writer, signals):
         """Separate until the input ends or a signal comes, and write all there is."""
@@ -187,7 +201,8 @@ class Session:
             except Stopped:
                 pass
             finally:
-                self._write(writer, self.stream.flush())
+                if not (self.state and self._save()):
+                    self._write(writer, self.stream.flush())
         except BrokenPipeError:
             pass  # nobody reads the output any more, which is a way to end it
         if self.n_clipped:
@@ -207,6 +222,9 @@ class Session:
             self._write(writer, y)
             if signals.stopped:
                 break
+            late = self.n_samples - self.n_saved
+            if self.state and late >= SAVE_SECONDS * self.reader.sample_rate:
+                self._save()
 
     def _process(self, block):
         try:
@@ -214,6 +232,39 @@ class Session:
         except (ValueError, MemoryError) as error:
             message = f"Cannot separate {self.reader.name}: {error}"
             raise RecordingError(message) from error
+
+    def _load(self):
+        """Continue from the file of the state."""
+        try:
+            with np.load(self.state) as state:
+                self.stream.set_state(dict(state))
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+            raise ConfigError(
+                f"Cannot continue from {self.state}: {error}. It is the state of "
+                "another method or number of microphones, or damaged: remove it to "
+                "begin anew."
+            ) from error
+
+    def _save(self):
+        """Save the state, if anything was learned, and return whether it was."""
+        try:
+            state = self.stream.get_state()
+        except NotFittedError:
+            return False
+        file = BytesIO()
+        np.savez(file, **state)
+        self._replace(file.getbuffer())
+        self.n_saved = self.n_samples
+        return True
+
+    def _replace(self, data):
+        """Replace the file of the state, which is whole at any time."""
+        part = self.state.with_name(self.state.name + ".part")
+        try:
+            part.write_bytes(data)
+            os.replace(part, self.state)
+        except OSError as error:
+            raise AudioFileError(f"Cannot write {self.state}: {error}") from error
 
     def _write(self, writer, y):
         if writer.subtype in PCM_BITS:
