@@ -173,37 +173,58 @@ def without_hum(x, sample_rate):
     size = 2 * round(HUM_SECONDS * sample_rate / 2) + 1
     if len(x) < 2 * size:  # tones cannot be told from voices
         return x
-    frequencies = _mains_tones(x, sample_rate)
-    if not frequencies:
-        return x
-    window = np.hanning(size + 2)[1:-1]
-    weight = oaconvolve(np.ones(len(x)), window, "same")
+    # Means of milliseconds have all that is needed to find hums.
+    step = max(1, round(sample_rate / 1000))
+    means = np.add.reduceat(x, np.arange(0, len(x), step), axis=0) / step
+    frequencies = _mains_tones(means, sample_rate / step)
     power = np.mean(np.square(x, dtype=float), axis=0)
-    y = x
+    window = np.hanning(size + 2)[1:-1]
+    y, weight = x, None
     for frequency in frequencies:
+        found = _hums(means, frequency, sample_rate / step, step) > HUM * power
+        if not found.any():
+            continue
+        if weight is None:
+            y, weight = x.copy(), oaconvolve(np.ones(len(x)), window, "same")
         tone = np.exp(2j * np.pi * frequency / sample_rate * np.arange(len(x)))
-        for mic in range(x.shape[1]):
+        for mic in np.flatnonzero(found):
             part = oaconvolve(x[:, mic] * tone.conj(), window, "same") / weight
-            square = abs(part) ** 2
-            mean = square.mean()
-            low = np.quantile(square[:: size // 8], 0.1)
-            if 2 * mean < HUM * power[mic] or low < STEADY * mean:
-                continue
-            y = y.copy() if y is x else y
             y[:, mic] -= 2 * (part * tone).real
     return y
 
 
-def _mains_tones(x, sample_rate):
+def _hums(means, frequency, rate, step):
+    """Power of a tone in each microphone, 0 where it isn't steady.
+
+    Parameters
+    ----------
+    means : ndarray of shape (n_means, n_mics)
+        Means of `step` samples.
+    frequency : float
+        In Hz.
+    rate : float
+        Means in a second.
+    step : int
+        Samples in a mean.
+    """
+    window = np.hanning(round(HUM_SECONDS * rate) + 2)[1:-1, None]
+    weight = oaconvolve(np.ones((len(means), 1)), window, "same", axes=0)
+    turn = np.exp(-2j * np.pi * frequency / rate * np.arange(len(means)))[:, None]
+    part = oaconvolve(means * turn, window, "same", axes=0) / weight
+    # Of a tone, means have less.
+    angle = np.pi * frequency / (rate * step)
+    square = abs(part * step * np.sin(angle) / np.sin(step * angle)) ** 2
+    mean = square.mean(axis=0)
+    low = np.quantile(square[:: max(1, len(window) // 8)], 0.1, axis=0)
+    return np.where(low < STEADY * mean, 0, 2 * mean)
+
+
+def _mains_tones(means, rate):
     """Frequencies of the harmonics of mains that may be heard, most often none.
 
-    Means of milliseconds have all that is needed. A tone stands out by 20 dB from what
-    is a few Hz beside it.
+    A tone stands out by 20 dB from what is a few Hz beside it.
     """
-    n = min(len(x), round(MAINS_SECONDS * sample_rate))
-    step = max(1, round(sample_rate / 1000))
-    rate = sample_rate / step
-    means = np.add.reduceat(x[:n], np.arange(0, n, step), axis=0) / step
+    means = means[: round(MAINS_SECONDS * rate)]
     window = np.hanning(len(means) + 2)[1:-1, None]
     n_fft = next_fast_len(max(round(rate / RESOLUTION), len(means)), real=True)
     spectrum = 2 * abs(rfft(window * means, n_fft, axis=0)) / window.sum()
