@@ -16,6 +16,9 @@ from skbss.transforms import STFT
 # How much less outputs have to overlap with a longer window: what is hardly less may
 # be chance, and long windows lose more where they are wrong than they gain.
 MARGIN = 0.01
+# How much more they overlap with a window twice as long where the room is so dry that
+# shorter ones are worth a try.
+DRY = 0.15
 
 
 def overlap(y, *, n_fft=1024):
@@ -70,7 +73,10 @@ def overlap(y, *, n_fft=1024):
 class WindowSearch(
     CallbackSupportMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator
 ):
-    """Double the window of a stage for as long as its outputs overlap less.
+    """Change the window of a stage for as long as its outputs overlap less.
+
+    It is doubled again and again. Where twice the window is much worse at once, as in
+    rooms without reverberation, it is halved instead, twice at most.
 
     The best window depends on the room, on the length of the recording and on the
     number of sources: long ones cover more of the reverberation, and leave fewer frames
@@ -81,7 +87,7 @@ class WindowSearch(
     ----------
     stage : Pipeline
         From signals to signals, beginning with the step 'stft', an `STFT` that has the
-        shortest window to try.
+        window to begin with.
     n_windows : int, default=3
         A recording must be so many times as long as a longer window, for each of its
         channels: more channels take more frames to learn from. With ten seconds,
@@ -171,32 +177,35 @@ class WindowSearch(
             The outputs of the stage with the best window.
         """
         X = validate_data(self, X, dtype=[np.float64, np.float32])
-        shortest = self.stage["stft"].n_fft
-        longest = max(shortest, len(X) // (self.n_windows * X.shape[1]))
-        lengths = [shortest << k for k in range((longest // shortest).bit_length())]
-        task = FitTask(self, X, y, len(lengths))
-        overlaps, least = {}, np.inf
-        for length, part in zip(
-            lengths, task.subtasks("window", len(lengths)), strict=True
-        ):
-            candidate = self._with_window(length // shortest)
-            Z = call_within(part, self, candidate, "fit_transform", X)
-            overlaps[length] = overlap(Z, n_fft=self.n_fft)
-            if overlaps[length] > (1 - MARGIN) * least:
-                break
-            stage, Y, least = candidate, Z, overlaps[length]
-        self.stage_, self.overlaps_ = stage, overlaps
+        first = self.stage["stft"].n_fft
+        longest = max(first, len(X) // (self.n_windows * X.shape[1]))
+        longer = [first << k for k in range((longest // first).bit_length())]
+        shorter = [first >> 1, first >> 2]
+        task = FitTask(self, X, y, len(longer) + len(shorter))
+        parts = iter(task.subtasks("window", len(longer) + len(shorter)))
+        overlaps = {}
+        best = self._search(longer, X, parts, overlaps, (np.inf, None, None))
+        if overlaps.get(2 * first, 0) > (1 + DRY) * overlaps[first]:
+            best = self._search(shorter, X, parts, overlaps, best)
+        _, self.stage_, Y = best
+        self.overlaps_ = overlaps
         task.end()
         return Y
 
-    def _with_window(self, factor):
-        """Return the stage with its window and hop so many times as long."""
-        stage = clone(self.stage)
-        stft = stage["stft"]
-        stft.n_fft *= factor
-        if stft.hop_length is not None:
-            stft.hop_length *= factor
-        return stage
+    def _search(self, lengths, X, parts, overlaps, best):
+        """Try windows until one isn't better than the best (overlap, stage, output)."""
+        for length in lengths:
+            stage = clone(self.stage)
+            stft = stage["stft"]
+            if stft.hop_length is not None:
+                stft.hop_length = max(1, stft.hop_length * length // stft.n_fft)
+            stft.n_fft = length
+            Y = call_within(next(parts), self, stage, "fit_transform", X)
+            overlaps[length] = overlap(Y, n_fft=self.n_fft)
+            if overlaps[length] > (1 - MARGIN) * best[0]:
+                break
+            best = overlaps[length], stage, Y
+        return best
 
     def transform(self, X):
         """Apply the fitted stage to later audio of the same room.

@@ -77,6 +77,16 @@ def test_short_recordings_keep_the_shortest_window(scene):
         assert 256 in search.overlaps_
 
 
+def test_windows_are_halved_where_there_is_no_reverberation(scene):
+    x, _ = scene
+    dry = scene[1] @ [[1, 0.6], [0.5, 1]]
+    search = WindowSearch(make_stage(2048)).fit(dry[:32_000])
+    assert list(search.overlaps_) == [2048, 4096, 1024, 512]
+    assert search.stage_["stft"].n_fft == 1024
+    search = WindowSearch(make_stage(2048)).fit(x)
+    assert search.stage_["stft"].n_fft >= 2048
+
+
 def test_hop_grows_with_the_window(scene):
     x, _ = scene
     search = WindowSearch(make_stage(256, hop_length=128)).fit(x)
