@@ -13,8 +13,8 @@ from skbss import Spectrogram, make_separator
 # The features alone are half as many spectrograms as there are microphones.
 BOUNDS = {2: 2.5, 4: 3.5, 8: 6.0}
 # Signals are a quarter of a spectrogram each: what goes into the search for a window,
-# and what came out with the window before. Of noise, short windows are tried, too, whose
-# bands have few bins at such low rates.
+# and what came out with the window before. Of noise, short windows are tried, too,
+# whose bands have few bins at such low rates.
 SEARCH = 1.1
 
 
