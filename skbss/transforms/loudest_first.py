@@ -16,7 +16,51 @@ from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.sklearn_parts import Interval, _fit_context
 
 
-class LoudestFirst(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class OrderedOutputs(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+    """Base of what learns in `fit` an order of outputs, `order_`, and applies it."""
+
+    def transform(self, X):
+        """Return the outputs in the order that was learned.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_outputs)
+            What was fitted to, or later outputs.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_sources)
+            Outputs in the order of those that were fitted to, of the precision of `X`.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
+        return np.ascontiguousarray(X[:, self.order_])
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the outputs.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Only checked, against the names that were fitted.
+
+        Returns
+        -------
+        names : ndarray of shape (n_sources,)
+            ``source0``, ``source1``, ...
+        """
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features, generate_names=False)
+        names = [f"source{k}" for k in range(len(self.order_))]
+        return np.array(names, dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class LoudestFirst(OrderedOutputs):
     """Order outputs by how loud they are, and keep the loudest.
 
     Blind separation gives its outputs in no particular order. As the last step of a
@@ -100,43 +144,3 @@ class LoudestFirst(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.order_ = np.argsort(-np.array(power), kind="stable")[:n_sources]
         task.end()
         return self
-
-    def transform(self, X):
-        """Return the loudest outputs, loudest first.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_outputs)
-            What was fitted to, or later outputs.
-
-        Returns
-        -------
-        Y : ndarray of shape (n_samples, n_sources)
-            Outputs in the order of those that were fitted to, of the precision of `X`.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return np.ascontiguousarray(X[:, self.order_])
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the outputs.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Only checked, against the names that were fitted.
-
-        Returns
-        -------
-        names : ndarray of shape (n_sources,)
-            ``source0``, ``source1``, ...
-        """
-        check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
-        names = [f"source{k}" for k in range(len(self.order_))]
-        return np.array(names, dtype=object)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags

@@ -5,18 +5,14 @@
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import (
-    _check_feature_names_in,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import validate_data
 
-from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.callbacks import FitTask
 from skbss.sklearn_parts import Interval, _fit_context
+from skbss.transforms.loudest_first import OrderedOutputs
 
 
-class TargetFirst(CallbackSupportMixin, TransformerMixin, BaseEstimator):
+class TargetFirst(OrderedOutputs):
     """Put the output first that speaks while no other one does.
 
     Blind separation can't know which of its outputs is who. Where it is known when
@@ -117,43 +113,3 @@ class TargetFirst(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.order_ = np.array([target, *others])
         task.end()
         return self
-
-    def transform(self, X):
-        """Return the outputs, the target first.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_outputs)
-            What was fitted to, or later outputs.
-
-        Returns
-        -------
-        Y : ndarray of shape (n_samples, n_outputs)
-            Outputs in the order of those that were fitted to, of the precision of `X`.
-        """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return np.ascontiguousarray(X[:, self.order_])
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the outputs.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Only checked, against the names that were fitted.
-
-        Returns
-        -------
-        names : ndarray of shape (n_outputs,)
-            ``source0``, the target, ``source1``, ...
-        """
-        check_is_fitted(self)
-        _check_feature_names_in(self, input_features, generate_names=False)
-        names = [f"source{k}" for k in range(len(self.order_))]
-        return np.array(names, dtype=object)
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
