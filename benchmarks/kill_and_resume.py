@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-COMMAND = [sys.executable, "-m", "skbss.benchmark"]
+COMMAND = [sys.executable, "-m", "skbss", "benchmark"]
 EXPERIMENT = """\
 dataset: {name: convolutive, n_scenes: 8, duration: 4.0}
 stft: {n_fft: 2048}

@@ -159,42 +159,24 @@ def test_another_experiment_in_the_folder(capsys):
 
 
 def test_module_is_the_command():
-    command = [sys.executable, "-m", "skbss.benchmark", "summarize", "nowhere"]
+    command = [sys.executable, "-m", "skbss", "benchmark", "summarize", "nowhere"]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 2
     assert finished.stderr.startswith("skbss benchmark: Cannot read")
 
 
 def test_time_left(monkeypatch):
-    """The estimate knows that candidates and recordings differ."""
+    """At the pace of this run, whatever was done before it."""
     now = 0.0
     monkeypatch.setattr("time.monotonic", lambda: now)
-    progress = RunProgress({"slow": 3, "fast": 3})
+    progress = RunProgress(1000, n_done=500)
     assert math.isnan(progress.seconds_left())
-
-    def row(recording, candidate, seconds, duration):
-        return {
-            "recording": recording,
-            "candidate": candidate,
-            "seconds": {"total": seconds},
-            "duration": duration,
-        }
-
-    # Two processes: 100 s and 10 s of work for a minute of audio, done in 55 s.
-    now = 55.0
-    progress.add(row("a", "slow", 100.0, 60.0))
-    progress.add(row("a", "fast", 10.0, 60.0))
-    # Two more of each of the same duration would take as long each.
-    assert math.isclose(progress.seconds_left(), 110)
-    # A recording of half the duration makes the expected duration 45 s.
-    now = 82.5
-    progress.add(row("b", "slow", 50.0, 30.0))
-    progress.add(row("b", "fast", 5.0, 30.0))
-    assert math.isclose(progress.seconds_left(), 55 * 45 / 60)
-    assert str(progress) == "[4/6] 41 s left"
-    # A failure before the duration was known counts nothing.
-    failed = {"recording": "c", "candidate": "slow", "seconds": {"total": 0.0}}
-    progress.add(failed)
-    assert math.isfinite(progress.seconds_left())
-    progress.add(row("c", "fast", 1.0, 60.0))
-    assert str(progress) == "[6/6]"
+    for seconds, n_done, text in [
+        (60, 900, "15 s left"),
+        (60, 510, "49 min left"),
+        (3600, 510, "49.0 h left"),
+        (1, 999, "1 s left"),
+        (1, 1000, ""),
+    ]:
+        now, progress.n_done = seconds, n_done
+        assert str(progress) == f"[{n_done}/1000] {text}".strip()

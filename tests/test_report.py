@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from run_folder import make_run, write_rows
-from scipy.stats import ttest_1samp, ttest_rel
+from scipy.stats import bootstrap, ttest_1samp, ttest_rel
 
 from skbss.benchmark import RunError, read_results
 from skbss.benchmark.report import write_report
@@ -150,6 +150,23 @@ def test_ranking(run, page):
     assert last["si_sdr_improvement"] == ""
     shown = parse(page).all("table", "ranking")[0].text
     assert f"{float(table[0]['si_sdr_improvement']):.1f}" in shown
+
+
+def test_intervals_by_bootstrap(run, tmp_path):
+    """Those that scipy finds for the means over recordings."""
+    rows = [row for row in read_results(run) if row["candidate"] == "auxiva"]
+    rows.sort(key=lambda row: natural(row["recording"]))
+    values = [np.mean(row["scores"]["si_sdr_improvement"]) for row in rows]
+    found = bootstrap((values,), np.mean, batch=100, rng=0).confidence_interval
+    page = write_report(run, tmp_path / "report", interval="bootstrap")
+    line = next(
+        line
+        for line in read_csv(page.parent / "ranking.csv")
+        if line["candidate"] == "auxiva"
+    )
+    got = float(line["si_sdr_improvement_low"]), float(line["si_sdr_improvement_high"])
+    np.testing.assert_allclose(got, (found.low, found.high))
+    assert "by bootstrap over recordings" in page.read_text("utf-8")
 
 
 def test_scores_of_every_source(run, page):

@@ -2,13 +2,13 @@
 
 # License: BSD-3-Clause
 
-import os
 import platform
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
+from joblib import cpu_count
 from threadpoolctl import threadpool_info
 
 PACKAGES = (
@@ -24,24 +24,13 @@ PACKAGES = (
 )
 
 
-def now():
+def now() -> str:
     """Return the time, as ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def describe_environment(threads):
-    """Return versions and machine, as ``environment.json`` has them.
-
-    Parameters
-    ----------
-    threads : int
-        Threads of linear algebra a process.
-
-    Returns
-    -------
-    environment : dict
-        Of strings, numbers and lists.
-    """
+def describe_environment(threads: int) -> dict:
+    """Return versions and machine, as ``environment.json`` has them."""
     return {
         "python": platform.python_version(),
         **{name: found for name in PACKAGES if (found := _version(name))},
@@ -52,17 +41,17 @@ def describe_environment(threads):
         ),
         "machine": platform.platform(),
         "processor": _processor(),
-        "processors": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "processors": cpu_count(),
         "byte_order": sys.byteorder,
-        "simd": _simd(),
+        "simd": np.show_config(mode="dicts")
+        .get("SIMD Extensions", {})
+        .get("found", []),
         "threads": threads,
         "started": now(),
     }
 
 
-def versions(environment):
+def versions(environment: dict) -> dict:
     """Return the part that numbers may depend on."""
     return {k: environment.get(k) for k in ("python", *PACKAGES) if k in environment}
 
@@ -83,8 +72,3 @@ def _processor():
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _simd():
-    extensions = np.show_config(mode="dicts").get("SIMD Extensions", {})
-    return extensions.get("found", [])

@@ -3,40 +3,26 @@
 # License: BSD-3-Clause
 
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from threading import Lock
 
 from joblib import Parallel, delayed, parallel_config
 
-from skbss.benchmark.task import failed_row, run_task
+from skbss.benchmark.task import Task, failed_row, run_task
 from skbss.config import ConfigError
 
 _CONNECT_SECONDS = 20
 
 
-def execute(tasks, crashes):
+def execute(tasks: Iterator[Task], crashes: tuple[type, ...]) -> Iterator[dict]:
     """Yield the rows of tasks as they are done.
 
-    A task whose process is killed, as by a lack of memory, fails alone: the tasks that
-    were under way are done again one by one, which shows which it was.
-
-    Parameters
-    ----------
-    tasks : iterator of Task
-        What to do.
-    crashes : tuple of type
-        The exceptions by which the backend tells that a process ended.
-
-    Yields
-    ------
-    row : dict
-        As from `run_task`.
-
-    Raises
-    ------
-    OutputError
-        If a task cannot write its results; the others are given up.
+    A task whose process is killed, as by a lack of memory, which the backend tells by
+    one of `crashes`, fails alone: the tasks that were under way are done again one by
+    one, which shows which it was. If a task cannot write its results, OutputError is
+    raised, and the others are given up.
     """
     source = None
     while source is None or source.closed:
@@ -89,23 +75,10 @@ def _run_alone(task, crashes):
 
 
 @contextmanager
-def backend(runtime):
-    """Configure joblib.
+def backend(runtime: dict) -> Iterator[tuple[type, ...]]:
+    """Configure joblib; yield the exceptions by which it tells that a process ended.
 
-    Parameters
-    ----------
-    runtime : dict
-        With ``backend``, ``n_jobs``, ``threads`` and ``scheduler``.
-
-    Yields
-    ------
-    crashes : tuple of type
-        The exceptions by which the backend tells that a process ended.
-
-    Raises
-    ------
-    ConfigError
-        If the backend cannot be used.
+    Raises ConfigError if the backend cannot be used.
     """
     name, n_jobs = runtime["backend"], runtime["n_jobs"]
     if name == "dask":

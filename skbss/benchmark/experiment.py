@@ -5,6 +5,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,47 +31,18 @@ _MAX_NAME = 120  # of a folder; 255 bytes is what file systems take
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method with values for its parameters.
+    """A method with values for its parameters."""
 
-    Parameters
-    ----------
-    name : str
-        Unique in the experiment, safe as a file name.
-    method : str
-        What the experiment calls the method.
-    factories : list of callable
-        What makes its steps.
-    fixed : dict
-        Parameters that all candidates of the method share, by dotted names.
-    params : dict
-        Those of the grid.
-    """
+    name: str  # unique in the experiment, safe as that of a folder
+    method: str  # what the experiment calls it
+    factories: list[Callable]  # of its steps
+    fixed: dict  # parameters that all candidates of the method share, by dotted names
+    params: dict  # those of the grid
 
-    name: str
-    method: str
-    factories: list
-    fixed: dict
-    params: dict
-
-    def make(self, sample_rate, *, ref_mic=0, seed=0, n_mics=2):
-        """Make the pipeline, with checked parameters.
-
-        Parameters
-        ----------
-        sample_rate : float
-            In Hz.
-        ref_mic : int, default=0
-            The microphone whose scale the outputs take.
-        seed : int, default=0
-            The random_state of every step that has none.
-        n_mics : int, default=2
-            Microphones of the recording.
-
-        Returns
-        -------
-        pipeline : Pipeline
-            From signals (n_samples, n_mics) to (n_samples, n_sources).
-        """
+    def make(
+        self, sample_rate: float, *, ref_mic: int = 0, seed: int = 0, n_mics: int = 2
+    ) -> Pipeline:
+        """Make the pipeline, as `make_method` does, with checked parameters."""
         pipeline = build(
             self.factories,
             sample_rate=sample_rate,
@@ -99,29 +71,28 @@ class Experiment:
     Examples
     --------
     >>> from skbss.benchmark import make_experiment
-    >>> experiment = make_experiment(
-    ...     {"dataset": "cocktail_party", "methods": ["auxiva"]}
-    ... )
+    >>> config = {"dataset": "cocktail_party", "methods": ["auxiva"]}
+    >>> experiment = make_experiment(config)
     >>> list(experiment.candidates[0].make(16_000).named_steps)
     ['stft', 'auxiva', 'projectionback', 'istft', 'loudestfirst']
     """
 
     config: dict
-    candidates: list = field(repr=False)
-    metrics: dict = field(repr=False)
+    candidates: list[Candidate] = field(repr=False)
+    metrics: dict[str, Callable] = field(repr=False)
 
     @property
-    def runtime(self):
+    def runtime(self) -> dict:
         """How to run it: the section of that name."""
         return self.config["runtime"]
 
     @property
-    def ref_mic(self):
+    def ref_mic(self) -> int:
         """The microphone of the references."""
         return self.config["dataset"].get("ref_mic", 0)
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """Digest of all that numbers depend on: not of where and how fast it runs."""
         flat = flatten(self.config)
         # Of an empty mapping, flatten leaves nothing: methods count by themselves.
@@ -130,7 +101,7 @@ class Experiment:
         text = json.dumps(named, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def seed(self, recording, method):
+    def seed(self, recording: str, method: str) -> int:
         """Return the seed of a task: it depends on nothing but names and the base seed.
 
         All candidates of a method have the same one, so that they differ by what is
@@ -151,7 +122,9 @@ class Experiment:
         return int.from_bytes(digest[:4], "big") >> 1
 
 
-def load_experiment(path, *, overrides=(), grids=()):
+def load_experiment(
+    path: str | Path, *, overrides: Sequence[str] = (), grids: Sequence[str] = ()
+) -> Experiment:
     """Read an experiment from a YAML file and check it.
 
     Parameters
@@ -203,7 +176,9 @@ def load_experiment(path, *, overrides=(), grids=()):
         raise ConfigError(f"{prefix}{text}") from error
 
 
-def make_experiment(config, *, overrides=(), grids=()):
+def make_experiment(
+    config: dict, *, overrides: Sequence[str] = (), grids: Sequence[str] = ()
+) -> Experiment:
     """Make an experiment from what a YAML file would say.
 
     Parameters

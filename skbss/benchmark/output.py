@@ -3,7 +3,9 @@
 # License: BSD-3-Clause
 
 import csv
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from skbss.io import reason, whole_file
 
@@ -13,27 +15,15 @@ class OutputError(OSError):
 
     Examples
     --------
-    >>> from skbss.benchmark import OutputError, make_experiment, run_experiment
-    >>> experiment = make_experiment(
-    ...     {"dataset": "cocktail_party", "methods": ["auxiva"]}
-    ... )
-    >>> try:
-    ...     run_experiment(experiment, "/dev/null/run")
-    ... except OutputError as error:
-    ...     print(error)
-    Cannot write /dev/null/run/results.jsonl: not a directory.
+    >>> from skbss.benchmark import OutputError
+    >>> issubclass(OutputError, OSError)
+    True
     """
 
 
 @contextmanager
-def writing(path):
-    """Make the folder of a file; raise OutputError if either cannot be written.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    """
+def writing(path: Path) -> Iterator[None]:
+    """Make the folder of a file; raise OutputError if either cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield
@@ -47,50 +37,20 @@ def writing(path):
 
 
 @contextmanager
-def replacing(path):
-    """Write a file under another name, and give it its own when it is complete.
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield another name for a file, which gets its own when it is complete.
 
-    Parameters
-    ----------
-    path : Path
-        The file. Its folder is made.
-
-    Yields
-    ------
-    temporary : Path
-        What to write. If that fails, it is removed, and a file of the right name stays
-        as it was.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
+    If that fails, nothing is left, and a file of the right name stays as it was.
     """
     with writing(path), whole_file(path) as temporary:
         yield temporary
 
 
-def write_csv(path, header, lines):
+def write_csv(path: Path, header: Sequence[str], lines: Iterable[Iterable]) -> None:
     """Write a table, with empty fields for nan, by `replacing`."""
-    with (
-        replacing(path) as temporary,
-        open(
-            temporary, "w", encoding="utf-8", newline="", errors="backslashreplace"
-        ) as file,
-    ):
+    form = {"encoding": "utf-8", "newline": "", "errors": "backslashreplace"}
+    with replacing(path) as temporary, open(temporary, "w", **form) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         for line in lines:
             writer.writerow("" if v is None or v != v else v for v in line)
-
-
-def remove_parts(folder):
-    """Remove what processes that were killed had begun to write.
-
-    Parameters
-    ----------
-    folder : Path
-        Searched with all folders in it.
-    """
-    for path in folder.rglob(".*.part"):
-        path.unlink(missing_ok=True)

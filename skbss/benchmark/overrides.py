@@ -6,24 +6,12 @@ from skbss.benchmark.schema import RUNTIME, SECTIONS
 from skbss.config import ConfigError, did_you_mean, parse_override
 
 
-def override(config, text, parameters):
-    """Set what an override says.
+def override(config: dict, text: str, parameters: dict[str, set[str]]) -> None:
+    """Set what ``name=value`` says in a config that `fill_in` returned, in place.
 
-    Parameters
-    ----------
-    config : dict
-        As `fill_in` returns it; changed in place.
-    text : str
-        ``name=value``. The name is that of a key of the file, such as
-        ``dataset.limit``, or ``step.parameter``, which is set in all methods that have
-        it, and takes it out of their grids.
-    parameters : dict of str to set of str
-        Names of the parameters of each method.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such key or parameter.
+    The name is that of a key of the file, such as ``dataset.limit``, or
+    ``step.parameter``, which is set in all methods that have it, and taken out of
+    their grids. `parameters` has the names of those of each method.
     """
     name, value = parse_override(text)
     section, _, rest = name.partition(".")
@@ -44,23 +32,11 @@ def override(config, text, parameters):
             config["methods"][label]["grid"].pop(name, None)
 
 
-def override_grid(config, text, parameters):
-    """Set values to try.
+def override_grid(config: dict, text: str, parameters: dict[str, set[str]]) -> None:
+    """Set values to try, as `override` does.
 
-    Parameters
-    ----------
-    config : dict
-        As `fill_in` returns it; changed in place.
-    text : str
-        ``step.parameter=value,value`` for all methods that have the parameter, or
-        ``methods.<method>.step.parameter=value,value`` for one.
-    parameters : dict of str to set of str
-        Names of the parameters of each method.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such parameter.
+    ``step.parameter=value,value`` is for all methods that have the parameter, and
+    ``methods.<method>.step.parameter=value,value`` for one.
     """
     name, _, values = text.partition("=")
     if not values.strip().startswith("["):

@@ -13,16 +13,14 @@ lost, and done again.
 import json
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from skbss.benchmark.output import OutputError, replacing
 from skbss.io import reason
 from skbss.jsonl import json_line
-
-try:
-    import fcntl
-except ImportError:  # Windows, which locks files that are open
-    fcntl = None
 
 SYNC_SECONDS = 1.0
 
@@ -40,7 +38,7 @@ class RunError(ValueError):
     """
 
 
-def read_results(folder):
+def read_results(folder: str | Path) -> list[dict]:
     """Read the results of a run.
 
     Parameters
@@ -67,13 +65,8 @@ def read_results(folder):
     --------
     >>> import tempfile
     >>> from skbss.benchmark import make_experiment, read_results, run_experiment
-    >>> experiment = make_experiment(
-    ...     {
-    ...         "dataset": {"name": "cocktail_party", "duration": 2.0},
-    ...         "stft": {"n_fft": 1024},
-    ...         "methods": ["auxiva"],
-    ...     }
-    ... )
+    >>> dataset = {"name": "cocktail_party", "duration": 2.0}
+    >>> experiment = make_experiment({"dataset": dataset, "methods": ["auxiva"]})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = run_experiment(experiment, folder)
     ...     (row,) = read_results(folder)
@@ -83,26 +76,12 @@ def read_results(folder):
     return [row for row, _ in iterate_results(folder)]
 
 
-def iterate_results(folder):
-    """Yield what `read_results` returns row by row, with the end of each line.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The run folder.
-
-    Yields
-    ------
-    row : dict
-        The result of a task.
-    end : int
-        Where its line ends, in bytes.
-    """
+def iterate_results(folder: str | Path) -> Iterator[tuple[dict, int]]:
+    """Yield what `read_results` returns row by row, with the end of each in bytes."""
     path = Path(folder) / "results.jsonl"
     try:
         with open(path, "rb") as file:
-            end = 0
-            torn = None
+            end, torn = 0, 0
             for number, line in enumerate(file, 1):
                 if torn:
                     raise RunError(f"Got {path} with line {torn} that is no result.")
@@ -118,10 +97,8 @@ def iterate_results(folder):
 
 def _parse(line):
     """Return the row of a line, or None if it is torn."""
-    if not line.endswith(b"\n"):
-        return None
     try:
-        row = json.loads(line)
+        row = json.loads(line) if line.endswith(b"\n") else None
     except ValueError:
         return None
     known = isinstance(row, dict) and "recording" in row and "candidate" in row
@@ -131,115 +108,78 @@ def _parse(line):
 class ResultsFile:
     """The results of a run, open to be appended to by this process alone.
 
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    retry_failed : bool, default=False
-        Take out the rows of tasks that failed, so that they are done again.
-
-    Attributes
-    ----------
-    done : set of tuple
-        Recording and candidate of every task that has a row.
-
-    Raises
-    ------
-    RunError
-        If another process is running there, or the file is damaged.
-    OutputError
-        If it cannot be written.
+    With `retry_failed`, rows of tasks that failed are taken out, so that they are done
+    again. `done` has the recording and the candidate of every row. Raises RunError if
+    another process is running there, and OutputError where nothing can be written.
     """
 
-    def __init__(self, folder, *, retry_failed=False):
-        self.path = Path(folder) / "results.jsonl"
-        self.done = set()
+    def __init__(self, folder: Path, *, retry_failed: bool = False):
+        self.path = folder / "results.jsonl"
+        self.done: set[tuple[str, str]] = set()
+        self._lock = FileLock(folder / "run.lock", timeout=0)
         self._synced = time.monotonic()
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._open()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
             try:
-                self._repair(folder)
-                if retry_failed:
-                    self._drop_failed(folder)
+                self._open(retry_failed)
             except BaseException:
-                os.close(self._file)
+                self._lock.release()
                 raise
+        except Timeout as error:
+            raise RunError(
+                f"Got {folder}, in which another process is running."
+            ) from error
         except OSError as error:
             raise self._failure(error) from error
 
-    def _repair(self, folder):
+    def _open(self, retry_failed):
         """Find what is done, and cut off a torn line."""
+        if retry_failed and self.path.exists():
+            rows = (row for row, _ in iterate_results(self.path.parent))
+            kept = (row for row in rows if row["status"] != "failed")
+            with replacing(self.path) as temporary, open(temporary, "wb") as file:
+                file.writelines(map(json_line, kept))
+                file.flush()
+                os.fsync(file.fileno())
+        self.path.touch()
         end = 0
-        for row, end in iterate_results(folder):  # noqa: B007
+        for row, end in iterate_results(self.path.parent):  # noqa: B007
             key = row["recording"], row["candidate"]
             if key in self.done:
                 raise RunError(
                     f"Got {self.path} with two results of {' and '.join(key)}."
                 )
             self.done.add(key)
-        os.ftruncate(self._file, end)
+        os.truncate(self.path, end)
         self._size = end
+        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
 
-    def _open(self):
-        file = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                os.close(file)
-                raise RunError(
-                    f"Got {self.path.parent}, in which another process is running."
-                ) from error
-        self._file = file
-
-    def _drop_failed(self, folder):
-        kept = [row for row, _ in iterate_results(folder) if row["status"] != "failed"]
-        with replacing(self.path) as temporary, open(temporary, "wb") as file:
-            file.writelines(map(json_line, kept))
-            file.flush()
-            os.fsync(file.fileno())
-        replaced = self._file
-        self._open()
-        os.close(replaced)
-        self._size = self.path.stat().st_size
-        self.done = {(row["recording"], row["candidate"]) for row in kept}
-
-    def append(self, row):
-        """Append the row of a task.
-
-        Parameters
-        ----------
-        row : dict
-            As `read_results` returns it, where numbers may be undefined.
-
-        Raises
-        ------
-        OutputError
-            If it cannot be written. The lines before it stay as they are.
-        """
+    def append(self, row: dict) -> None:
+        """Append the row of a task; if it cannot be written, the others stay."""
         line = json_line(row)
         try:
-            if os.write(self._file, line) < len(line):
+            if self._file.write(line) < len(line):
                 raise OSError(28, "no space left on device")
             now = time.monotonic()
             if now - self._synced > SYNC_SECONDS:
-                os.fsync(self._file)
+                os.fsync(self._file.fileno())
                 self._synced = now
         except OSError as error:
-            os.ftruncate(self._file, self._size)
+            self._file.truncate(self._size)
             raise self._failure(error) from error
         self._size += len(line)
         self.done.add((row["recording"], row["candidate"]))
 
-    def close(self):
+    def close(self) -> None:
         """Synchronize to the disk and let other processes write."""
         try:
-            os.fsync(self._file)
+            os.fsync(self._file.fileno())
         except OSError as error:
             raise self._failure(error) from error
         finally:
-            os.close(self._file)
+            self._file.close()
+            self._lock.release()
 
     def _failure(self, error):
         return OutputError(f"Cannot write {self.path}: {reason(error)}.")

@@ -1,13 +1,9 @@
 """Run an experiment: a grid search over recordings whose results outlive it.
 
-Candidates come from `sklearn.model_selection.ParameterGrid` and run on clones, in
-joblib's processes, as in `GridSearchCV`. But the unit of work is one recording that one
-candidate separates, and not a call of ``GridSearchCV.fit``: that keeps its results in
-memory until the last candidate is done, so that an interruption loses them all, has one
-number for all recordings of a fold, and no place for times, audio or the error of a
-single task. Here a row is on disk as soon as its task is done, and a run that was
-interrupted goes on with the tasks that have none. `cv_results` puts the rows into the
-table that `GridSearchCV` has.
+The unit of work is one recording that one candidate separates, in joblib's processes,
+and not a call of ``GridSearchCV.fit``, which keeps its results in memory until the last
+candidate is done. Here a row is on disk as soon as its task is done, with its times,
+audio and errors, and a run that was interrupted goes on with the tasks that have none.
 """
 
 # License: BSD-3-Clause
@@ -15,13 +11,17 @@ table that `GridSearchCV` has.
 import json
 import uuid
 import warnings
-from collections import Counter
+from collections.abc import Callable
 from pathlib import Path, PurePath
 
 from skbss.benchmark.environment import describe_environment, now, versions
 from skbss.benchmark.execution import backend, execute
-from skbss.benchmark.experiment import NOT_IN_FINGERPRINT, make_experiment
-from skbss.benchmark.output import remove_parts, replacing
+from skbss.benchmark.experiment import (
+    NOT_IN_FINGERPRINT,
+    Experiment,
+    make_experiment,
+)
+from skbss.benchmark.output import replacing
 from skbss.benchmark.progress import RunProgress
 from skbss.benchmark.results import ResultsFile, RunError
 from skbss.benchmark.table import summarize
@@ -31,7 +31,13 @@ from skbss.datasets import load_dataset
 from skbss.datasets._sequence import SceneSequence
 
 
-def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
+def run_experiment(
+    experiment: Experiment,
+    folder: str | Path,
+    *,
+    on_result: Callable[[RunProgress, dict | None], object] | None = None,
+    retry_failed: bool = False,
+) -> list[dict]:
     """Run an experiment, or what is left of it.
 
     Parameters
@@ -69,14 +75,9 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
     --------
     >>> import tempfile
     >>> from skbss.benchmark import make_experiment, run_experiment
-    >>> experiment = make_experiment(
-    ...     {
-    ...         "dataset": {"name": "convolutive", "n_scenes": 2, "duration": 1.0},
-    ...         "stft": {"n_fft": 512},
-    ...         "methods": {"auxiva": {"grid": {"auxiva.max_iter": [2, 5]}}},
-    ...         "runtime": {"save_audio": False},
-    ...     }
-    ... )
+    >>> dataset = {"name": "convolutive", "n_scenes": 2, "duration": 1.0}
+    >>> methods = {"auxiva": {"grid": {"auxiva.max_iter": [2, 5]}}}
+    >>> experiment = make_experiment({"dataset": dataset, "methods": methods})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     summary = run_experiment(experiment, folder)
     >>> sorted((row["candidate"], row["n_recordings"]) for row in summary)
@@ -93,24 +94,25 @@ def run_experiment(experiment, folder, *, on_result=None, retry_failed=False):
     ):
         _check_done(results.done, experiment, dataset)
         _begin(folder, experiment, environment)
-        todo = Counter(
-            candidate.name
-            for name in dataset.names
-            for candidate in experiment.candidates
-            if (name, candidate.name) not in results.done
-        )
-        progress = RunProgress(todo, len(results.done))
+        n_total = len(dataset.names) * len(experiment.candidates)
+        progress = RunProgress(n_total, len(results.done))
         on_result = on_result or (lambda progress, row: None)
         on_result(progress, None)
         tasks = _tasks(experiment, dataset, folder, results.done)
         for row in execute(tasks, crashes):
             results.append(row)
-            progress.add(row)
+            progress.n_done += 1
             on_result(progress, row)
     return summarize(folder)
 
 
-def resume_experiment(folder, *, runtime=None, on_result=None, retry_failed=False):
+def resume_experiment(
+    folder: str | Path,
+    *,
+    runtime: dict | None = None,
+    on_result: Callable[[RunProgress, dict | None], object] | None = None,
+    retry_failed: bool = False,
+) -> list[dict]:
     """Go on with an experiment that was interrupted.
 
     Parameters
@@ -143,25 +145,15 @@ def resume_experiment(folder, *, runtime=None, on_result=None, retry_failed=Fals
     --------
     >>> import tempfile
     >>> from skbss.benchmark import make_experiment, resume_experiment, run_experiment
-    >>> experiment = make_experiment(
-    ...     {
-    ...         "dataset": {"name": "convolutive", "n_scenes": 2, "duration": 1.0},
-    ...         "stft": {"n_fft": 512},
-    ...         "methods": ["onlineauxiva"],
-    ...     }
-    ... )
-    >>> def interrupt(progress, row):
-    ...     if progress.n_done == 1:
-    ...         raise KeyboardInterrupt
+    >>> dataset = {"name": "convolutive", "n_scenes": 2, "duration": 1.0}
+    >>> experiment = make_experiment({"dataset": dataset, "methods": ["onlineauxiva"]})
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     try:
-    ...         summary = run_experiment(experiment, folder, on_result=interrupt)
-    ...     except KeyboardInterrupt:
-    ...         summary = resume_experiment(folder)
+    ...     _ = run_experiment(experiment, folder)
+    ...     summary = resume_experiment(folder)  # nothing is left to do
     >>> summary[0]["n_recordings"]
     2
     """
-    config = read_config(folder)
+    config = _read_config(folder)
     config["runtime"] = config.get("runtime", {}) | (runtime or {})
     experiment = make_experiment(config)
     return run_experiment(
@@ -169,8 +161,7 @@ def resume_experiment(folder, *, runtime=None, on_result=None, retry_failed=Fals
     )
 
 
-def read_config(folder):
-    """Return the experiment of a run folder as a dict, or raise RunError."""
+def _read_config(folder):
     path = Path(folder) / "experiment.yaml"
     try:
         return load_yaml(path)
@@ -201,7 +192,8 @@ def _check_folder(experiment, folder):
 def _begin(folder, experiment, environment):
     """Write what a run can be resumed by."""
     for name in ("audio", "framewise"):
-        remove_parts(folder / name)
+        for part in (folder / name).rglob(".*.part"):  # of processes that were killed
+            part.unlink(missing_ok=True)
     with replacing(folder / "experiment.yaml") as temporary:
         save_yaml(temporary, experiment.config)
     with replacing(folder / "environment.json") as temporary:
@@ -217,7 +209,7 @@ def _read_environment(path):
 
 def _difference(config, folder):
     """Return the first key in which the experiment of a folder differs, in words."""
-    before, after = flatten(read_config(folder)), flatten(config)
+    before, after = flatten(_read_config(folder)), flatten(config)
     for key in sorted(before.keys() | after.keys()):
         if before.get(key) != after.get(key) and key not in NOT_IN_FINGERPRINT:
             return f": there {key} is {before.get(key)!r}, here {after.get(key)!r}"
@@ -263,17 +255,12 @@ def _check_done(done, experiment, dataset):
 
 def _tasks(experiment, dataset, folder, done):
     """Yield the tasks that are not done, recording by recording."""
-    runtime, run = experiment.runtime, uuid.uuid4().hex
-    framewise = runtime["framewise"]
     common = {
-        "run": run,
+        "run": uuid.uuid4().hex,
         "metrics": experiment.metrics,
         "ref_mic": experiment.ref_mic,
-        "threads": runtime["threads"],
         "folder": folder.absolute(),
-        "save_audio": runtime["save_audio"],
-        "framewise": {} if framewise is True else framewise,
-        "memory": runtime["memory"],
+        "runtime": experiment.runtime,
     }
     for index, recording in enumerate(dataset.names):
         if isinstance(dataset, SceneSequence):
@@ -290,8 +277,6 @@ def _tasks(experiment, dataset, folder, done):
                 recording=recording,
                 candidate=candidate,
                 seed=experiment.seed(recording, candidate.method),
-                # One task writes what all tasks of the recording have in common.
-                save_references=runtime["save_audio"]
-                and candidate is experiment.candidates[0],
+                is_first=candidate is experiment.candidates[0],
                 **common,
             )

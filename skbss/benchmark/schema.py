@@ -25,11 +25,7 @@ RUNTIME = {
 }
 _POSITIVE = Interval(Integral, 1, None, closed="left")
 _CONSTRAINTS = {
-    "n_jobs": [
-        Interval(Integral, 1, None, closed="left"),
-        Options(Integral, {-1}),
-        None,
-    ],
+    "n_jobs": [_POSITIVE, Options(Integral, {-1}), None],
     "backend": [str, None],
     "scheduler": [str, None],
     "threads": [_POSITIVE],
@@ -41,24 +37,11 @@ _CONSTRAINTS = {
 METRICS = ["si_sdr", "si_sdr_improvement"]
 
 
-def fill_in(config):
-    """Check the keys of an experiment and fill in defaults.
+def fill_in(config: dict) -> dict:
+    """Check the keys of an experiment and return it with all sections and defaults.
 
-    Parameters
-    ----------
-    config : dict
-        As the YAML file has it.
-
-    Returns
-    -------
-    config : dict
-        New, with all sections and keys: `params` and `grid` of the methods and `stft`
-        by dotted names.
-
-    Raises
-    ------
-    ConfigError
-        If a key is unknown or missing, or a value is none that it takes.
+    `stft`, and `params` and `grid` of methods, are by dotted names there. Raises
+    ConfigError if a key is unknown or missing, or a value is none that it takes.
     """
     _check_keys(config, SECTIONS, "")
     for name in ("dataset", "methods"):

@@ -2,6 +2,8 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Callable
+
 import numpy as np
 
 from skbss.config import ConfigError, did_you_mean, import_attribute
@@ -12,25 +14,13 @@ from skbss.plug_ins import find_plug_in
 _TINY_SIGNALS = np.random.default_rng(0).standard_normal((1024, 2))
 
 
-def find_metrics(names):
-    """Return metrics by name.
+def find_metrics(names: list[str]) -> dict[str, Callable]:
+    """Return metrics by name: `score_separation` for those of this package.
 
-    Parameters
-    ----------
-    names : list of str
-        Names, or ``module:attribute`` of functions of (reference, estimate), both of
-        shape (n_samples, n_sources) and in the same order, that return a score for
-        each source.
-
-    Returns
-    -------
-    metrics : dict of str to callable
-        The functions that compute them: `score_separation` those of this package.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such metric, or it needs a package that isn't installed.
+    Others are plug-ins, or ``module:attribute`` of functions of (reference, estimate),
+    both of shape (n_samples, n_sources) and in the same order, that return a score for
+    each source. Raises ConfigError if there is no such metric, or if it needs a package
+    that isn't installed.
     """
     metrics = {}
     for name in names:
@@ -51,7 +41,7 @@ def find_metrics(names):
     return metrics
 
 
-def check_framewise(framewise):
+def check_framewise(framewise: dict) -> None:
     """Raise ConfigError if parameters of `framewise_si_sdr` cannot be used."""
     signals = _TINY_SIGNALS
     try:
@@ -62,42 +52,17 @@ def check_framewise(framewise):
         raise ConfigError(f"In runtime.framewise: {error}") from error
 
 
-def assign(reference, estimate):
-    """Return the order in which estimates match the references best by SI-SDR.
-
-    Parameters
-    ----------
-    reference : ndarray of shape (n_samples, n_sources)
-        The true sources.
-    estimate : ndarray of shape (n_samples, n_estimates)
-        The separated ones.
-
-    Returns
-    -------
-    permutation : ndarray of shape (n_sources,)
-        ``estimate[:, permutation]`` has the order of the references.
-    """
+def assign(reference: np.ndarray, estimate: np.ndarray) -> np.ndarray:
+    """Return the numbers of the estimates that match the references best by SI-SDR."""
     return si_sdr(reference, estimate, return_permutation=True)[1]
 
 
-def score(scene, estimate, metrics, ref_mic):
-    """Compute all metrics of a separated recording.
+def score(
+    scene: dict, estimate: np.ndarray, metrics: dict[str, Callable], ref_mic: int
+) -> dict[str, np.ndarray]:
+    """Compute all metrics of estimates in the order of the references.
 
-    Parameters
-    ----------
-    scene : dict
-        With `references` and `mixture`.
-    estimate : ndarray of shape (n_samples, n_sources)
-        In the order of the references.
-    metrics : dict of str to callable
-        From `find_metrics`.
-    ref_mic : int
-        The microphone of the references.
-
-    Returns
-    -------
-    scores : dict of str to ndarray of shape (n_sources,)
-        Nan where undefined.
+    Each has a score of every source, nan where it is undefined.
     """
     pair = scene["references"], estimate
     own = _own(metrics)
@@ -114,28 +79,15 @@ def _own(metrics):
     return [name for name in metrics if metrics[name] is score_separation]
 
 
-def score_windows(scene, estimate, ref_mic, framewise):
-    """Compute the SI-SDR and its improvement in successive windows.
-
-    Parameters
-    ----------
-    scene, estimate, ref_mic
-        As for `score`.
-    framewise : dict
-        Parameters of `framewise_si_sdr`.
-
-    Returns
-    -------
-    arrays : dict of str to ndarray
-        ``time`` of shape (n_windows,) in seconds, ``si_sdr`` and
-        ``si_sdr_improvement`` of shape (n_windows, n_sources) in dB.
-    """
-    params = {"permute": False} | framewise
+def score_windows(
+    scene: dict, estimate: np.ndarray, ref_mic: int, framewise: dict | bool
+) -> dict[str, np.ndarray]:
+    """Compute what `framewise_si_sdr` does, in windows as `framewise` says."""
     return framewise_si_sdr(
         scene["references"],
         estimate,
         sample_rate=scene["sample_rate"],
         mixture=scene["mixture"],
         ref_mic=ref_mic,
-        **params,
+        **{"permute": False} | (framewise if isinstance(framewise, dict) else {}),
     )

@@ -3,48 +3,35 @@
 # License: BSD-3-Clause
 
 import re
-from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
-from scipy.stats import rankdata, sem, t
+from scipy.stats import bootstrap, rankdata, sem, t
 
 from skbss.benchmark.output import write_csv
 from skbss.benchmark.results import iterate_results
 
 CONFIDENCE = 0.95
+Interval = Literal["t", "bootstrap"]
 
 
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
-    """The rows of a run, by recording and candidate.
+    """The rows of a run, as arrays of shape (n_recordings, n_candidates)."""
 
-    Parameters
-    ----------
-    recordings : list of str
-        Names, in natural order.
-    candidates : list of dict
-        `candidate`, `method` and `params` of each, as they appeared.
-    scores : dict
-        Name of a metric to ndarray of shape (n_recordings, n_candidates), the mean over
-        sources; nan where there is none.
-    ok, failed : ndarray of shape (n_recordings, n_candidates), bool
-        Tasks that are done, by how they went.
-    real_time_factor, seconds : ndarray of shape (n_recordings, n_candidates)
-        Time of the separation, over the duration and by itself.
-    """
-
-    recordings: list
-    candidates: list
-    scores: dict
-    ok: np.ndarray
+    recordings: list[str]  # in natural order
+    candidates: list[dict]  # `candidate`, `method` and `params`, as they appeared
+    scores: dict[str, np.ndarray]  # by metric, means over sources, nan without one
+    ok: np.ndarray  # tasks that are done, by how they went
     failed: np.ndarray
     real_time_factor: np.ndarray
-    seconds: np.ndarray
+    seconds: np.ndarray  # of the separation
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[str]:
         """Names of the metrics, the one to rank by first."""
         names = list(self.scores)
         if names[:1] == ["si_sdr"] and "si_sdr_improvement" in names:
@@ -56,15 +43,7 @@ class ScoreTable:
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean with its confidence interval.
-
-    Parameters
-    ----------
-    mean, low, high : float
-        nan without values, and `low`, `high` with a single one.
-    n : int
-        Number of values.
-    """
+    """A mean of `n` values and its interval, nan where there are too few."""
 
     mean: float
     low: float
@@ -74,53 +53,33 @@ class Mean:
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """A candidate's place in the ranking.
+    """A candidate's place in the ranking."""
 
-    Parameters
-    ----------
-    index : int
-        Of the candidate in the table.
-    name, method : str
-        Of the candidate.
-    params : dict
-        Its parameters in the grid.
-    scores : dict
-        Name of a metric to its `Mean` over recordings.
-    worst : float
-        The lowest score of a recording.
-    difference : Mean
-        Score minus that of the first in the ranking, over the recordings of both.
-    n_done, n_failed, n_missing : int
-        Recordings that it separated, on which it failed, and that have no row.
-    real_time_factor : float
-        Median over recordings.
-    """
-
-    index: int
+    index: int  # in the table
     name: str
     method: str
-    params: dict
-    scores: dict
-    worst: float
-    difference: Mean
+    params: dict  # those of the grid
+    scores: dict[str, Mean]  # by metric, over recordings
+    worst: float  # score of a recording
+    difference: Mean  # from the first in the ranking, over the recordings of both
     n_done: int
     n_failed: int
-    n_missing: int
-    real_time_factor: float
+    n_missing: int  # recordings without a row
+    real_time_factor: float  # median over recordings
 
 
-def natural(name):
+def natural(name: str) -> list[tuple[int, str]]:
     """Return a sort key in which n2 comes before n10."""
     parts = re.split(r"(\d+)", name)
     return [(int(p), "") if p.isdecimal() else (-1, p) for p in parts]
 
 
-def number(value):
+def number(value: float | None) -> float:
     """Return a number from JSON as a float, nan for null."""
     return np.nan if value is None else float(value)
 
 
-def mean_of_finite(values, axis=None):
+def mean_of_finite(values: Any, axis: int | None = None) -> Any:
     """Return the mean of what is finite along an axis, nan where nothing is."""
     values = np.asarray(values, dtype=float)
     finite = np.isfinite(values)
@@ -129,20 +88,8 @@ def mean_of_finite(values, axis=None):
     return np.where(n, total / np.maximum(n, 1), np.nan)[()]
 
 
-def mean_and_interval(values, confidence=CONFIDENCE):
-    """Return the mean of independent values and its interval by Student's t.
-
-    Parameters
-    ----------
-    values : array-like of shape (n_values,)
-        Those that aren't finite are left out.
-    confidence : float, default=0.95
-        Probability that such an interval holds the expectation, for normal values.
-
-    Returns
-    -------
-    mean : Mean
-        With nan where there are too few values.
+def mean_and_interval(values: Iterable[float], interval: Interval = "t") -> Mean:
+    """Return the mean of what is finite and its confidence interval.
 
     Examples
     --------
@@ -156,83 +103,67 @@ def mean_and_interval(values, confidence=CONFIDENCE):
     mean = float(mean_of_finite(values))
     if values.size < 2:
         return Mean(mean, np.nan, np.nan, values.size)
-    half = float(t.ppf((1 + confidence) / 2, values.size - 1) * sem(values))
-    return Mean(mean, mean - half, mean + half, values.size)
+    if interval == "t" or not np.ptp(values):
+        half = float(t.ppf((1 + CONFIDENCE) / 2, values.size - 1) * sem(values))
+        return Mean(mean, mean - half, mean + half, values.size)
+    found = bootstrap((values,), np.mean, confidence_level=CONFIDENCE, batch=100, rng=0)
+    limits = found.confidence_interval
+    return Mean(mean, float(limits.low), float(limits.high), values.size)
 
 
-def tabulate(rows):
-    """Arrange rows by recording and candidate; the last of equal rows counts.
-
-    Parameters
-    ----------
-    rows : iterable of dict
-        As `read_results` returns them. None is kept.
-
-    Returns
-    -------
-    table : ScoreTable
-    """
-    ok, factor, seconds, scores = {}, {}, {}, defaultdict(dict)
-    candidates = {}
+def tabulate(rows: Iterable[dict]) -> ScoreTable:
+    """Arrange rows by recording and candidate; the last of equal rows counts."""
+    candidates, cells, metrics = {}, {}, {}
     for row in rows:
-        at = row["recording"], row["candidate"]
-        if at in ok:
-            for column in (factor, seconds, *scores.values()):
-                column.pop(at, None)
-        name, method, params = at[1], row.get("method", ""), row.get("params") or {}
-        candidates[name] = {"candidate": name, "method": method, "params": params}
-        ok[at] = row["status"] == "ok"
-        if ok[at]:
-            times = row.get("seconds") or {}
-            factor[at] = number(row.get("real_time_factor"))
-            parts = [times.get(name) for name in ("stft", "separation", "istft")]
-            seconds[at] = sum(part or 0.0 for part in parts)
-            for metric, values in (row.get("scores") or {}).items():
-                values = values if isinstance(values, list) else [values]
-                mean = mean_of_finite([number(value) for value in values])
-                scores[metric][at] = float(mean)
-    recordings = sorted({recording for recording, _ in ok}, key=natural)
-    row_of = {name: k for k, name in enumerate(recordings)}
-    column_of = {name: k for k, name in enumerate(candidates)}
+        name, method, params = (row.get(k) for k in ("candidate", "method", "params"))
+        one = {"candidate": name, "method": method or "", "params": params or {}}
+        candidates[name] = one
+        cells[row["recording"], name] = cell = _cell(row)
+        metrics |= dict.fromkeys(cell["scores"])
+    recordings = sorted({recording for recording, _ in cells}, key=natural)
 
-    def array(values, missing=np.nan):
-        out = np.full((len(recordings), len(candidates)), missing)
-        for (recording, candidate), value in values.items():
-            out[row_of[recording], column_of[candidate]] = value
-        return out
+    def array(value, missing=np.nan):
+        found = {at: value(cell) for at, cell in cells.items()}
+        every = [found.get((r, c), missing) for r in recordings for c in candidates]
+        return np.array(every).reshape(len(recordings), len(candidates))
 
-    done = array(dict.fromkeys(ok, True), False)
-    succeeded = array(ok, False)
     return ScoreTable(
         recordings=recordings,
         candidates=list(candidates.values()),
-        scores={metric: array(values) for metric, values in scores.items()},
-        ok=succeeded,
-        failed=done & ~succeeded,
-        real_time_factor=array(factor),
-        seconds=array(seconds),
+        scores={m: array(lambda c, m=m: c["scores"].get(m, np.nan)) for m in metrics},
+        ok=array(lambda cell: cell["ok"], False),
+        failed=array(lambda cell: not cell["ok"], False),
+        real_time_factor=array(lambda cell: cell["factor"]),
+        seconds=array(lambda cell: cell["seconds"]),
     )
 
 
-def rank(table):
+def _cell(row):
+    """Return what counts of a row, nan where it failed."""
+    if row["status"] != "ok":
+        return {"ok": False, "factor": np.nan, "seconds": np.nan, "scores": {}}
+    times, scores = row.get("seconds") or {}, row.get("scores") or {}
+    means = {
+        metric: float(mean_of_finite(list(map(number, np.atleast_1d(values)))))
+        for metric, values in scores.items()
+    }
+    return {
+        "ok": True,
+        "factor": number(row.get("real_time_factor")),
+        "seconds": sum(times.get(n) or 0.0 for n in ("stft", "separation", "istft")),
+        "scores": means,
+    }
+
+
+def rank(table: ScoreTable, interval: Interval = "t") -> list[Ranked]:
     """Rank candidates by the mean of the first metric, the highest first.
 
-    Parameters
-    ----------
-    table : ScoreTable
-        The results.
-
-    Returns
-    -------
-    ranking : list of Ranked
-        Those without a score come last, the faster first, as all do where there are no
-        scores.
+    Those without a score come last, the faster first, as all do where there are no
+    scores.
     """
     factors = table.real_time_factor
-    score = (
-        table.scores[table.metrics[0]]
-        if table.scores
-        else np.full_like(factors, np.nan)
+    score = table.scores.get(
+        next(iter(table.metrics), ""), np.full_like(factors, np.nan)
     )
     means = mean_of_finite(score, axis=0)
     medians = [
@@ -252,10 +183,13 @@ def rank(table):
                 method=one["method"],
                 params=one["params"],
                 scores={
-                    m: mean_and_interval(table.scores[m][:, j]) for m in table.metrics
+                    m: mean_and_interval(table.scores[m][:, j], interval)
+                    for m in table.metrics
                 },
                 worst=float(finite.min()) if finite.size else np.nan,
-                difference=mean_and_interval(score[:, j] - score[:, order[0]]),
+                difference=mean_and_interval(
+                    score[:, j] - score[:, order[0]], interval
+                ),
                 n_done=n_done,
                 n_failed=n_failed,
                 n_missing=len(table.recordings) - n_done - n_failed,
@@ -265,42 +199,33 @@ def rank(table):
     return ranking
 
 
-def summarize(folder):
+def summarize(folder: str | Path, *, interval: Interval = "t") -> list[dict]:
     """Summarize the results of a run, and write them to ``summary.csv``.
 
     Parameters
     ----------
     folder : str or Path
         The run folder; the run may still be going on.
+    interval : {'t', 'bootstrap'}, default='t'
+        Confidence intervals by Student's t, which expects scores of recordings to be
+        about normal, or by bootstrap (BCa), which expects nothing but at least some ten
+        recordings.
 
     Returns
     -------
     summary : list of dict
         For each candidate, the best first by the improvement in SI-SDR, or else by the
-        first metric:
-
-        candidate, method, params
-            As in the results. Of several rows of a task the last one counts.
-        n_recordings, n_failed, n_missing : int
-            How many recordings were separated, how many failed, and how many have no
-            row for this candidate yet.
-        real_time_factor : float
-            Median over the recordings of the seconds of computation, from the samples
-            of the recording to those of the sources, for a second of audio.
-        <metric> : float
-            Mean over the recordings, each of which counts with the mean over its
-            sources. What is undefined is left out.
-        <metric>_low, <metric>_high : float
-            Limits of the confidence interval of the mean at 95 %, by Student's t over
-            the recordings: it tells how far another choice of such recordings would
-            move the mean. Nan for a single recording.
-        <metric>_n : int
-            Number of recordings with a score.
-        worst : float
-            The score of the worst recording, by the metric that ranks.
-        difference, difference_low, difference_high : float
-            Score minus that of the best candidate, recording by recording, over those
-            that both have.
+        first metric: `candidate`, `method` and `params`; on how many recordings it is
+        done, failed and missing (`n_recordings`, `n_failed`, `n_missing`); the median
+        `real_time_factor` of the computation, from the samples of the recording to
+        those of the sources; and for each metric ``<metric>``, the mean over
+        recordings, each of which counts with the mean over its sources, the limits
+        ``<metric>_low`` and ``<metric>_high`` of its interval at 95 %, which tell how
+        far another choice of such recordings would move it, and their number
+        ``<metric>_n``. By the metric that ranks there are the `worst` recording, and
+        the `difference` from the best candidate, over recordings of both, with its
+        limits `difference_low` and `difference_high`. Of several rows of a task the
+        last one counts, and what is undefined is left out.
 
     Raises
     ------
@@ -317,13 +242,9 @@ def summarize(folder):
     --------
     >>> import tempfile
     >>> from skbss.benchmark import make_experiment, run_experiment, summarize
-    >>> experiment = make_experiment(
-    ...     {
-    ...         "dataset": {"name": "convolutive", "n_scenes": 3, "duration": 2.0},
-    ...         "stft": {"n_fft": 1024},
-    ...         "methods": ["auxiva", "onlineauxiva"],
-    ...     }
-    ... )
+    >>> dataset = {"name": "convolutive", "n_scenes": 3, "duration": 2.0}
+    >>> methods = ["auxiva", "onlineauxiva"]
+    >>> experiment = make_experiment({"dataset": dataset, "methods": methods})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = run_experiment(experiment, folder)
     ...     best, other = summarize(folder)
@@ -331,13 +252,13 @@ def summarize(folder):
     ('auxiva', 3, True)
     """
     table = tabulate(row for row, _ in iterate_results(folder))
-    summary = [summary_row(one) for one in rank(table)]
+    summary = [summary_row(one) for one in rank(table, interval)]
     write_summary(Path(folder) / "summary.csv", summary)
     return summary
 
 
-def summary_row(one):
-    """Return the line of a `Ranked` candidate in the summary."""
+def summary_row(one: Ranked) -> dict:
+    """Return the line of a candidate in the summary."""
     row = {
         "candidate": one.name,
         "method": one.method,
@@ -350,15 +271,12 @@ def summary_row(one):
     for name, mean in one.scores.items():
         row |= {name: mean.mean, f"{name}_low": mean.low, f"{name}_high": mean.high}
         row[f"{name}_n"] = mean.n
-    row["worst"], row["difference"] = one.worst, one.difference.mean
-    limits = {
-        "difference_low": one.difference.low,
-        "difference_high": one.difference.high,
-    }
-    return row | limits
+    row |= {"worst": one.worst, "difference": one.difference.mean}
+    row |= {"difference_low": one.difference.low}
+    return row | {"difference_high": one.difference.high}
 
 
-def write_summary(path, summary):
+def write_summary(path: Path, summary: list[dict]) -> None:
     """Write what `summarize` returns, a column for each parameter."""
     params = dict.fromkeys(name for row in summary for name in row["params"])
     header = list(summary[0]) if summary else []
@@ -370,7 +288,7 @@ def write_summary(path, summary):
     write_csv(path, header, lines)
 
 
-def cv_results(folder):
+def cv_results(folder: str | Path) -> dict[str, Any]:
     """Return the results of a run as `GridSearchCV` would have them.
 
     Parameters
@@ -392,13 +310,9 @@ def cv_results(folder):
     --------
     >>> import tempfile
     >>> from skbss.benchmark import cv_results, make_experiment, run_experiment
-    >>> experiment = make_experiment(
-    ...     {
-    ...         "dataset": {"name": "convolutive", "n_scenes": 2, "duration": 1.0},
-    ...         "methods": {"auxiva": {"grid": {"auxiva.max_iter": [1, 9]}}},
-    ...         "stft": {"n_fft": 512},
-    ...     }
-    ... )
+    >>> dataset = {"name": "convolutive", "n_scenes": 2, "duration": 1.0}
+    >>> methods = {"auxiva": {"grid": {"auxiva.max_iter": [1, 9]}}}
+    >>> experiment = make_experiment({"dataset": dataset, "methods": methods})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = run_experiment(experiment, folder)
     ...     results = cv_results(folder)
@@ -407,7 +321,7 @@ def cv_results(folder):
     """
     table = tabulate(row for row, _ in iterate_results(folder))
     names = [one["candidate"] for one in table.candidates]
-    order = sorted(range(len(names)), key=names.__getitem__)
+    order = np.argsort(names)
     candidates = [table.candidates[k] for k in order]
     results = {
         "params": [{"method": c["method"]} | c["params"] for c in candidates],

@@ -5,11 +5,13 @@
 import time
 import warnings
 from collections import Counter
+from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_memory
 
 from skbss.benchmark.environment import now
@@ -18,6 +20,7 @@ from skbss.benchmark.output import OutputError, replacing, writing
 from skbss.benchmark.scoring import assign, score, score_windows
 from skbss.io import write_audio
 from skbss.parallel import threadpool_controller
+from skbss.sound_pipeline import SoundPipeline
 from skbss.transforms import ISTFT, STFT
 
 SECONDS = ("read", "stft", "separation", "istft", "score", "write", "total")
@@ -26,72 +29,27 @@ _MAX_MESSAGE = 1000
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker process needs to know.
+    """What a worker process needs to know."""
 
-    Parameters
-    ----------
-    run : str
-        Tells one run from another.
-    dataset : sequence of scenes
-        What the recording is read from.
-    index : int
-        Its place there.
-    recording : str
-        Its name.
-    candidate : Candidate
-        How to separate it.
-    seed : int
-        For every step with a random state.
-    metrics : dict of str to callable
-        See `scoring`.
-    ref_mic : int
-        The microphone of the references.
-    threads : int
-        For linear algebra.
-    folder : Path
-        Of the run.
-    save_audio, save_references : bool
-        Whether to write the separated sources, and the recording with its references.
-    framewise : dict or False
-        Parameters of the scores in windows of time, if they are wanted.
-    memory : str or None
-        Folder in which results of steps are kept, to be reused.
-    """
-
-    run: str
-    dataset: object
-    index: int
+    run: str  # tells one run from another
+    dataset: Sequence
+    index: int  # of the recording, there
     recording: str
     candidate: Candidate
-    seed: int
-    metrics: dict
+    seed: int  # of every step with a random state
+    metrics: dict[str, Callable]
     ref_mic: int
-    threads: int
-    folder: Path
-    save_audio: bool
-    save_references: bool
-    framewise: dict | bool
-    memory: str | None = None
+    folder: Path  # of the run
+    runtime: dict  # as the experiment says
+    is_first: bool  # of the recording: it writes what all of them have in common
 
 
-def run_task(task):
+def run_task(task: Task) -> dict:
     """Separate a recording and return the row of the results.
 
-    Parameters
-    ----------
-    task : Task
-        What to do.
-
-    Returns
-    -------
-    row : dict
-        A line of ``results.jsonl``, but for JSON's lack of nan. What goes wrong in
-        reading, separating or scoring is in the row as an ``error``.
-
-    Raises
-    ------
-    OutputError
-        If audio or arrays cannot be written: that is no property of the method.
+    What goes wrong in reading, separating or scoring is in the row as an ``error``. If
+    audio or arrays cannot be written, OutputError is raised: that is no property of the
+    method.
     """
     row = _begin_row(task)
     clock = _Clock()
@@ -114,21 +72,8 @@ def run_task(task):
     return row
 
 
-def failed_row(task, error):
-    """Return the row of a task whose process was lost.
-
-    Parameters
-    ----------
-    task : Task
-        The task.
-    error : Exception
-        By which that was told.
-
-    Returns
-    -------
-    row : dict
-        As from `run_task`.
-    """
+def failed_row(task: Task, error: Exception) -> dict:
+    """Return the row of a task whose process was lost."""
     return _begin_row(task) | {
         "error": _describe(error),
         "seconds": dict.fromkeys(SECONDS, 0.0),
@@ -171,10 +116,17 @@ class _Clock:
             self.seconds[name] += time.perf_counter() - start
         self.current = outer
 
-    def add_step(self, name, kind, seconds, cpu_seconds):
+    def step(self, name, kind, function, *args):
+        """Return what a timed function does, and count it as a step."""
+        outer, self.current = self.current, kind
+        result, messages, seconds, cpu_seconds = function(*args)
+        self.current = outer
         self.seconds[kind] += seconds
         self.cpu_seconds += cpu_seconds
         self.steps[name] = seconds
+        for message in messages:
+            warnings.warn(message, stacklevel=2)
+        return result
 
 
 def _separate_and_score(task, clock):
@@ -182,7 +134,8 @@ def _separate_and_score(task, clock):
     with clock.measure("read"):
         scene = _read(task)
     mixture, references = scene["mixture"], scene.get("references")
-    if task.save_references:
+    save_audio, framewise = task.runtime["save_audio"], task.runtime["framewise"]
+    if save_audio and task.is_first:
         with clock.measure("write"):
             _write_scene(task, scene)
     pipeline = task.candidate.make(
@@ -191,8 +144,8 @@ def _separate_and_score(task, clock):
         seed=task.seed,
         n_mics=mixture.shape[1],
     )
-    with threadpool_controller().limit(limits=task.threads):
-        estimate = separate(pipeline, mixture, clock, memory=task.memory)
+    with threadpool_controller().limit(limits=task.runtime["threads"]):
+        estimate = separate(pipeline, mixture, clock, memory=task.runtime["memory"])
         fields = {"cpu_seconds": clock.cpu_seconds, "scores": {}}
         n_estimates = estimate.shape[1]
         order = np.arange(n_estimates)
@@ -206,13 +159,13 @@ def _separate_and_score(task, clock):
                     "permutation": permutation.tolist(),
                 }
                 order = np.append(permutation, np.setdiff1d(order, permutation))
-                if task.framewise is not False:
-                    windows = score_windows(scene, scored, task.ref_mic, task.framewise)
+                if framewise is not False:
+                    windows = score_windows(scene, scored, task.ref_mic, framewise)
     with clock.measure("write"):
-        if task.save_audio:
+        if save_audio:
             sources = estimate[:, order]
             fields["audio"] = _write_sources(task, sources, scene["sample_rate"])
-        if references is not None and task.framewise is not False:
+        if references is not None and framewise is not False:
             fields["framewise"] = _write_windows(task, windows)
     return {
         "sample_rate": scene["sample_rate"],
@@ -223,45 +176,26 @@ def _separate_and_score(task, clock):
     }
 
 
-def separate(pipeline, mixture, clock, memory=None):
-    """Run the steps of a pipeline one after the other, timed.
+def separate(
+    pipeline: Pipeline, mixture: np.ndarray, clock: _Clock, memory: str | None = None
+) -> np.ndarray:
+    """Run the steps of a pipeline, and of those in it, one after the other, timed.
 
-    Parameters
-    ----------
-    pipeline : Pipeline
-        From the microphones' signals to the sources'.
-    mixture : ndarray of shape (n_samples, n_mics)
-        The recording.
-    clock : object with `add_step` and `current`
-        Gets the seconds of each step and of 'stft', 'separation' and 'istft'.
-    memory : str, default=None
-        Folder in which results of all steps but the last are kept; None stands for the
-        pipeline's own ``memory``. A step that gets what it got before isn't fitted
-        again, and counts with the seconds that it took then.
-
-    Returns
-    -------
-    estimate : ndarray of shape (n_samples, n_sources)
-        The separated sources, all finite.
-
-    Raises
-    ------
-    ValueError
-        If the pipeline returned something else.
+    In the folder `memory`, or that of the pipeline, results of all steps but the last
+    are kept. A step that gets what it got before isn't fitted again, and counts with
+    the seconds that it took then. Raises ValueError if what comes out isn't finite and
+    of shape (n_samples, n_sources).
     """
     cached = check_memory(memory or pipeline.memory).cache(_fit_transform)
-    y = mixture
-    for name, step in pipeline.steps:
-        if step is None or step == "passthrough":
-            continue
+    steps, y = list(_steps(pipeline)), mixture
+    if isinstance(pipeline, SoundPipeline):
+        sound, y = clock.step("prepare", "separation", _timed, pipeline.prepare, y)
+        if sound is not y:  # the steps are fitted on one, and separate the other
+            steps, y = [("pipeline", pipeline)], mixture
+    for k, (name, step) in enumerate(steps):
         kind = {STFT: "stft", ISTFT: "istft"}.get(type(step), "separation")
-        outer, clock.current = clock.current, kind
-        last = step is pipeline.steps[-1][1]
-        y, messages, *seconds = (_fit_transform if last else cached)(step, y)
-        clock.current = outer
-        clock.add_step(name, kind, *seconds)
-        for message in messages:
-            warnings.warn(message, stacklevel=2)
+        run = cached if k < len(steps) - 1 else _fit_transform
+        y = clock.step(name, kind, run, step, y)
     estimate = np.asarray(y)
     if estimate.ndim != 2 or len(estimate) != len(mixture):
         raise ValueError(
@@ -273,12 +207,25 @@ def separate(pipeline, mixture, clock, memory=None):
     return estimate
 
 
+def _steps(pipeline, prefix=""):
+    """Yield the steps of a pipeline and of the pipelines in it, with their names."""
+    for name, step in pipeline.steps:
+        if isinstance(step, Pipeline):
+            yield from _steps(step, f"{prefix}{name}__")
+        elif step is not None and step != "passthrough":
+            yield f"{prefix}{name}", step
+
+
 def _fit_transform(step, X):
-    """Return the result of a step, its warnings, and how long it took, twice."""
+    return _timed(step.fit_transform, X)
+
+
+def _timed(function, *args):
+    """Return a result, the warnings, and how long it took on the clock and the CPU."""
     start, cpu = time.perf_counter(), time.process_time()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
-        y = step.fit_transform(X)
+        y = function(*args)
     messages = [str(warning.message) for warning in caught]
     return y, messages, time.perf_counter() - start, time.process_time() - cpu
 

@@ -76,13 +76,15 @@ def _resume(args):
 
 
 def _summarize(args):
-    print_summary(summarize(args.folder), args.folder)
+    summary = summarize(args.folder, interval=args.interval)
+    print_summary(summary, args.folder)
 
 
 def _report(args):
     from skbss.benchmark.report import write_report
 
-    print(f"Wrote {write_report(args.folder, args.output)}")
+    page = write_report(args.folder, args.output, interval=args.interval)
+    print(f"Wrote {page}")
 
 
 ACTIONS = {
@@ -167,7 +169,7 @@ def print_summary(summary, folder):
 
 
 def _score(row, metric):
-    mean, half = row[metric], row[f"{metric}_high"] - row[metric]
+    mean, half = row[metric], (row[f"{metric}_high"] - row[f"{metric}_low"]) / 2
     if math.isnan(mean):
         return ""
     return f"{mean:.1f}" + ("" if math.isnan(half) else f" ± {half:.1f}")

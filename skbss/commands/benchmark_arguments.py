@@ -75,14 +75,26 @@ def add_benchmark(commands):
     _add_folder(add)
     _add_runtime(add)
     add("--scheduler", metavar="ADDRESS", help="of the Dask cluster, if it has moved")
-    _add_folder(action("summarize", "print and write means over the recordings"))
+    add = action("summarize", "print and write means over the recordings")
+    _add_folder(add)
+    _add_interval(add)
     add = action("report", "write a page to look at and to listen to")
     _add_folder(add)
+    _add_interval(add)
     add("-o", "--output", metavar="OUT", type=Path, help="default: FOLDER/report")
 
 
 def _add_folder(add):
     add("folder", metavar="FOLDER", type=Path, help="the folder of the run")
+
+
+def _add_interval(add):
+    add(
+        "--interval",
+        choices=("t", "bootstrap"),
+        default="t",
+        help="how confidence intervals are found (default: %(default)s)",
+    )
 
 
 def _add_runtime(add):

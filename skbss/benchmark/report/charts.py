@@ -4,17 +4,22 @@
 
 import io
 import re
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import product
+from types import MappingProxyType
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.transforms import Bbox
 
 from skbss.benchmark.report.words import decibels, factor
+from skbss.benchmark.table import Ranked
+
+Chart = tuple[dict[str, str], str]
 
 # Those of the light page; in dark, variables of these names have others.
 INK, SOFT, GRID = "#1d2430", "#566172", "#e4e8ee"
@@ -45,45 +50,34 @@ _STYLE = {
 }
 
 
-def style(kind):
+def style(kind: str) -> tuple[str, tuple]:
     """Return the color and the dashes of a candidate's CSS classes, ``c1 d2``."""
     found = dict(re.findall(r"([cd])(\d)", kind))
     return COLORS[int(found["c"])], DASHES[int(found.get("d", 0))]
 
 
-def draw(fill, height, description, lines_below={}):  # noqa: B006
+def draw(
+    fill: Callable[[Axes, bool], dict[str, str]],
+    height: float,
+    description: str,
+    lines_below: Mapping[str, int] = MappingProxyType({}),
+) -> Chart:
     """Draw a chart for wide and for narrow windows, and as a file.
 
-    Parameters
-    ----------
-    fill : callable
-        Called with axes and ``wide``, whether there is room for names; returns a tool
-        tip for each gid of an artist.
-    height : float
-        In px, below it more if `lines_below` says so.
-    lines_below : dict of str to int, default={}
-        Lines of text below the axes, for "wide" and "narrow" windows.
-    description : str
-        Instead of the chart, for those who don't see it.
-
-    Returns
-    -------
-    page : dict of str to str
-        Markup for "wide" and "narrow" windows.
-    file : str
-        An SVG file.
+    `fill` is called with axes and whether there is room for names; it returns a tool
+    tip for each gid of an artist. `lines_below` says for "wide" and "narrow" how many
+    lines of text the height, in px, has no room for. The description is for those who
+    don't see the chart. Returned are the markup for both windows, and an SVG file.
     """
     page, file = {}, ""
     for kind, width in WIDTHS.items():
         with mpl.rc_context(_STYLE | {"svg.hashsalt": f"{description} {kind}"}):
             tall = height + 20 * lines_below.get(kind, 0)
-            figure = Figure((width / 72, tall / 72), dpi=72)
-            FigureCanvasAgg(figure)  # it measures text
-            axes = figure.add_axes((0, 0, 1, 1))
+            figure = Figure((width / 72, tall / 72), dpi=72, layout="constrained")
+            axes = figure.subplots()
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0)
             tips = fill(axes, kind == "wide")
-            _fit(axes)
             text = io.StringIO()
             figure.savefig(
                 text, format="svg", transparent=True, metadata={"Date": None}
@@ -96,19 +90,6 @@ def draw(fill, height, description, lines_below={}):  # noqa: B006
     background = '<rect width="100%" height="100%" fill="#fff"/>'
     start = file.index(">") + 1
     return page, f"{file[:start]}{background}{file[start:]}"
-
-
-def _fit(axes):
-    """Leave as much room around the axes as their labels take."""
-    width, height = axes.figure.bbox.size
-    axes.set_position((0, 0, 1, 1))
-    around = axes.get_tightbbox(axes.figure.canvas.get_renderer())
-    left, bottom = 4 - around.x0, 4 - around.y0
-    right = width - 4 - max(around.x1 - width, 8)
-    top = height - 4 - max(around.y1 - height, 0)
-    axes.set_position(
-        (left / width, bottom / height, (right - left) / width, (top - bottom) / height)
-    )
 
 
 def _finish(svg, tips, description):
@@ -133,22 +114,13 @@ def _decibel_axis(axis, ends, n_ticks):
         line(0, color=SOFT, linestyle="--", linewidth=1)
 
 
-def reach(intervals, margin=0.06):
-    """Return the ends of an axis: all means, and what is near of their intervals.
+def reach(
+    intervals: Sequence[tuple[float, float, float]], margin: float = 0.06
+) -> tuple[float, float]:
+    """Return the ends of an axis for (mean, low, high), nan where there is none.
 
-    Intervals of two or three recordings are so long that means could not be told apart
-    beside them.
-
-    Parameters
-    ----------
-    intervals : list of tuple (mean, low, high)
-        In dB, with nan where there is none.
-    margin : float, default=0.06
-        Of the length.
-
-    Returns
-    -------
-    low, high : float
+    It shows all means, and what is near of their intervals: those of two or three
+    recordings are so long that means could not be told apart beside them.
     """
     values = np.array(intervals, dtype=float).reshape(-1, 3)
     means = values[np.isfinite(values[:, 0]), 0]
@@ -161,7 +133,9 @@ def reach(intervals, margin=0.06):
     return low - room, high + room
 
 
-def scatter(ranking, metric, kinds, y_label):
+def scatter(
+    ranking: list[Ranked], metric: str, kinds: dict[str, str], y_label: str
+) -> Chart:
     """Draw the score of candidates against their real-time factor."""
     points = [
         (f"{place} {one.name}", place, one.real_time_factor, one.scores[metric], one)
@@ -188,7 +162,7 @@ def scatter(ranking, metric, kinds, y_label):
             axes.plot(time, score.mean, "o", color=color, ms=9, gid=gid)
             interval = f"{decibels(score.low)} to {decibels(score.high)}"
             tips[gid] = f"{name}: {decibels(score.mean)} ({interval}), {factor(time)}"
-        _fit(axes)
+        axes.figure.draw_without_rendering()  # so that all is where it will be
         long = wide and len(points) <= MAX_NAMES
         _name_points(axes, [(p[0] if long else str(p[1]), *p[1:4]) for p in points])
         return tips
@@ -198,7 +172,6 @@ def scatter(ranking, metric, kinds, y_label):
 
 def _name_points(axes, points):
     """Write names beside their points where they overlap nothing, else numbers."""
-    renderer = axes.figure.canvas.get_renderer()
     places = [(time, score.mean) for _, _, time, score in points]
     dots = [axes.transData.transform(place) for place in places]
     taken = [Bbox.from_extents(*(dot - 6), *(dot + 6)) for dot in dots]
@@ -208,7 +181,7 @@ def _name_points(axes, points):
             label = axes.annotate(
                 text, at, (x, y), textcoords="offset points", ha=side, va="center"
             )
-            box = label.get_window_extent(renderer)
+            box = label.get_window_extent()
             inside = axes.bbox.x0 < box.x0 and box.x1 < axes.bbox.x1
             if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box)
@@ -216,7 +189,9 @@ def _name_points(axes, points):
             label.remove()
 
 
-def boxes(ranking, scores, kinds, x_label):
+def boxes(
+    ranking: list[Ranked], scores: np.ndarray, kinds: dict[str, str], x_label: str
+) -> Chart:
     """Draw a box for the scores of each candidate, over recordings.
 
     The box is from the first to the third quartile with a line at the median, the
@@ -230,7 +205,7 @@ def boxes(ranking, scores, kinds, x_label):
             columns.append((place, one, values[np.isfinite(values)]))
 
     def fill(axes, wide):
-        tips, shown = {}, []
+        tips = {}
         for k, (place, one, values) in enumerate(columns):
             color, _ = style(kinds[one.name])
             line = {"color": color}
@@ -238,7 +213,7 @@ def boxes(ranking, scores, kinds, x_label):
                 values,
                 positions=[k],
                 orientation="horizontal",
-                widths=0.5 if wide else 0.3,
+                widths=0.3,
                 showcaps=False,
                 patch_artist=True,
                 manage_ticks=False,
@@ -258,29 +233,22 @@ def boxes(ranking, scores, kinds, x_label):
                 f"{place} {one.name}: median {decibels(median)}, quartiles "
                 f"{decibels(first)} and {decibels(third)}, {len(values)} recordings"
             )
-            shown.append(_shorten(f"{place} {one.name}", 36 if wide else 40))
-        if wide:
-            axes.set_yticks(range(len(columns)), shown, color=INK)
-        else:
-            axes.set_yticks([])
-            for k, name in enumerate(shown):
-                axes.annotate(
-                    name, (0, k), (2, 11), xycoords=("axes fraction", "data"),
-                    textcoords="offset points",
-                )  # fmt: skip
-        axes.grid(visible=False, axis="y")
+            axes.annotate(
+                _shorten(f"{place} {one.name}", 80 if wide else 40),
+                *((0, k), (5, 14)),
+                xycoords=("axes fraction", "data"),
+                textcoords="offset points",
+            )
+        axes.set_yticks([])
         every = np.concatenate([v for _, _, v in columns] or [np.zeros(1)])
         room = 0.06 * max(np.ptp(every), 1.0)
         _decibel_axis(
             axes.xaxis, (every.min() - room, every.max() + room), 8 if wide else 4
         )
-        axes.set(xlabel=x_label, ylim=(len(columns) - 0.5, -0.5 if wide else -0.9))
+        axes.set(xlabel=x_label, ylim=(len(columns) - 0.5, -0.9))
         return tips
 
-    description = f"{x_label} of every candidate"
-    # A line each for the names, where there is no room beside the boxes.
-    below = {"narrow": len(columns)}
-    return draw(fill, 28 * len(columns) + 60, description, below)
+    return draw(fill, 44 * len(columns) + 60, f"{x_label} of every candidate")
 
 
 def _shorten(name, n_characters):
@@ -291,22 +259,8 @@ def _shorten(name, n_characters):
     return f"{name[: n_characters - end - 1]}…{name[-end:]}"
 
 
-def curves(lines, y_label):
-    """Draw scores over time.
-
-    Parameters
-    ----------
-    lines : list of tuple (name, kind, time, values)
-        The curves: name, CSS classes, time in seconds, values with nan where there is
-        none.
-    y_label : str
-        Name of the score.
-
-    Returns
-    -------
-    page, file
-        As from `draw`.
-    """
+def curves(lines: list[tuple[str, str, np.ndarray, np.ndarray]], y_label: str) -> Chart:
+    """Draw scores over time: of each line name, CSS classes, seconds and values."""
     finite = [v[np.isfinite(v)] for _, _, _, v in lines]
     finite = np.concatenate(finite) if finite else np.empty(0)
     # A window that is almost silent must not flatten all curves.

@@ -10,10 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 from matplotlib import colormaps
-from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
-from scipy.fft import rfft
-from scipy.signal.windows import hann
+from scipy.signal import spectrogram
 
 from skbss.io import read_audio, to_integers
 
@@ -26,55 +24,22 @@ CODECS = {"flac": ("FLAC", "PCM_16"), "mpeg": ("MP3", "MPEG_LAYER_III")}
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """One channel of an audio file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    samples : ndarray of shape (n_samples,)
-        At most full scale.
-    sample_rate : int
-        In Hz.
-    """
+    """One channel of an audio file, at most full scale."""
 
     path: Path
     samples: np.ndarray
     sample_rate: int
 
 
-def read_clip(path):
-    """Read the first channel of a file, scaled down if it is beyond full scale.
-
-    Parameters
-    ----------
-    path : Path
-        A WAV or FLAC file.
-
-    Returns
-    -------
-    clip : Clip
-    """
+def read_clip(path: Path) -> Clip:
+    """Read the first channel of a file, scaled down if it is beyond full scale."""
     x, info = read_audio(path, dtype=np.float32)
     x = np.ascontiguousarray(x[:, 0])
     return Clip(path, x / max(1.0, np.abs(x).max()), info.sample_rate)
 
 
-def encode(clip, codec):
-    """Compress a clip.
-
-    Parameters
-    ----------
-    clip : Clip
-        The audio.
-    codec : {'flac', 'mpeg'}
-        The second part of its MIME type.
-
-    Returns
-    -------
-    data : bytes or None
-        None if the codec is missing or lacks the sample rate.
-    """
+def encode(clip: Clip, codec: str) -> bytes | None:
+    """Compress a clip; return None if the codec is missing or lacks the rate."""
     file, (audio_format, subtype) = io.BytesIO(), CODECS[codec]
     samples = to_integers(clip.samples, 16) if codec == "flac" else clip.samples
     try:
@@ -84,52 +49,32 @@ def encode(clip, codec):
     return file.getvalue()
 
 
-def data_uri(data, kind):
+def data_uri(data: bytes, kind: str) -> str:
     """Return bytes as an address that holds them, of MIME type `kind`."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def power(clip):
-    """Compute a spectrogram of at most 320 times 120 values.
+def power(clip: Clip) -> np.ndarray:
+    """Compute a spectrogram of at most 120 times 320 values, low frequencies last.
 
-    Parameters
-    ----------
-    clip : Clip
-        The audio.
-
-    Returns
-    -------
-    power : ndarray of shape (n_rows, n_columns)
-        The strongest of the frames and bins that share a pixel; low frequencies last.
+    Each is the strongest of the frames and bins that share a pixel.
     """
     n_fft = 2 ** round(np.log2(_WINDOW * clip.sample_rate))
     n_fft = max(8, min(n_fft, 2 ** int(np.log2(len(clip.samples) + 8))))
     x = np.pad(clip.samples, (0, max(0, n_fft - len(clip.samples))))
-    frames = sliding_window_view(x, n_fft)[:: n_fft // 2]
-    window = hann(n_fft, sym=False).astype(x.dtype)
-    # scipy's ShortTimeFFT has a Python loop over frames, which takes ten times as long.
-    spectrogram = np.abs(rfft(frames * window).T) ** 2
+    # ShortTimeFFT has a Python loop over frames, which takes ten times as long.
+    _, _, found = spectrogram(
+        x, window="hann", nperseg=n_fft, noverlap=n_fft // 2, detrend=False
+    )
     for axis, size in enumerate(reversed(_SIZE)):
-        n = spectrogram.shape[axis]
+        n = found.shape[axis]
         starts = np.linspace(0, n, min(n, size), endpoint=False).astype(int)
-        spectrogram = np.maximum.reduceat(spectrogram, starts, axis=axis)
-    return spectrogram[::-1]
+        found = np.maximum.reduceat(found, starts, axis=axis)
+    return found[::-1]
 
 
-def picture(power, peak):
-    """Draw a spectrogram.
-
-    Parameters
-    ----------
-    power : ndarray of shape (n_rows, n_columns)
-        As `power` returns it.
-    peak : float
-        The power of the brightest color; the darkest is 64 dB below.
-
-    Returns
-    -------
-    png : bytes
-    """
+def picture(power: np.ndarray, peak: float) -> bytes:
+    """Draw a spectrogram as PNG, in 64 colors of a dB each below `peak`."""
     floor = np.finfo(float).tiny
     level = 10 * np.log10(np.maximum(power, floor) / max(peak, floor))
     levels = np.clip(level + _RANGE, 0, _RANGE - 1).astype(np.uint8)

@@ -17,8 +17,9 @@ from skbss.benchmark.report.clips import (
     power,
     read_clip,
 )
+from skbss.benchmark.report.run import Run
 from skbss.benchmark.report.words import decibels
-from skbss.benchmark.table import mean_of_finite, number
+from skbss.benchmark.table import Ranked, mean_of_finite, number
 from skbss.io import AudioFileError
 
 _SAME_SCALE = 100.0  # of power, 20 dB
@@ -26,83 +27,44 @@ _SAME_SCALE = 100.0  # of power, 20 dB
 
 @dataclass(eq=False)
 class Signal:
-    """One signal of a recording: a picture and a player.
-
-    Parameters
-    ----------
-    path : Path
-        The audio file.
-    title : str
-        What it is.
-    note : str
-        What stands beside the button.
-    png : bytes, default=b''
-        The spectrogram; empty if the file cannot be read.
-    problem : str, default=''
-        Why it cannot be read.
-    source : str, default=''
-        Address of the audio.
-    """
+    """One signal of a recording: a picture and a player."""
 
     path: Path
     title: str
-    note: str
-    png: bytes = b""
-    problem: str = ""
-    source: str = ""
+    note: str  # beside the button
+    png: bytes = b""  # the spectrogram, if the file can be read
+    problem: str = ""  # or else why not
+    source: str = ""  # address of the audio
 
     @property
-    def image(self):
+    def image(self) -> str:
         """Address of the picture."""
         return data_uri(self.png, "image/png")
 
 
 @dataclass(eq=False)
 class Group:
-    """The signals of the mixture, the references or a candidate.
-
-    Parameters
-    ----------
-    name, kind : str
-        Name and CSS class of the color.
-    signals : list of Signal
-        One for each source.
-    note : str, default=''
-        What is told instead of signals.
-    """
+    """The signals of the mixture, the references or a candidate, or a note instead."""
 
     name: str
-    kind: str
-    signals: list
+    kind: str  # CSS class of the color
+    signals: list[Signal]
     note: str = ""
 
 
-def find_signals(run, recording):
-    """Return what there is to hear of a recording.
-
-    Parameters
-    ----------
-    run : Run
-        What `write_report` has found.
-    recording : str
-        Name of the recording.
-
-    Returns
-    -------
-    groups : list of Group
-    """
+def find_signals(run: Run, recording: str) -> list[Group]:
+    """Return what there is to hear of a recording."""
     audio = run.folder / "audio" / recording
     # A candidate's name may be anything, but its folder is none of these files.
     mixtures = [p for p in sorted(audio.glob("mixture.*")) if p.is_file()][:1]
     references = [p for p in sorted(audio.glob("reference_*.*")) if p.is_file()]
-    mixtures = [Signal(path, "mixture", "microphone 0") for path in mixtures]
+    mixtures = [Signal(p, "mixture", "microphone 0") for p in mixtures]
     references = [
-        Signal(path, f"reference {k}", f"source {k}")
-        for k, path in enumerate(references)
+        Signal(p, f"reference {k}", f"source {k}") for k, p in enumerate(references)
     ]
     groups = [Group("mixture", "", mixtures), Group("references", "", references)]
-    groups = [group for group in groups if group.signals]
-    return groups + [_outputs(run, recording, one) for one in run.shown]
+    groups += [_outputs(run, recording, one) for one in run.shown]
+    return [group for group in groups if group.signals or group.note]
 
 
 def _outputs(run, recording, one):
@@ -110,10 +72,8 @@ def _outputs(run, recording, one):
     if row is None:
         return Group(one.name, kind, [], "not done yet")
     if row["status"] != "ok":
-        error = row.get("error") or {}
-        return Group(
-            one.name, kind, [], f"failed: {error.get('type', 'unknown error')}"
-        )
+        error = (row.get("error") or {}).get("type", "unknown error")
+        return Group(one.name, kind, [], f"failed: {error}")
     scores = (row.get("scores") or {}).get(run.metric) or []
     signals = []
     for k, path in enumerate(row.get("audio") or []):
@@ -124,29 +84,14 @@ def _outputs(run, recording, one):
     return Group(one.name, kind, signals, "" if signals else "no audio was written")
 
 
-def embed(recordings, output, max_size, *, audio):
+def embed(
+    recordings: dict[str, list[Group]], output: Path, max_size: int, *, audio: bool
+) -> tuple[str | None, int]:
     """Read and draw all signals, and put as much audio into the page as it may hold.
 
     All of it as FLAC, if that is small enough, else as MP3, as far as that goes: the
-    other signals are played from their files.
-
-    Parameters
-    ----------
-    recordings : dict
-        Name to list of `Group`.
-    output : Path
-        The folder of the page.
-    max_size : int
-        Bytes of pictures and audio.
-    audio : bool
-        Whether to embed any.
-
-    Returns
-    -------
-    codec : str or None
-        The codec that was used, if any audio is in the page.
-    n_linked : int
-        Number of signals that are played from their files.
+    other signals are played from their files. Returns the codec that was used, if any,
+    and the number of signals that are played from files.
     """
     signals = []
     for groups in recordings.values():
@@ -186,38 +131,17 @@ def _draw(signals):
 def _encode_all(signals, codec, room):
     """Set sources while there is room, and return whether there was for all."""
     for signal in signals:
-        signal.source = ""
-    complete = True
-    for signal in signals:
         data = encode(read_clip(signal.path), codec)
         uri = "" if data is None else data_uri(data, f"audio/{codec}")
-        if uri and len(uri) <= room:
-            signal.source = uri
-            room -= len(uri)
-        elif codec == "flac":
-            return False
-        else:
-            complete = False
-    return complete
+        signal.source = uri if len(uri) <= room else ""
+        room -= len(signal.source)
+    return all(signal.source for signal in signals)
 
 
-def framewise(run, recording, one):
-    """Return times and scores over time, or None where there are none.
-
-    Parameters
-    ----------
-    run : Run
-        What `write_report` has found.
-    recording : str
-        Name of the recording.
-    one : Ranked
-        The candidate.
-
-    Returns
-    -------
-    time, score : ndarray of shape (n_windows,)
-        In seconds, and the mean over sources, nan where no source is defined.
-    """
+def framewise(
+    run: Run, recording: str, one: Ranked
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return times and scores over time, the mean over sources, if there are any."""
     path = (run.rows.get((recording, one.name)) or {}).get("framewise")
     path = run.find(path) if path and run.metric else None
     if path is None:
@@ -230,23 +154,8 @@ def framewise(run, recording, one):
     return (time, mean_of_finite(score, axis=1)) if len(time) else None
 
 
-def mean_curves(run, max_recordings=50):
-    """Return the mean of scores over time, and how long it goes.
-
-    Parameters
-    ----------
-    run : Run
-        What `write_report` has found.
-    max_recordings : int, default=50
-        How many recordings to read.
-
-    Returns
-    -------
-    lines : list of tuple
-        As `charts.curves` takes them.
-    end : float
-        In seconds.
-    """
+def mean_curves(run: Run, max_recordings: int = 50) -> tuple[list[tuple], float]:
+    """Return the mean of scores over time as `charts.curves` takes it, and its end."""
     step = max(1, len(run.table.recordings) // max_recordings)
     found = {
         (recording, one.name): curve

@@ -14,10 +14,17 @@ from skbss.benchmark.output import replacing, write_csv
 from skbss.benchmark.report import sections, words
 from skbss.benchmark.report.run import Run
 from skbss.benchmark.results import RunError, read_results
-from skbss.benchmark.table import natural, number, summary_row, write_summary
-from skbss.sklearn_parts import Interval, validate_params
+from skbss.benchmark.table import (
+    Interval,
+    natural,
+    number,
+    summary_row,
+    write_summary,
+)
+from skbss.sklearn_parts import Interval as Range
+from skbss.sklearn_parts import StrOptions, validate_params
 
-_NUMBER = [Interval(Integral, 0, None, closed="left")]
+_NUMBER = [Range(Integral, 0, None, closed="left")]
 
 
 @validate_params(
@@ -28,18 +35,20 @@ _NUMBER = [Interval(Integral, 0, None, closed="left")]
         "max_recordings": _NUMBER,
         "max_candidates": _NUMBER,
         "max_size": _NUMBER,
+        "interval": [StrOptions({"t", "bootstrap"})],
     },
     prefer_skip_nested_validation=True,
 )
 def write_report(
-    folder,
-    output=None,
+    folder: str | Path,
+    output: str | Path | None = None,
     *,
-    audio=True,
-    max_recordings=6,
-    max_candidates=12,
-    max_size=40_000_000,
-):
+    audio: bool = True,
+    max_recordings: int = 6,
+    max_candidates: int = 12,
+    max_size: int = 40_000_000,
+    interval: Interval = "t",
+) -> Path:
     """Write a page in which one sees and hears the result of a run.
 
     The page is one file that needs no network: styles, pictures and audio are in it. It
@@ -65,6 +74,8 @@ def write_report(
         Bytes of audio and spectrograms in the page, about 5 minutes of audio for each
         10 MB. The audio is FLAC if it fits, else MP3. What doesn't fit either is played
         from the files of the run folder.
+    interval : {'t', 'bootstrap'}, default='t'
+        How confidence intervals are found, as in `summarize`.
 
     Returns
     -------
@@ -84,13 +95,9 @@ def write_report(
     --------
     >>> import tempfile
     >>> from skbss.benchmark import make_experiment, run_experiment, write_report
-    >>> experiment = make_experiment(
-    ...     {
-    ...         "dataset": {"name": "convolutive", "n_scenes": 1, "duration": 1.0},
-    ...         "methods": {"auxiva": {"grid": {"auxiva.max_iter": [1, 9]}}},
-    ...         "stft": {"n_fft": 512},
-    ...     }
-    ... )
+    >>> dataset = {"name": "convolutive", "n_scenes": 1, "duration": 1.0}
+    >>> methods = {"auxiva": {"grid": {"auxiva.max_iter": [1, 9]}}}
+    >>> experiment = make_experiment({"dataset": dataset, "methods": methods})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = run_experiment(experiment, folder)
     ...     page = write_report(folder)
@@ -103,7 +110,7 @@ def write_report(
     rows = {(row["recording"], row["candidate"]): row for row in read_results(folder)}
     if not rows:
         raise RunError(f"Got {folder}, a run without any result yet.")
-    run = Run(folder, rows, max_recordings, max_candidates)
+    run = Run(folder, rows, max_recordings, max_candidates, interval)
     write_summary(output / "ranking.csv", list(map(summary_row, run.ranking)))
     write_recordings(output / "per_recording.csv", run)
     files = {}  # name of a figure to its content
@@ -116,7 +123,7 @@ def write_report(
             metric=run.metric,
             metrics=run.table.metrics,
             count=words.count,
-            facts=sections.facts(run),
+            minutes=sections.minutes(run),
             ended=(folder / "summary.csv").exists(),
             **sections.verdict(run),
             at=sections.whisker_scale(run),
@@ -157,12 +164,12 @@ def _environment():
     return environment
 
 
-def breakable(name):
+def breakable(name: str) -> Markup:
     """Return text that may be broken after commas and dots, but not in numbers."""
     return Markup(re.sub(r",|\.(?=[a-z_])", r"\g<0><wbr>", str(escape(name))))
 
 
-def write_recordings(path, run):
+def write_recordings(path: Path, run: Run) -> None:
     """Write the score of every source, or the error."""
     metrics = run.table.metrics
     header = ["recording", "candidate", "method", "status", "source", *metrics]

@@ -11,7 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from skbss.benchmark.report.charts import COLORS
-from skbss.benchmark.table import mean_of_finite, rank, tabulate
+from skbss.benchmark.table import (
+    Interval,
+    Ranked,
+    ScoreTable,
+    mean_of_finite,
+    rank,
+    tabulate,
+)
 from skbss.config import ConfigError, load_yaml
 
 _N_COLORS = len(COLORS)
@@ -20,27 +27,18 @@ _N_CURVES = 7  # more lines than that cannot be told apart
 
 @dataclass(eq=False)
 class Run:
-    """What a run folder holds, and what of it is shown.
-
-    Parameters
-    ----------
-    folder : Path
-        The run folder.
-    rows : dict
-        ``(recording, candidate)`` to the row of results.jsonl.
-    max_recordings, max_candidates : int
-        How many to hear.
-    """
+    """What a run folder holds, and what of it is shown."""
 
     folder: Path
-    rows: dict
-    max_recordings: int
+    rows: dict[tuple[str, str], dict]  # by recording and candidate
+    max_recordings: int  # to hear
     max_candidates: int
+    interval: Interval = "t"
 
     def __post_init__(self):
         self.table = tabulate(self.rows.values())
         self.metric = next(iter(self.table.metrics), None)
-        self.ranking = rank(self.table)
+        self.ranking = rank(self.table, self.interval)
         self.shown = choose_candidates(self.ranking, self.max_candidates)
         self.drawn = choose_candidates(self.ranking, _N_CURVES)
         self.colors = choose_colors(self.table, self.ranking)
@@ -48,7 +46,7 @@ class Run:
         self.anchors = {name: f"recording-{k}" for k, name in enumerate(chosen)}
 
     @cached_property
-    def environment(self):
+    def environment(self) -> dict:
         """What environment.json has."""
         try:
             text = (self.folder / "environment.json").read_text("utf-8")
@@ -58,7 +56,7 @@ class Run:
         return {"skbss": ""} | (found if isinstance(found, dict) else {})
 
     @cached_property
-    def title(self):
+    def title(self) -> str:
         """What the experiment is called, or else its folder."""
         try:
             name = load_yaml(self.folder / "experiment.yaml").get("name")
@@ -66,14 +64,14 @@ class Run:
             name = None
         return str(name or f"Benchmark {self.folder.resolve().name}")
 
-    def find(self, path):
+    def find(self, path: str) -> Path | None:
         """Return where a file of the run is, or None if it isn't in its folder."""
         found = self.folder / path
         inside = found.resolve().is_relative_to(self.folder.resolve())
         return found if inside else None
 
 
-def choose_colors(table, ranking):
+def choose_colors(table: ScoreTable, ranking: list[Ranked]) -> dict[str, str]:
     """Return a CSS class for each candidate.
 
     A color each if there are enough, else one for each method, whose candidates differ
@@ -90,7 +88,7 @@ def choose_colors(table, ranking):
     return colors
 
 
-def choose_candidates(ranking, n_candidates):
+def choose_candidates(ranking: list[Ranked], n_candidates: int) -> list[Ranked]:
     """Return the best of each method and then the best of all, in their order."""
     first = {}
     for one in ranking:
@@ -100,22 +98,10 @@ def choose_candidates(ranking, n_candidates):
     return [one for one in ranking if one in chosen]
 
 
-def spread_out(table, n_recordings):
-    """Choose recordings from the hardest to the easiest.
+def spread_out(table: ScoreTable, n_recordings: int) -> list[str]:
+    """Choose the hardest and the easiest recording, and evenly spaced ones between.
 
-    Parameters
-    ----------
-    table : ScoreTable
-        The results.
-    n_recordings : int
-        How many to choose.
-
-    Returns
-    -------
-    recordings : list of str
-        The chosen ones, in the order of the table: the hardest, the easiest and evenly
-        spaced quantiles between, by their mean over candidates; without scores the
-        first.
+    By their mean over candidates; without scores the first. They keep their order.
     """
     n_recordings = min(n_recordings, len(table.recordings))
     if not table.scores:

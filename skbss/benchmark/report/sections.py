@@ -4,31 +4,32 @@
 
 import re
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
 from skbss.benchmark.report import charts, listening, words
+from skbss.benchmark.report.run import Run
 
 _N_SHADES = 8
+_CHART_FILES = {
+    "speed": "score_against_time.svg",
+    "spread": "scores.svg",
+    "course": "score_over_time.svg",
+}
 _STAGES = ("read", "stft", "separation", "istft", "score", "write")
 
 
-def facts(run):
-    """Return what was compared, when and where, as pieces of a line."""
+def minutes(run: Run) -> float:
+    """Return how long the recordings last together."""
     durations = Counter()
     for (recording, _), row in run.rows.items():
         durations[recording] = max(durations[recording], row.get("duration") or 0.0)
-    minutes = f"({durations.total() / 60:.1f} min)"
-    facts = [
-        words.count(len(run.ranking), "candidate"),
-        f"{words.count(len(run.table.recordings), 'recording')} {minutes}",
-    ]
-    if "started" in run.environment:
-        facts.append(str(run.environment["started"])[:16].replace("T", " "))
-    return facts + [str(v) for k, v in run.environment.items() if k == "processor"]
+    return durations.total() / 60
 
 
-def verdict(run):
+def verdict(run: Run) -> dict:
     """Return whom the sentences on the best candidate speak of."""
     best, *others = run.ranking
     close = [
@@ -47,14 +48,14 @@ def verdict(run):
     }
 
 
-def whisker_scale(run):
+def whisker_scale(run: Run) -> Callable[[float], float]:
     """Return the function from dB to pixels of the intervals in the ranking."""
     scores = [one.scores[run.metric] for one in run.ranking] if run.metric else []
     low, high = charts.reach([(s.mean, s.low, s.high) for s in scores])
     return lambda v: round(float(np.interp(v, [low, high], [4, 92])), 1)
 
 
-def score_rows(run):
+def score_rows(run: Run) -> list[tuple]:
     """Return the scores of each recording, their colors and whether they are best."""
     if not run.metric:
         return []
@@ -62,37 +63,37 @@ def score_rows(run):
     finite = np.abs(scores[np.isfinite(scores)])
     # One outlier must not take the color from all others.
     top = max(np.percentile(finite, 95), 1.0) if finite.size else 1.0
+    strengths = np.ceil(_N_SHADES * np.abs(scores) / top).clip(max=_N_SHADES)
+    best = np.fmax.reduce(scores, axis=1)
     rows = []
-    for name, values, failed in zip(
-        run.table.recordings, scores, run.table.failed, strict=True
-    ):
-        best = np.nanmax(values) if np.isfinite(values).any() else np.nan
+    for i, name in enumerate(run.table.recordings):
         cells = []
-        for one in run.ranking:
-            score, shade = values[one.index], ""
-            if np.isfinite(score):
-                strength = min(int(np.ceil(_N_SHADES * abs(score) / top)), _N_SHADES)
-                shade = f"number {'down' if score < 0 else 'up'}{strength}"
-            elif failed[one.index]:
-                shade = "warn"
-            cells.append((score, shade or "number", score == best))
+        for j in (one.index for one in run.ranking):
+            shade = "warn" if run.table.failed[i, j] else "number"
+            if np.isfinite(score := scores[i, j]):
+                way = "down" if score < 0 else "up"
+                shade = f"number {way}{strengths[i, j]:.0f}"
+            cells.append((score, shade, score == best[i]))
         rows.append((name, cells))
     return rows
 
 
-def sections(run, output, files, max_size, audio):
+def sections(
+    run: Run, output: Path, files: dict[str, bytes], max_size: int, audio: bool
+) -> dict:
     """Return what the page shows below the ranking; put figures into `files`."""
-    drawn = _charts(run, files) if run.metric else []
+    drawn, end = _charts(run, files) if run.metric else ({}, 0.0)
     recordings, codec, n_linked = _recordings(run, output, files, max_size, audio)
     failures = _failures(run)
     stages, time_rows = _times(run)
-    anchors = ["ranking", *(chart["anchor"] for chart in drawn)]
+    anchors = ["ranking", *drawn]
     anchors += ["recordings"] * bool(run.metric) + ["listen"]
     anchors += ["failures"] * bool(failures) + ["time"] * bool(time_rows)
     return {
         "charts": drawn,
+        "end": end,
         "recordings": recordings,
-        "listening_notes": _listening_notes(run, codec, n_linked),
+        "codec": codec,
         "n_linked": n_linked,
         "failures": failures,
         "stages": stages,
@@ -103,32 +104,16 @@ def sections(run, output, files, max_size, audio):
 
 def _charts(run, files):
     name = f"{words.label(run.metric)} (dB)"
-    found = [
-        (
-            "speed",
-            "Score against time",
-            "score_against_time.svg",
-            charts.scatter(run.ranking, run.metric, run.colors, name),
-            "Up is better, left is faster. The numbers are those of the ranking, the "
-            "bars the 95 % intervals.",
-        )
-    ]
+    drawn = {"speed": charts.scatter(run.ranking, run.metric, run.colors, name)}
     if len(run.table.recordings) > 1:
         scores = run.table.scores[run.metric]
-        chart = charts.boxes(run.ranking, scores, run.colors, name)
-        note = "A box holds the middle half of the recordings, the line is the median."
-        found.append(("spread", "Spread over recordings", "scores.svg", chart, note))
+        drawn["spread"] = charts.boxes(run.ranking, scores, run.colors, name)
     lines, end = listening.mean_curves(run)
     if lines:
-        chart = charts.curves(lines, name)
-        note = f"Mean over the recordings that last at least {end:.3g} s. What is far "
-        note += "below all the rest is cut off."
-        found.append(("course", "Score over time", "score_over_time.svg", chart, note))
-    drawn = []
-    for anchor, title, path, (page, file), note in found:
-        files[path] = file.encode()
-        drawn.append({"anchor": anchor, "title": title, "page": page, "note": note})
-    return drawn
+        drawn["course"] = charts.curves(lines, name)
+    for anchor, (_, file) in drawn.items():
+        files[_CHART_FILES[anchor]] = file.encode()
+    return {anchor: page for anchor, (page, _) in drawn.items()}, end
 
 
 def _recordings(run, output, files, max_size, audio):
@@ -158,56 +143,18 @@ def _recordings(run, output, files, max_size, audio):
                 "groups": groups[name],
                 "width": max((len(g.signals) for g in groups[name]), default=0),
                 "curves": page,
-                **_recording_facts(run, name),
+                "facts": _facts(run, name),
             }
         )
     return recordings, codec, n_linked
 
 
-def _recording_facts(run, name):
+def _facts(run, name):
+    """Return what is known of a recording: of a failed task less than of others."""
     rows = [run.rows.get((name, one.name)) for one in run.ranking]
-    row = max((row for row in rows if row), key=len)  # a failed one knows less
-    facts = [
-        words.count(row[f"n_{noun}s"], long)
-        for noun, long in (("source", "source"), ("mic", "microphone"))
-        if row.get(f"n_{noun}s")
-    ]
-    if row.get("duration"):
-        facts.append(f"{row['duration']:.3g} s")
-    if row.get("sample_rate"):
-        facts.append(f"{row['sample_rate'] / 1000:g} kHz")
-    return {"facts": facts, "duration": f"{row.get('duration') or 0:g}"}
-
-
-def _listening_notes(run, codec, n_linked):
-    n_recordings, total = len(run.anchors), len(run.table.recordings)
-    if n_recordings < total:
-        yield f"{n_recordings} of {total} recordings, from the hardest to the easiest."
-    if len(run.shown) < len(run.ranking):
-        yield (
-            f"{len(run.shown)} of {len(run.ranking)} candidates, the best of each "
-            "method first."
-        )
-    if not codec and not n_linked:
-        yield "The run folder has no audio to play."
-        return
-    yield (
-        "Signals of a recording share their position: start another one, and it goes "
-        "on where the first one was. A click on a spectrogram plays from there. "
-        "Spectrograms span 64 dB below the loudest point of the mixture, and their "
-        "full height is half of the sample rate."
-    )
-    if run.metric:
-        metric = words.label(run.metric)
-        yield f"The numbers beside the players are {metric} of each source."
-    if codec:
-        lossless = "16-bit FLAC" if codec == "flac" else "MP3, to save space"
-        yield f"Audio in this page is {lossless}."
-    if n_linked:
-        yield (
-            f"{n_linked} signals are played from their files, which must stay where "
-            "they are beside this page."
-        )
+    row = max((row for row in rows if row), key=len)
+    names = ("n_sources", "n_mics", "duration", "sample_rate")
+    return {name: row.get(name) or 0 for name in names}
 
 
 def _file_name(name):

@@ -14,27 +14,26 @@ _LABELS = {
 }
 
 
-def label(metric):
+def label(metric: str) -> str:
     """Return a metric's name."""
     return _LABELS.get(metric, metric.replace("_", " "))
 
 
-def decibels(value, form=".1f"):
+def decibels(value: float, form: str = ".1f") -> str:
     """Write a level or a difference of levels, without its unit."""
     if not np.isfinite(value):
         return NOTHING
-    return f"{round(float(value), 1) + 0.0:{form}}".replace(
-        "-", _MINUS
-    )  # no minus zero
+    value = round(float(value), 1) + 0.0  # no minus zero
+    return f"{value:{form}}".replace("-", _MINUS)
 
 
-def factor(value):
+def factor(value: float) -> str:
     """Write a real-time factor."""
     if not np.isfinite(value):
         return NOTHING
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
-def count(n, noun):
+def count(n: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
