@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy.signal import resample_poly
 
-from skbss import make_separator
+from skbss import AlignChannels, ResampleChannels, make_separator
 from skbss.datasets import SceneFolder, load_dataset
 from skbss.metrics import si_sdr
 
@@ -204,7 +204,8 @@ def later(seconds):
     def spoil(x, rate):
         n = int(seconds * rate)
         x[:, 1] = np.concatenate([np.zeros(n), x[: len(x) - n, 1]])
-        return x, outside(x, slice(0, n))
+        # What one microphone lacks is at the end, after they are aligned.
+        return x, outside(x, slice(0, n), slice(len(x) - n, len(x)))
 
     return spoil
 
@@ -242,10 +243,8 @@ def separate(x, rate, method, mend):
     """Separate a recording, as a user would, after alignment if asked for."""
     pipeline = make_separator(method, sample_rate=rate, random_state=0)
     if mend:
-        from skbss import AlignChannels, ResampleChannels
-
-        x = AlignChannels(sample_rate=rate).fit_transform(x)
-        x = ResampleChannels(sample_rate=rate).fit_transform(x)
+        for mender in (AlignChannels, ResampleChannels, AlignChannels):
+            x = mender(sample_rate=rate).fit_transform(x)
     return pipeline.fit_transform(x)
 
 

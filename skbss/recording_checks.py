@@ -4,7 +4,9 @@
 
 import numpy as np
 
-from skbss.transforms.alignment import PROMINENCE, find_clock_offset, find_delay
+from skbss.transforms.alignment import PROMINENCE
+from skbss.updates.clocks import look_at_clocks
+from skbss.updates.delays import find_delays
 
 # Seconds of a recording that are looked at, from its middle.
 SECONDS = 10.0
@@ -14,20 +16,20 @@ SAME = 1e-6
 MIXED = 1e-5
 LOADING = 1e-9
 # Delays in seconds, and offsets of clocks, that windows of 512 ms don't cover, and by
-# how many nats per bin a clock has to be likelier than none. Talkers who move, and
-# pause, gave 0.03 and 5 parts per million.
+# how many nats per bin a clock has to be likelier than none. Talkers who jumped gave 3,
+# clocks that are 5 parts per million apart 7 and more.
 LONGEST_DELAY = 0.05
-LARGEST_OFFSET = 8e-6
-LIKELIER = 0.1
-# Share of the samples within a thousandth of the peak that tells of clipping.
-CLIPPED = 1e-3
+LARGEST_OFFSET = 3e-6
+LIKELIER = 6.0
+# Share of the samples that stay within a thousandth of the peak that tells of clipping,
+# and how often that happens at least.
+CLIPPED = 5e-4
+OFTEN = 5
 # Fewest seconds of a recording, and for each microphone.
 SHORTEST = 0.2
 SECONDS_EACH = 0.1
 # Seconds from which on delays and clocks can be told.
 LEAST_SECONDS = 1.5
-# Pairs of microphones that delays are looked for in.
-N_PAIRS = 3
 
 
 def recording_problems(x, sample_rate, ref_mic=0):
@@ -71,9 +73,15 @@ def recording_problems(x, sample_rate, ref_mic=0):
 
 
 def _clipping(x):
-    peaks = abs(x).max(axis=0)
-    at_peak = (abs(x) >= 0.999 * peaks).mean(axis=0)
-    clipped = np.flatnonzero((at_peak > CLIPPED) & (peaks > 0))
+    """Look for samples at the peak that follow one at the peak."""
+    at_peak = np.zeros(x.shape[1])
+    for mic, channel in enumerate(x.T):
+        low, high = channel.min(), channel.max()
+        peak = abs(channel) >= 0.999 * max(high, -low)
+        stays = np.flatnonzero(peak[1:] & peak[:-1])
+        n_times = np.count_nonzero(np.diff(stays, prepend=-2) > 1)
+        at_peak[mic] = len(stays) / len(x) if n_times >= OFTEN and high > low else 0
+    clipped = np.flatnonzero(at_peak > CLIPPED)
     if not len(clipped):
         return []
     return [
@@ -111,34 +119,28 @@ def _alike(x):
 
 
 def _clocks(x, sample_rate, ref_mic):
-    delays, offsets = {}, {}
-    for mic in [m for m in range(x.shape[1]) if m != ref_mic][:N_PAIRS]:
-        pair = x[:, [ref_mic, mic]]
-        delay, prominence = find_delay(*pair.T, round(2 * sample_rate))
-        if prominence < 3 * PROMINENCE:
-            continue
-        if abs(delay) > LONGEST_DELAY * sample_rate:
-            delays[mic] = delay / sample_rate
-            continue
-        offset, gain = find_clock_offset(pair, sample_rate, 200e-6, n_bins=24)
-        if gain > LIKELIER and abs(offset) > LARGEST_OFFSET:
-            offsets[mic] = offset
-    problems = []
-    if delays:
-        mic, delay = next(iter(delays.items()))
-        problems.append(
-            f"Microphone {mic} is {abs(delay) * 1000:.0f} ms "
+    """Compare the times and the clocks of all microphones with those of a reference."""
+    delays, prominences = find_delays(x, ref_mic, round(2 * sample_rate))
+    heard = prominences > 3 * PROMINENCE
+    delays = np.where(heard, delays, 0) / sample_rate
+    late = int(abs(delays).argmax())
+    if abs(delays[late]) > LONGEST_DELAY:
+        delay = delays[late]
+        return [
+            f"Microphone {late} is {abs(delay) * 1000:.0f} ms "
             f"{'after' if delay > 0 else 'before'} microphone {ref_mic}, more than "
             "windows cover: align them first, by AlignChannels or --align."
-        )
-    if offsets:
-        mic, offset = next(iter(offsets.items()))
-        problems.append(
-            f"The clocks of microphones {ref_mic} and {mic} are about "
-            f"{abs(offset) * 1e6:.0f} parts per million apart: bring them together "
-            "first, by ResampleChannels or --align."
-        )
-    return problems
+        ]
+    offsets, gains = look_at_clocks(x, ref_mic, sample_rate, 200e-6)
+    offsets = np.where(heard & (gains > LIKELIER), offsets, 0)
+    mic = int(abs(offsets).argmax())
+    if abs(offsets[mic]) < LARGEST_OFFSET:
+        return []
+    return [
+        f"The clocks of microphones {ref_mic} and {mic} are about "
+        f"{abs(offsets[mic]) * 1e6:.0f} parts per million apart: bring them together "
+        "first, by ResampleChannels or --align."
+    ]
 
 
 def _name(mics):

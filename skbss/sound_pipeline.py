@@ -214,15 +214,17 @@ class SoundPipeline(Pipeline):
             self._validate_params()
         x = to_floats(X)
         usable = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
-        usable = usable and len(x) >= x.shape[1] > self._reference()
+        ref_mic = self._reference()
+        usable = usable and len(x) >= x.shape[1] > ref_mic
         if not (usable and in_range(x)):
             if reset:
                 self.highpass_, self.mics_ = 0.0, slice(None)
             return X, X  # the steps say what is wrong
         if reset:
             check_length(x, self.sample_rate)
-            self.mics_ = living_first(x, self._reference())
-            for problem in recording_problems(x, self.sample_rate, self._reference()):
+            self.mics_ = living_first(x, ref_mic)
+            ref_mic = int(np.arange(x.shape[1])[self.mics_][ref_mic])
+            for problem in recording_problems(x, self.sample_rate, ref_mic):
                 warnings.warn(problem, RecordingWarning, stacklevel=4)
         if isinstance(self.mics_, np.ndarray) and len(self.mics_) == x.shape[1]:
             x = x[:, self.mics_]
@@ -287,7 +289,7 @@ def living_first(x, ref_mic):
     mics : slice or ndarray of shape (n_mics,)
         The order.
     """
-    level = np.ptp(x, axis=0).astype(float)
+    level = np.array([float(np.ptp(channel)) for channel in x.T])
     dead = level <= np.sqrt(DEAD) * level.max()
     if ref_mic >= len(level) or not dead[ref_mic] or dead.all():
         return slice(None)

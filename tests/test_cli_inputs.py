@@ -16,14 +16,17 @@ import pytest
 import soundfile as sf
 from joblib.externals.loky import get_reusable_executor
 
+from skbss import AlignChannels, ResampleChannels
 from skbss.cli import main
+from skbss.commands.aligned_reader import AlignedReader
 from skbss.commands.console import _duration
 from skbss.commands.outputs import choose_format
 from skbss.commands.pipelines import build_pipeline, reference_of
-from skbss.datasets import make_convolutive_mixture
-from skbss.io import AudioInfo, AudioWriter
+from skbss.datasets import load_cocktail_party, make_convolutive_mixture
+from skbss.io import AudioInfo, AudioReader, AudioWriter, write_audio
 from skbss.methods import _OWN as OWN
 from skbss.methods import methods
+from skbss.updates.delays import at_reference
 
 FAST = ["--method", "auxiva", "--set", "auxiva.max_iter=2", "--set", "stft.n_fft=512"]
 X, _ = make_convolutive_mixture(4000, 4, sample_rate=8000, random_state=0)
@@ -292,3 +295,19 @@ def test_durations_are_said_as_one_would():
     seconds = [42.4, 180, 7800]
     assert list(map(_duration, seconds)) == ["42 s", "3 min", "2 h 10 min"]
     assert np.all(np.array(seconds) > 0)
+
+
+def test_recorders_are_aligned_part_by_part(tmp_path):
+    x = load_cocktail_party().mixture[:96_000]
+    drifting = at_reference(x, [0, -4000], [0, 50e-6])
+    write_audio(tmp_path / "two.wav", drifting, 16_000, subtype="FLOAT")
+    reader = AlignedReader(AudioReader(tmp_path / "two.wav"), 16_000, 0)
+    assert abs(reader.delays[1] - 4000) < 20
+    assert abs(reader.offsets[1] + 50e-6) < 0.5e-6
+    assert str(reader).startswith("microphone 1 is 250 ms late, its clock ")
+    y = reader[:]
+    assert not AlignChannels().fit(y).delays_.any()
+    assert not ResampleChannels().fit(y).offsets_.any()
+    parts = [reader[i : i + 10_000] for i in range(0, len(reader), 10_000)]
+    np.testing.assert_array_equal(np.concatenate(parts), y)
+    assert separate("two.wav", "--align") == 0

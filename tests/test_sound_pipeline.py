@@ -20,7 +20,7 @@ from skbss.datasets import load_cocktail_party
 from skbss.faults import find_faults
 from skbss.metrics import si_sdr
 from skbss.recording_checks import recording_problems
-from skbss.transforms.alignment import resample
+from skbss.updates.delays import at_reference
 
 RECORDING = load_cocktail_party()
 RATE = RECORDING.sample_rate
@@ -162,16 +162,37 @@ def test_moments_of_faults(n_mics):
     assert not find_faults(x).any()
 
 
-def test_delays_and_clocks_are_mended():
+def with_clock(x, offset):
+    """Return the last channel as a clock records it that runs faster by an offset."""
+    return at_reference(x[:, -1:], [0], [1 / (1 + offset) - 1])[:, 0]
+
+
+def test_delays_are_mended():
     x = RECORDING.mixture[:80_000]
     later = np.column_stack([x[:, 0], np.pad(x[:-4000, 1], (4000, 0))])
     align = AlignChannels(sample_rate=RATE).fit(later)
     assert abs(align.delays_[1] - 4000) <= 5
     assert_allclose(align.transform(later)[:70_000, 0], x[:70_000, 0])
-    drifting = np.column_stack([x[:, 0], resample(x[:, 1], -50e-6)])
-    clocks = ResampleChannels(sample_rate=RATE).fit(drifting)
-    assert abs(clocks.offsets_[1] - 50e-6) < 8e-6
     assert_allclose(AlignChannels(1).fit(later).delays_, [-align.delays_[1], 0])
+
+
+@pytest.mark.parametrize("offset", [-100e-6, 5e-6, 50e-6])
+def test_clocks_are_mended(offset):
+    x = RECORDING.mixture
+    drifting = np.column_stack([x[:, 0], with_clock(x, offset)])
+    clocks = ResampleChannels(sample_rate=RATE).fit(drifting)
+    assert abs(clocks.offsets_[1] - offset) < 0.3e-6
+    mended = clocks.transform(drifting)
+    assert_array_equal(mended[:, 0], x[:, 0])
+    error = mended[100:-100, 1] - x[100:-100, 1]
+    assert np.square(error).mean() < 1e-3 * np.square(x[:, 1]).mean()
+
+
+def test_unlike_signals_and_silence_keep_their_clocks():
+    x = np.random.default_rng(0).standard_normal((80_000, 3)) * [1, 1, 0]
+    clocks = ResampleChannels(sample_rate=RATE)
+    assert_array_equal(clocks.fit_transform(x), x)
+    assert_array_equal(clocks.offsets_, [0, 0, 0])
 
 
 @parametrize_with_checks([AlignChannels(), ResampleChannels()])
@@ -179,10 +200,17 @@ def test_common_checks(estimator, check):
     check(estimator)
 
 
-def test_resampling_interpolates():
-    t = np.arange(8000.0)
-    y = resample(np.sin(0.9 * t), 1e-4)
-    assert_allclose(y[100:-100], np.sin(0.9 * t * (1 + 1e-4))[100:-100], atol=1e-5)
+def test_channels_are_read_between_samples():
+    t = np.arange(8000.0)[:, None]
+    x = np.sin(0.9 * t + [0, 1])
+    delays, offsets = [-3, 30], [0, 1e-4]
+    y = at_reference(x, delays, offsets)
+    expected = np.sin(0.9 * (t * np.add(1, offsets) + delays) + [0, 1])
+    assert_allclose(y[100:-100], expected[100:-100], atol=1e-5)
+    parts = [
+        at_reference(x, delays, offsets, i, i + 1000) for i in range(0, 8000, 1000)
+    ]
+    assert_array_equal(np.concatenate(parts), y)
 
 
 PROBLEMS = {
@@ -192,7 +220,7 @@ PROBLEMS = {
     "250 ms after": lambda x: np.column_stack(
         [x[:, 0], np.pad(x[:-4000, 1], (4000, 0))]
     ),
-    "clocks": lambda x: np.column_stack([x[:, 0], resample(x[:, 1], -60e-6)]),
+    "clocks": lambda x: np.column_stack([x[:, 0], with_clock(x, 60e-6)]),
     "too little": lambda x: np.repeat(x[:3000], 4, axis=1) + 1e-3 * x[:3000, :1] ** 2,
 }
 

@@ -155,7 +155,8 @@ def _add_long(group):
     add(
         "--align",
         action="store_true",
-        help="bring microphones of several recorders to one time and one clock first",
+        help="bring microphones of recorders to one time and one clock first, by "
+        "the first two minutes",
     )
     add(
         "--moving",

@@ -15,7 +15,8 @@ from sklearn.pipeline import Pipeline
 
 from skbss.blocks import BlockBatch
 from skbss.callbacks import OnProgress
-from skbss.commands.console import Progress
+from skbss.commands.aligned_reader import AlignedReader
+from skbss.commands.console import Progress, tell
 from skbss.commands.outputs import FileFormat, SourceFiles
 from skbss.commands.pipelines import flat_steps
 from skbss.commands.recordings import Recording, RecordingError
@@ -24,7 +25,6 @@ from skbss.io import AudioFileError, AudioReader, AudioWriter
 from skbss.metrics import si_sdr_improvement
 from skbss.metrics._decibels import decibels
 from skbss.sound_pipeline import SoundPipeline
-from skbss.transforms import AlignChannels, ResampleChannels
 
 # Recordings beyond this, in seconds, are separated block by block. At 48 kHz and with
 # four microphones all at once takes some 20 MB a second.
@@ -180,7 +180,10 @@ def _separate(task, result, progress):
 def _pieces(task, reader, result, progress):
     """Yield the sources piece by piece, or in one piece."""
     if task.align:
-        reader = aligned(task, reader[:])
+        rate = task.recording.info.sample_rate
+        reader = AlignedReader(reader, rate, task.ref_mic)
+        if progress:
+            tell(f"{progress}: {reader}")
     batch = blocks_of(task)
     if batch is not None:
         if progress:
@@ -203,14 +206,6 @@ def _pieces(task, reader, result, progress):
     if not is_sound:  # some of it taught nothing
         y = Pipeline(task.pipeline.steps).transform(filled)
     yield y
-
-
-def aligned(task, x):
-    """Bring the microphones of a recording to the time of the reference."""
-    rate = task.recording.info.sample_rate
-    for step in (AlignChannels, ResampleChannels):
-        x = step(task.ref_mic, sample_rate=rate).fit_transform(x)
-    return x
 
 
 def blocks_of(task):

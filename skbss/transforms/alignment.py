@@ -5,194 +5,23 @@
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.fft import irfft, next_fast_len, rfft
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.sklearn_parts import Interval, _fit_context
+from skbss.updates.clocks import find_clock_offsets
+from skbss.updates.delays import at_reference, find_delays
 
-# A delay is found where the correlation is so many times its root mean square.
+# A delay is found where the correlation is so many times its root mean square: unlike
+# signals reached 7.
 PROMINENCE = 12.0
-# Seconds that are looked at, for delays, and at first for clocks.
-LONGEST = 120.0
-FIRST = 10.0
-# Frames that clocks are compared by, in seconds, and their frequencies in Hz.
-FRAME = 0.128
-BAND = 300, 4000
-N_BINS = 160
-N_FRAMES = 160
-# Nats per bin by which an offset has to be likelier than none.
-LIKELIER = 0.02
-# Taps on either side of an interpolation, and its Kaiser window.
-HALF = 24
-BETA = 10.0
-BLOCK = 2**15
-
-
-def find_delay(x, y, max_lag):
-    """Find how many samples a signal is behind another one.
-
-    The cross-correlation of both with all frequencies alike (GCC-PHAT) has a peak
-    there, however loud reverberation and other talkers are.
-
-    Parameters
-    ----------
-    x, y : ndarray of shape (n_samples,)
-        The signals.
-    max_lag : int
-        Longest delay, in samples.
-
-    Returns
-    -------
-    delay : int
-        In samples, positive if `y` is later.
-    prominence : float
-        The peak over the root mean square of the correlation.
-    """
-    n_fft = next_fast_len(len(x) + min(max_lag, len(x)), real=True)
-    product = rfft(x, n_fft).conj() * rfft(y, n_fft)
-    size = abs(product)
-    correlation = irfft(product / np.maximum(size, 1e-9 * (size.max() or 1)), n_fft)
-    max_lag = min(max_lag, len(x) - 1)
-    near = np.concatenate([correlation[-max_lag:], correlation[: max_lag + 1]])
-    best = int(near.argmax())
-    rms = np.sqrt(np.mean(np.square(near))) or 1.0
-    return best - max_lag, float(near[best] / rms)
-
-
-def clock_spectra(x, sample_rate, n_bins=N_BINS):
-    """Short spectra by which clocks are compared.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_samples, 2)
-        Two channels.
-    sample_rate : float
-        In Hz.
-    n_bins : int, default=160
-        Number of frequencies.
-
-    Returns
-    -------
-    X : ndarray of shape (n_frames, n_bins, 2)
-        Spectra of frames all over the recording.
-    times : ndarray of shape (n_frames,)
-        Of the frames, in seconds.
-    frequencies : ndarray of shape (n_bins,)
-        In Hz.
-    """
-    size = round(FRAME * sample_rate)
-    n_frames = min(N_FRAMES, max(2, 2 * len(x) // size - 1))
-    starts = np.linspace(0, len(x) - size, n_frames).astype(int)
-    high = min(BAND[1], 0.45 * sample_rate)
-    bins = np.unique(
-        np.linspace(BAND[0] * FRAME, high * FRAME, n_bins).astype(int).clip(1)
-    )
-    window = np.hanning(size + 2)[1:-1, None]
-    X = np.stack([rfft(window * x[s : s + size], axis=0)[bins] for s in starts])
-    return X, starts / sample_rate, bins * sample_rate / size
-
-
-def coherence_of(X, times, frequencies, offsets):
-    """Log likelihood of clock offsets: how coherent the channels are over time.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_frames, n_bins, 2)
-        Spectra.
-    times, frequencies : ndarray
-        From `clock_spectra`.
-    offsets : ndarray of shape (n_offsets,)
-        Relative differences of the clocks.
-
-    Returns
-    -------
-    likelihood : ndarray of shape (n_offsets,)
-        Per bin, in nats. Of a stationary Gaussian model [1]_.
-    """
-    # Loud moments count as others do.
-    level = np.sqrt((abs(X) ** 2).sum(2, keepdims=True))
-    X = X / np.maximum(level, 1e-6 * (level.max() or 1))
-    cross = X[..., 0].conj() * X[..., 1]
-    power = (abs(X) ** 2).sum(0).prod(1)
-    values = []
-    for offset in offsets:
-        turned = np.exp(-2j * np.pi * offset * times[:, None] * frequencies)
-        part = abs((cross * turned).sum(0)) ** 2 / np.maximum(power, 1e-300)
-        values.append(-np.log1p(-np.minimum(part, 1 - 1e-9)).mean())
-    return np.array(values)
-
-
-def find_clock_offset(x, sample_rate, max_offset, n_bins=N_BINS):
-    """Find how much faster the clock of a channel runs than that of another one.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_samples, 2)
-        Two channels, aligned to some milliseconds.
-    sample_rate : float
-        In Hz.
-    max_offset : float
-        Largest relative difference.
-    n_bins : int, default=160
-        Number of frequencies that are compared.
-
-    Returns
-    -------
-    offset : float
-        The relative difference: the second channel has so many more samples for each
-        of the first.
-    gain : float
-        How much likelier it is than none, in nats per bin.
-    """
-    duration = min(len(x) / sample_rate, FIRST)
-    low, high, best, gain = -max_offset, max_offset, 0.0, 0.0
-    if duration < 4 * FRAME:
-        return best, gain
-    while True:
-        parts = clock_spectra(x[: round(duration * sample_rate)], sample_rate, n_bins)
-        step = 1 / (8 * BAND[1] * duration)
-        offsets = np.append(np.arange(low, high + step, step), [0.0])
-        values = coherence_of(*parts, offsets)
-        i = int(values.argmax())
-        best, gain = float(offsets[i]), float(values[i] - values[-1])
-        fine = best + step * np.linspace(-1, 1, 21)
-        best = float(fine[coherence_of(*parts, fine).argmax()])
-        if duration >= min(len(x) / sample_rate, LONGEST):
-            return -best, gain
-        duration = min(4 * duration, len(x) / sample_rate, LONGEST)
-        low, high = best - 4 * step, best + 4 * step
-
-
-def resample(x, offset):
-    """Read a signal at the times of a clock that runs slower by an offset.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n_samples,)
-        The signal.
-    offset : float
-        Relative difference of the clocks.
-
-    Returns
-    -------
-    y : ndarray of shape (n_samples,)
-        ``y[n] = x(n * (1 + offset))``, by band-limited interpolation, zero beyond.
-    """
-    padded = np.pad(x, HALF)
-    y = np.zeros_like(x)
-    taps = np.arange(1 - HALF, HALF + 1)
-    for start in range(0, len(x), BLOCK):
-        position = np.arange(start, min(start + BLOCK, len(x))) * (1.0 + offset)
-        position = position[position < len(x)]
-        whole = position.astype(int)
-        distance = taps - (position - whole)[:, None]
-        window = np.i0(BETA * np.sqrt(np.maximum(1 - (distance / HALF) ** 2, 0)))
-        weights = np.sinc(distance) * window / np.i0(BETA)
-        samples = padded[np.minimum(whole[:, None] + taps + HALF, len(padded) - 1)]
-        y[start : start + len(position)] = (weights * samples).sum(1)
-    return y
+# Seconds that are looked at, for delays, in which clocks may drift, and for clocks.
+LONGEST = 60.0
+LONGEST_CLOCKS = 120.0
+# Nats per bin by which an offset has to be likelier than none. Unlike signals reached
+# 0.9, and one part per million in ten seconds, which hardly matters, 3.
+LIKELIER = 1.0
 
 
 class ChannelTransformer(
@@ -279,8 +108,8 @@ class AlignChannels(ChannelTransformer):
 
     Notes
     -----
-    Delays are peaks of GCC-PHAT [1]_ over two minutes at most. A channel in which
-    nothing of the reference is heard stays as it is.
+    Delays are peaks of GCC-PHAT [1]_ over a minute at most. A channel in which nothing
+    of the reference is heard stays as it is.
 
     References
     ----------
@@ -311,22 +140,12 @@ class AlignChannels(ChannelTransformer):
 
     def _learn(self, X):
         X = X[: round(LONGEST * self.sample_rate)]
-        self.delays_ = np.zeros(X.shape[1], int)
         max_lag = round(self.max_delay * self.sample_rate)
-        if len(X) < 2:
-            return
-        for mic in range(X.shape[1]):
-            if mic != self.ref_mic:
-                delay, prominence = find_delay(X[:, self.ref_mic], X[:, mic], max_lag)
-                self.delays_[mic] = delay if prominence > PROMINENCE else 0
+        delays, prominences = find_delays(X, self.ref_mic, max_lag)
+        self.delays_ = np.where(prominences > PROMINENCE, delays, 0)
 
     def _apply(self, X):
-        Y = np.zeros_like(X)
-        for mic, delay in enumerate(self.delays_):
-            n = max(len(X) - abs(delay), 0)
-            late, early = max(delay, 0), max(-delay, 0)
-            Y[early : early + n, mic] = X[late : late + n, mic]
-        return Y
+        return at_reference(X, self.delays_, np.zeros(len(self.delays_)))
 
 
 class ResampleChannels(ChannelTransformer):
@@ -353,13 +172,21 @@ class ResampleChannels(ChannelTransformer):
 
     See Also
     --------
-    AlignChannels : For constant delays, to come before.
+    AlignChannels : For constant delays, to come before, and once more afterwards: while
+        clocks drift delays are found to some milliseconds only.
 
     Notes
     -----
-    The offset is the one at which channels are most coherent over time, by a
-    stationary Gaussian model [1]_. Talkers have to keep their places. Interpolation is
-    by 48 samples around.
+    Where channels are most coherent over time is about the offset [1]_. Talkers who
+    take turns make that wrong by some parts per million. So two sources are separated
+    at the same time, and the offset is where the recording is likeliest, given who
+    speaks when.
+    In scenes of ten seconds with two to four talkers it was wrong by 0.1 parts per
+    million most often and by 0.4 at most, in one of a minute by less than 0.01. Offsets
+    that cannot be told from none stay 0: below one in ten seconds. Two minutes are
+    looked at. Talkers have to keep their places, and clocks their offset.
+
+    Interpolation is by 48 samples around.
 
     References
     ----------
@@ -389,16 +216,10 @@ class ResampleChannels(ChannelTransformer):
         self.sample_rate = sample_rate
 
     def _learn(self, X):
-        self.offsets_ = np.zeros(X.shape[1])
-        for mic in range(X.shape[1]):
-            if mic != self.ref_mic:
-                pair = X[:, [self.ref_mic, mic]]
-                found = find_clock_offset(pair, self.sample_rate, self.max_offset)
-                self.offsets_[mic] = found[0] if found[1] > LIKELIER else 0
+        X = X[: round(LONGEST_CLOCKS * self.sample_rate)]
+        self.offsets_ = find_clock_offsets(
+            X, self.ref_mic, self.sample_rate, self.max_offset, LIKELIER
+        )
 
     def _apply(self, X):
-        Y = X.copy()
-        for mic, offset in enumerate(self.offsets_):
-            if offset:
-                Y[:, mic] = resample(X[:, mic], offset)
-        return Y
+        return at_reference(X, np.zeros(len(self.offsets_), int), self.offsets_)
