@@ -40,6 +40,7 @@ lint: $(VENV)/.lint
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell --skip '*/_build,*/generated,*/auto_examples' \
 		*.md .github doc examples
+	$(BIN)/mypy
 
 # The pages, in doc/_build/html. A warning is an error; no network is used.
 doc: $(VENV)/.doc

@@ -30,6 +30,7 @@ autosummary_generate = True
 numpydoc_class_members_toctree = False
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
+autodoc_typehints = "none"  # types are in the docstrings
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates", "**.ipynb"]
 default_role = "autolink"  # `name` in docstrings is code, or a link where it can be

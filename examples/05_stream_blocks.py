@@ -31,13 +31,13 @@ print(f"latency: {stream.latency} samples, {1000 * stream.latency_seconds:.0f} m
 # some in each block, so that none takes much longer than the others.
 
 block_size = rate // 100
-seconds, voices = [], []
+seconds, blocks = [], []
 for start in range(0, len(x), block_size):
     began = time.perf_counter()
-    voices.append(stream.process(x[start : start + block_size]))
+    blocks.append(stream.process(x[start : start + block_size]))
     seconds.append(time.perf_counter() - began)
-voices.append(stream.flush())
-voices = np.concatenate(voices)
+blocks.append(stream.flush())
+voices = np.concatenate(blocks)
 print(f"slowest block: {1000 * max(seconds):.1f} ms")
 print(f"real-time factor: {sum(seconds) * rate / len(x):.3f}")
 

@@ -57,7 +57,7 @@ for row in summary:
 # Every task leaves a row of its own as soon as it is done. If the run is interrupted,
 # ``run_experiment`` with the same folder goes on from there.
 
-gains = {}
+gains: dict[str, dict[str, float]] = {}
 for row in read_results(folder / "run"):
     own = gains.setdefault(row["candidate"], {})
     own[row["recording"]] = np.mean(row["scores"]["si_sdr_improvement"])

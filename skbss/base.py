@@ -2,7 +2,10 @@
 
 # License: BSD-3-Clause
 
+from typing import Literal, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
@@ -154,7 +157,9 @@ def check_ref_mic(ref_mic, n_mics):
         )
 
 
-class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
+class SpectrogramOutputMixin(  # type: ignore[call-arg]
+    TransformerMixin, auto_wrap_output_keys=None
+):
     """Mixin for transformers that return a spectrogram, which is no table.
 
     ``set_output`` is accepted, so that it reaches the steps of a pipeline that can
@@ -165,7 +170,9 @@ class SpectrogramOutputMixin(TransformerMixin, auto_wrap_output_keys=None):
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(auto_wrap_output_keys=None, **kwargs)
 
-    def set_output(self, *, transform=None):
+    def set_output(
+        self, *, transform: Literal["default", "pandas", "polars"] | None = None
+    ) -> Self:
         """Do nothing, as a spectrogram is no table.
 
         Parameters
@@ -188,7 +195,7 @@ class SpectrogramInputMixin:
     def _n_features_out(self):
         return self.n_features_in_
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Return the names of the output channels.
 
         Parameters
@@ -217,7 +224,7 @@ class RecordInputMixin(SpectrogramInputMixin, CallbackSupportMixin):
     """Mixin for stateless transformers that need the record of the steps before."""
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram, y: object = None) -> Self:
         """Check the parameters and the record; nothing else is learned.
 
         Parameters
@@ -294,7 +301,7 @@ class LinearSeparator(BaseSeparator):
     def _n_features_out(self):
         return self.demixing_.shape[1]
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Demix a spectrogram with the fitted demixing matrices.
 
         Parameters

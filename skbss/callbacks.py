@@ -7,8 +7,12 @@ What scikit-learn has of its young callback interface is used here and nowhere e
 
 import os
 import time
+from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from typing import Any
 
+from sklearn.base import BaseEstimator
 from sklearn.callback import CallbackSupportMixin as CallbackSupportMixin
 from sklearn.callback import FitCallback
 
@@ -196,7 +200,7 @@ class OnProgress(FitCallback):
     def __init__(self, function):
         self.function = function
 
-    def on_fit_task_end(self, estimator, context):
+    def on_fit_task_end(self, estimator, context) -> None:
         """Call the function, if the task is one of a known number of parts."""
         whole = context.parent
         if whole is not None and whole.parent is None and whole.max_subtasks:
@@ -262,12 +266,18 @@ class JsonlLogger(FitCallback):
     True
     """
 
-    def __init__(self, path, *, scoring=None, max_propagation_depth=None):
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        scoring: Callable | dict[str, Callable] | None = None,
+        max_propagation_depth: int | None = None,
+    ):
         self.path = path
         self.scoring = scoring
         self.max_propagation_depth = max_propagation_depth
 
-    def setup(self, estimator, context):
+    def setup(self, estimator: BaseEstimator, context: object) -> None:
         """Check that the file can be written to.
 
         Parameters
@@ -283,7 +293,13 @@ class JsonlLogger(FitCallback):
             pass
 
     def on_fit_task_end(
-        self, estimator, context, *, X=None, y=None, fitted_estimator=None
+        self,
+        estimator: BaseEstimator,
+        context: Any,
+        *,
+        X: object = None,
+        y: object = None,
+        fitted_estimator: BaseEstimator | None = None,
     ):
         """Log an iteration.
 
@@ -301,7 +317,7 @@ class JsonlLogger(FitCallback):
         seconds = getattr(context, "seconds", None)
         if seconds is None or fitted_estimator is None:
             return
-        objectives = getattr(fitted_estimator, "objective_", ())
+        objectives: Any = getattr(fitted_estimator, "objective_", ())
         record = {
             "run": context.root_uuid.hex,
             "path": "/".join(_names(context.parent)),

@@ -3,7 +3,9 @@
 # License: BSD-3-Clause
 
 from functools import partial
+from typing import Literal
 
+import numpy as np
 from sklearn.base import (
     clone,
 )
@@ -31,18 +33,18 @@ METHODS = ("refined", "ilrma", "auxiva")
 
 
 def make_separator(
-    method="refined",
+    method: Literal["refined", "ilrma", "auxiva"] = "refined",
     *,
-    n_sources=None,
-    sample_rate=16_000,
-    ref_mic=0,
-    dereverberate=False,
-    denoise=False,
-    highpass="auto",
-    target=None,
-    random_state=None,
-    memory=None,
-):
+    n_sources: int | None = None,
+    sample_rate: float = 16_000,
+    ref_mic: int = 0,
+    dereverberate: bool = False,
+    denoise: bool = False,
+    highpass: float | Literal["auto"] = "auto",
+    target: tuple[float, ...] | None = None,
+    random_state: int | np.random.RandomState | None = None,
+    memory: object = None,
+) -> SoundPipeline:
     """Make a pipeline from recordings to sources, with defaults tuned on speech.
 
     Parameters

@@ -5,6 +5,7 @@
 import difflib
 import re
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -45,7 +46,8 @@ for _class in (_Loader, _Dumper):
         list("-+.0123456789"),
     )
 _Dumper.add_multi_representer(
-    np.generic, lambda dumper, value: dumper.represent_data(value.item())
+    np.generic,  # type: ignore[type-abstract]
+    lambda dumper, value: dumper.represent_data(value.item()),
 )
 
 
@@ -58,7 +60,7 @@ def _represent_str(dumper, value):
 _Dumper.add_representer(str, _represent_str)
 
 
-def load_yaml(path, overrides=()):
+def load_yaml(path: str | Path, overrides: Sequence[str] = ()) -> dict:
     """Read a YAML file that holds a mapping.
 
     Parameters
@@ -130,7 +132,7 @@ def _override(config, name, value):
     _override(config[head], rest, value)
 
 
-def save_yaml(path, config):
+def save_yaml(path: str | Path, config: dict) -> None:
     """Write a mapping as YAML, so that `load_yaml` reads the same.
 
     Parameters

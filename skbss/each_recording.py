@@ -2,7 +2,9 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Sequence
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
@@ -94,13 +96,13 @@ class EachRecording(
         "n_jobs": [Integral, None],
     }
 
-    def __init__(self, estimator, *, n_jobs=None):
+    def __init__(self, estimator: BaseEstimator, *, n_jobs: int | None = None):
         self.estimator = estimator
         self.n_jobs = n_jobs
 
     # estimator is validated when it is fitted, in transform
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: Sequence, y: object = None) -> Self:
         """Check the parameters and the recordings; nothing is learned.
 
         Parameters
@@ -121,7 +123,7 @@ class EachRecording(
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Sequence, y: object = None) -> list:
         """Separate each recording as `transform` does, and tell callbacks of it.
 
         Parameters
@@ -142,7 +144,7 @@ class EachRecording(
         task.end()
         return separated
 
-    def transform(self, X):
+    def transform(self, X: Sequence) -> list:
         """Separate each recording with a clone of the estimator fitted to it.
 
         Parameters

@@ -44,7 +44,7 @@ def append_jsonl(path, record):
         os.close(file)
 
 
-def read_jsonl(path):
+def read_jsonl(path: str | Path) -> list[dict]:
     """Read the objects of a file that has one a line.
 
     Parameters

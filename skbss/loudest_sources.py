@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -153,14 +155,14 @@ class LoudestSources(
 
     def __init__(
         self,
-        n_sources,
-        separator,
-        refine,
+        n_sources: int,
+        separator: BaseEstimator,
+        refine: BaseEstimator,
         *,
-        masks=None,
-        n_mics=4,
-        ref_mic=0,
-        sample_rate=16_000,
+        masks: BaseEstimator | None = None,
+        n_mics: int = 4,
+        ref_mic: int = 0,
+        sample_rate: float = 16_000,
     ):
         self.n_sources = n_sources
         self.separator = separator
@@ -170,7 +172,7 @@ class LoudestSources(
         self.ref_mic = ref_mic
         self.sample_rate = sample_rate
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn to separate a recording.
 
         Parameters
@@ -195,7 +197,7 @@ class LoudestSources(
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: ArrayLike, y: object = None) -> np.ndarray:
         """Separate a recording.
 
         Parameters
@@ -249,7 +251,7 @@ class LoudestSources(
         task.end()
         return Y
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Separate later audio of the same room as was learned.
 
         Parameters
@@ -277,7 +279,7 @@ class LoudestSources(
         mics = [self.ref_mic, *others[::-1]][: X.shape[1] - self.n_sources]
         return np.concatenate([Y, X[:, mics]], axis=1)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Return the names of the outputs.
 
         Parameters

@@ -152,7 +152,9 @@ def methods():
     return dict(_registry)
 
 
-def register_method(name, factory, *, summary="", is_online=False):
+def register_method(
+    name: str, factory: Callable, *, summary: str = "", is_online: bool = False
+) -> None:
     """Add a method that experiments can name.
 
     Parameters
@@ -200,7 +202,14 @@ def register_method(name, factory, *, summary="", is_online=False):
     _registry[name] = Method(factory, summary, is_online)
 
 
-def make_method(method, *, sample_rate=16_000, ref_mic=0, random_state=None, n_mics=2):
+def make_method(
+    method: str | list[str],
+    *,
+    sample_rate: float = 16_000,
+    ref_mic: int = 0,
+    random_state: int | None = None,
+    n_mics: int = 2,
+) -> Pipeline:
     """Make the pipeline of a method.
 
     Parameters

@@ -4,8 +4,11 @@
 
 import warnings
 from numbers import Real
+from typing import Any, Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
 from skbss.base import all_finite, to_floats
@@ -116,14 +119,14 @@ class SoundPipeline(Pipeline):
 
     def __init__(
         self,
-        steps,
+        steps: list[tuple[str, BaseEstimator]],
         *,
-        sample_rate=16_000,
-        highpass="auto",
-        faults=True,
-        transform_input=None,
-        memory=None,
-        verbose=False,
+        sample_rate: float = 16_000,
+        highpass: float | Literal["auto"] = "auto",
+        faults: bool = True,
+        transform_input: list[str] | None = None,
+        memory: object = None,
+        verbose: bool = False,
     ):
         super().__init__(
             steps, transform_input=transform_input, memory=memory, verbose=verbose
@@ -137,7 +140,7 @@ class SoundPipeline(Pipeline):
             return Pipeline(self.steps, memory=self.memory, verbose=self.verbose)[ind]
         return super().__getitem__(ind)
 
-    def fit(self, X, y=None, **params):
+    def fit(self, X: ArrayLike, y: object = None, **params: Any) -> Self:
         """Learn from what is sound in a recording.
 
         Parameters
@@ -156,7 +159,9 @@ class SoundPipeline(Pipeline):
         """
         return super().fit(self.prepare(X)[0], y, **params)
 
-    def fit_transform(self, X, y=None, **params):
+    def fit_transform(
+        self, X: ArrayLike, y: object = None, **params: Any
+    ) -> np.ndarray:
         """Learn from what is sound in a recording, and separate all of it.
 
         Parameters
@@ -179,7 +184,7 @@ class SoundPipeline(Pipeline):
         super().fit(sound, y, **params)
         return super().transform(filled)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Separate later audio of the same room as was learned.
 
         Parameters
@@ -194,7 +199,9 @@ class SoundPipeline(Pipeline):
         """
         return super().transform(self.prepare(X, reset=False)[1])
 
-    def prepare(self, X, *, reset=True):
+    def prepare(
+        self, X: ArrayLike, *, reset: bool = True
+    ) -> tuple[ArrayLike, ArrayLike]:
         """Return what the steps should learn from, and what they should separate.
 
         Parameters

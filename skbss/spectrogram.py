@@ -75,19 +75,19 @@ class Spectrogram:
         return len(self.data)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int, int]:
         """Shape of `data`, (n_frames, n_freqs, n_channels)."""
         return self.data.shape
 
     @property
-    def images_at(self):
+    def images_at(self) -> int | None:
         """The microphone whose images of the sources `data` are, or None."""
         if self.mixing is None:
             return None
         rows = range(self.mixing.shape[2])
         return next((m for m in rows if (self.mixing[:, :, m] == 1).all()), None)
 
-    def mixing_of(self, frames):
+    def mixing_of(self, frames: slice) -> np.ndarray:
         """Return the mixing matrices of frames.
 
         Parameters

@@ -3,10 +3,13 @@
 # License: BSD-3-Clause
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import entr
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
+from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
@@ -21,7 +24,7 @@ MARGIN = 0.01
 DRY = 0.15
 
 
-def overlap(y, *, n_fft=1024):
+def overlap(y: np.ndarray, *, n_fft: int = 1024) -> float:
     """Measure without references how much outputs are heard in the same places.
 
     Voices are rarely loud at the same time and frequency. Where they are separated
@@ -137,12 +140,12 @@ class WindowSearch(
         "n_fft": [Interval(Integral, 2, None, closed="left")],
     }
 
-    def __init__(self, stage, *, n_windows=3, n_fft=1024):
+    def __init__(self, stage: Pipeline, *, n_windows: int = 3, n_fft: int = 1024):
         self.stage = stage
         self.n_windows = n_windows
         self.n_fft = n_fft
 
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Find the window for a recording, and fit the stage.
 
         Parameters
@@ -161,7 +164,7 @@ class WindowSearch(
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: ArrayLike, y: object = None) -> np.ndarray:
         """Find the window for a recording, and return what the stage makes of it.
 
         Parameters
@@ -207,7 +210,7 @@ class WindowSearch(
             best = overlaps[length], stage, Y
         return best
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Apply the fitted stage to later audio of the same room.
 
         Parameters
@@ -224,7 +227,9 @@ class WindowSearch(
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self.stage_.transform(X)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the names of the stage's outputs.
 
         Parameters

@@ -16,7 +16,9 @@ from skbss.config import ConfigError
 _CONNECT_SECONDS = 20
 
 
-def execute(tasks: Iterator[Task], crashes: tuple[type, ...]) -> Iterator[dict]:
+def execute(
+    tasks: Iterator[Task], crashes: tuple[type[Exception], ...]
+) -> Iterator[dict]:
     """Yield the rows of tasks as they are done.
 
     A task whose process is killed, as by a lack of memory, which the backend tells by
@@ -75,7 +77,7 @@ def _run_alone(task, crashes):
 
 
 @contextmanager
-def backend(runtime: dict) -> Iterator[tuple[type, ...]]:
+def backend(runtime: dict) -> Iterator[tuple[type[Exception], ...]]:
     """Configure joblib; yield the exceptions by which it tells that a process ended.
 
     Raises ConfigError if the backend cannot be used.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import bootstrap, rankdata, sem, t
 
 from skbss.benchmark.output import write_csv
@@ -88,7 +89,7 @@ def mean_of_finite(values: Any, axis: int | None = None) -> Any:
     return np.where(n, total / np.maximum(n, 1), np.nan)[()]
 
 
-def mean_and_interval(values: Iterable[float], interval: Interval = "t") -> Mean:
+def mean_and_interval(values: ArrayLike, interval: Interval = "t") -> Mean:
     """Return the mean of what is finite and its confidence interval.
 
     Examples
@@ -98,22 +99,24 @@ def mean_and_interval(values: Iterable[float], interval: Interval = "t") -> Mean
     >>> round(mean.low, 2), round(mean.high, 2), mean.n
     (7.52, 12.48, 3)
     """
-    values = np.asarray(values, dtype=float)
-    values = values[np.isfinite(values)]
-    mean = float(mean_of_finite(values))
-    if values.size < 2:
-        return Mean(mean, np.nan, np.nan, values.size)
-    if interval == "t" or not np.ptp(values):
-        half = float(t.ppf((1 + CONFIDENCE) / 2, values.size - 1) * sem(values))
-        return Mean(mean, mean - half, mean + half, values.size)
-    found = bootstrap((values,), np.mean, confidence_level=CONFIDENCE, batch=100, rng=0)
+    array = np.asarray(values, dtype=float)
+    array = array[np.isfinite(array)]
+    mean = float(mean_of_finite(array))
+    if array.size < 2:
+        return Mean(mean, np.nan, np.nan, array.size)
+    if interval == "t" or not np.ptp(array):
+        half = float(t.ppf((1 + CONFIDENCE) / 2, array.size - 1) * sem(array))
+        return Mean(mean, mean - half, mean + half, array.size)
+    found = bootstrap((array,), np.mean, confidence_level=CONFIDENCE, batch=100, rng=0)
     limits = found.confidence_interval
-    return Mean(mean, float(limits.low), float(limits.high), values.size)
+    return Mean(mean, float(limits.low), float(limits.high), array.size)
 
 
 def tabulate(rows: Iterable[dict]) -> ScoreTable:
     """Arrange rows by recording and candidate; the last of equal rows counts."""
-    candidates, cells, metrics = {}, {}, {}
+    candidates: dict[str, dict] = {}
+    cells: dict[tuple[str, str], dict] = {}
+    metrics: dict[str, None] = {}
     for row in rows:
         name, method, params = (row.get(k) for k in ("candidate", "method", "params"))
         one = {"candidate": name, "method": method or "", "params": params or {}}

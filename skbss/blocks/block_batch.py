@@ -3,12 +3,15 @@
 # License: BSD-3-Clause
 
 import warnings
+from collections.abc import Iterator
 from copy import copy
 from itertools import islice
 from numbers import Integral, Real
+from typing import Literal, Self
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -31,6 +34,7 @@ from skbss.blocks.signals import collected, is_lazy, read_part
 from skbss.blocks.tracks import Tracks, describe
 from skbss.callbacks import CallbackSupportMixin, FitTask, fit_context
 from skbss.compose import make_refiner, make_separator, window_length
+from skbss.io import AudioReader
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 
 # What filters are learned from, in seconds, and how long the rarest talker should speak
@@ -144,13 +148,13 @@ class BlockBatch(
 
     def __init__(
         self,
-        estimator=None,
+        estimator: BaseEstimator | None = None,
         *,
-        block=20.0,
-        overlap=5.0,
-        refine="auto",
-        sample_rate=16_000,
-        n_jobs=None,
+        block: float = 20.0,
+        overlap: float = 5.0,
+        refine: Literal["auto", "minute"] | None = "auto",
+        sample_rate: float = 16_000,
+        n_jobs: int | None = None,
     ):
         self.estimator = estimator
         self.block = block
@@ -160,7 +164,7 @@ class BlockBatch(
         self.n_jobs = n_jobs
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike | AudioReader, y: object = None) -> Self:
         """Learn where the sources are.
 
         Parameters
@@ -188,7 +192,7 @@ class BlockBatch(
         return self
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: ArrayLike | AudioReader, y: object = None) -> np.ndarray:
         """Learn where the sources are, and separate them.
 
         Parameters
@@ -211,7 +215,9 @@ class BlockBatch(
         X = self._check(X, reset=True)
         return collected(self._fit_pieces(X, y), len(X))
 
-    def iter_fit_transform(self, X, y=None):
+    def iter_fit_transform(
+        self, X: ArrayLike | AudioReader, y: object = None
+    ) -> Iterator[np.ndarray]:
         """Learn where the sources are, and yield them piece by piece.
 
         Parameters
@@ -235,7 +241,7 @@ class BlockBatch(
         with fit_context(self):
             yield from self._fit_pieces(self._check(X, reset=True), y)
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike | AudioReader) -> np.ndarray:
         """Separate later audio of the same room.
 
         Parameters
@@ -252,7 +258,7 @@ class BlockBatch(
         X = self._check(X, reset=False)
         return collected(self._pieces(X), len(X))
 
-    def iter_transform(self, X):
+    def iter_transform(self, X: ArrayLike | AudioReader) -> Iterator[np.ndarray]:
         """Separate later audio of the same room, piece by piece.
 
         Parameters

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -217,7 +217,14 @@ def sample_range(files, offset, duration):
     return start, min(n_left, max(1, round(duration * files.sample_rate)))
 
 
-def save_scene(folder, scene, *, suffix=".wav", subtype="FLOAT", overwrite=False):
+def save_scene(
+    folder: str | Path,
+    scene: dict,
+    *,
+    suffix: Literal[".wav", ".flac"] = ".wav",
+    subtype: str = "FLOAT",
+    overwrite: bool = False,
+) -> None:
     """Write a scene as a folder that :class:`SceneFolder` reads.
 
     The mixture is written last, so that a scene that was interrupted has none and is

@@ -4,6 +4,7 @@
 
 import json
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import soundfile as sf
@@ -13,7 +14,7 @@ from skbss.sklearn_parts import validate_params
 
 
 @validate_params({"return_X_y": ["boolean"]}, prefer_skip_nested_validation=True)
-def load_cocktail_party(*, return_X_y=False):
+def load_cocktail_party(*, return_X_y: bool = False) -> Any:
     """Load a recording of two people who talk at the same time.
 
     Two synthetic voices, a woman's and a man's, 7.9 s at 16 kHz, in a simulated living

@@ -3,7 +3,8 @@
 # License: BSD-3-Clause
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from skbss.config import (
     ConfigError,
@@ -28,7 +29,7 @@ _LOADERS = {
 _OWN = frozenset(_LOADERS)
 
 
-def register_dataset(name, loader):
+def register_dataset(name: str, loader: Callable) -> None:
     """Give a data set a name for :func:`load_dataset` and for experiments.
 
     Parameters
@@ -66,7 +67,7 @@ def register_dataset(name, loader):
     _LOADERS[name] = loader
 
 
-def load_dataset(name, /, **params):
+def load_dataset(name: str, /, **params: Any) -> Any:
     """Return a data set: a sequence of recordings with their sources.
 
     Parameters
@@ -152,7 +153,7 @@ def load_dataset(name, /, **params):
     return dataset
 
 
-def check_dataset(name, params):
+def check_dataset(name: str, params: dict) -> None:
     """Check the name of a data set and its parameters' names without loading it.
 
     Parameters

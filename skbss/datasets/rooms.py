@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_array, check_random_state
 
 from skbss.datasets._rooms import (
@@ -39,21 +41,21 @@ ARRAY_CONSTRAINTS = {
     prefer_skip_nested_validation=True,
 )
 def make_room_mixture(
-    sources=None,
+    sources: ArrayLike | None = None,
     *,
-    n_samples=80_000,
-    n_sources=2,
-    n_mics=None,
-    sample_rate=16_000,
-    rt60=0.25,
-    room_dim=None,
-    array="linear",
-    mic_spacing=0.05,
-    mic_positions=None,
-    source_positions=None,
-    noise=0.0,
-    random_state=None,
-):
+    n_samples: int = 80_000,
+    n_sources: int = 2,
+    n_mics: int | None = None,
+    sample_rate: int = 16_000,
+    rt60: float = 0.25,
+    room_dim: ArrayLike | None = None,
+    array: Literal["linear", "circular"] = "linear",
+    mic_spacing: float = 0.05,
+    mic_positions: ArrayLike | None = None,
+    source_positions: ArrayLike | None = None,
+    noise: float = 0.0,
+    random_state: int | np.random.RandomState | None = None,
+) -> Bunch:
     """Mix sources in a simulated room.
 
     The room is a box whose walls reflect (image source method of pyroomacoustics, which

@@ -6,6 +6,7 @@ import warnings
 from fnmatch import fnmatchcase
 from numbers import Integral, Real
 from pathlib import Path
+from typing import Literal
 
 from skbss.config import did_you_mean
 from skbss.datasets._scene_files import (
@@ -127,17 +128,17 @@ class SceneFolder(SceneSequence):
 
     def __init__(
         self,
-        folder,
+        folder: str | Path,
         *,
-        include=None,
-        limit=None,
-        offset=0.0,
-        duration=None,
-        ref_mic=0,
-        on_error="raise",
-        return_images=False,
-        return_metadata=False,
-        dtype="float64",
+        include: str | list[str] | None = None,
+        limit: int | None = None,
+        offset: float = 0.0,
+        duration: float | None = None,
+        ref_mic: int = 0,
+        on_error: Literal["raise", "skip"] = "raise",
+        return_images: bool = False,
+        return_metadata: bool = False,
+        dtype: Literal["float64", "float32"] = "float64",
     ):
         params = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         validate_parameter_constraints(

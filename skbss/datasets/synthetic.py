@@ -34,16 +34,16 @@ MIXTURE_CONSTRAINTS = {
     prefer_skip_nested_validation=True,
 )
 def make_convolutive_mixture(
-    n_samples=80_000,
-    n_sources=2,
-    n_mics=None,
+    n_samples: int = 80_000,
+    n_sources: int = 2,
+    n_mics: int | None = None,
     *,
-    sample_rate=16_000,
-    rt60=0.1,
-    noise=0.0,
-    return_images=False,
-    random_state=None,
-):
+    sample_rate: float = 16_000,
+    rt60: float = 0.1,
+    noise: float = 0.0,
+    return_images: bool = False,
+    random_state: int | np.random.RandomState | None = None,
+) -> tuple[np.ndarray, ...]:
     """Mix speech-like random sources in a random reverberant room.
 
     Each source is a sum of four noises of different color, whose loudness goes up and

@@ -2,9 +2,14 @@
 
 # License: BSD-3-Clause
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 
 from skbss.inspection._panels import check_names, find_step, make_panels
+
+if TYPE_CHECKING:  # matplotlib is imported to draw only
+    from matplotlib.axes import Axes
 
 
 class ConvergenceDisplay:
@@ -45,12 +50,14 @@ class ConvergenceDisplay:
     True
     """
 
-    def __init__(self, *, objectives, names=None):
+    def __init__(self, *, objectives: list[np.ndarray], names: list[str] | None = None):
         self.objectives = objectives
         self.names = names
 
     @classmethod
-    def from_estimator(cls, *estimators, names=None, ax=None):
+    def from_estimator(
+        cls, *estimators: Any, names: list[str] | None = None, ax: "Axes | None" = None
+    ) -> Self:
         """Show the objectives of fitted estimators.
 
         They are comparable if they have the same model and were fitted to the same
@@ -77,7 +84,9 @@ class ConvergenceDisplay:
         return cls.from_predictions(*objectives, names=names, ax=ax)
 
     @classmethod
-    def from_predictions(cls, *objectives, names=None, ax=None):
+    def from_predictions(
+        cls, *objectives: Any, names: list[str] | None = None, ax: "Axes | None" = None
+    ) -> Self:
         """Show the objectives that were kept, such as in a log.
 
         Parameters
@@ -96,10 +105,10 @@ class ConvergenceDisplay:
         """
         if not objectives:
             raise ValueError("Got no objectives, expected those of one run at least.")
-        objectives = [np.asarray(values, dtype=float) for values in objectives]
-        return cls(objectives=objectives, names=names).plot(ax=ax)
+        arrays = [np.asarray(values, dtype=float) for values in objectives]
+        return cls(objectives=arrays, names=names).plot(ax=ax)
 
-    def plot(self, *, ax=None):
+    def plot(self, *, ax: "Axes | None" = None) -> Self:
         """Draw the lines.
 
         Parameters

@@ -3,8 +3,11 @@
 # License: BSD-3-Clause
 
 from numbers import Real
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
 from skbss.inspection._panels import (
@@ -15,6 +18,10 @@ from skbss.inspection._panels import (
     find_step,
     make_panels,
 )
+
+if TYPE_CHECKING:  # matplotlib is imported to draw only
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 
 def steering_vectors(mic_positions, frequency, azimuth, elevation, speed_of_sound):
@@ -105,7 +112,15 @@ class DirectivityDisplay:
     (2, 1025, 181)
     """
 
-    def __init__(self, *, gain, azimuth, frequency, directions=(), names=None):
+    def __init__(
+        self,
+        *,
+        gain: np.ndarray,
+        azimuth: np.ndarray,
+        frequency: np.ndarray,
+        directions: ArrayLike = (),
+        names: list[str] | None = None,
+    ):
         self.gain = gain
         self.azimuth = azimuth
         self.frequency = frequency
@@ -113,7 +128,14 @@ class DirectivityDisplay:
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, mic_positions, *, sample_rate, **params):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        mic_positions: ArrayLike,
+        *,
+        sample_rate: float,
+        **params: Any,
+    ) -> Self:
         """Show what a separator picks up.
 
         Parameters
@@ -140,16 +162,16 @@ class DirectivityDisplay:
     @classmethod
     def from_predictions(
         cls,
-        demixing,
-        mic_positions,
+        demixing: ArrayLike,
+        mic_positions: ArrayLike,
         *,
-        sample_rate,
-        speed_of_sound=343.0,
-        elevation=0.0,
-        directions=(),
-        names=None,
-        **params,
-    ):
+        sample_rate: float,
+        speed_of_sound: float = 343.0,
+        elevation: float = 0.0,
+        directions: ArrayLike = (),
+        names: list[str] | None = None,
+        **params: Any,
+    ) -> Self:
         """Show what demixing matrices pick up.
 
         Parameters
@@ -213,7 +235,13 @@ class DirectivityDisplay:
         )
         return display.plot(**params)
 
-    def plot(self, *, ax=None, dynamic_range=30, cmap="viridis"):
+    def plot(
+        self,
+        *,
+        ax: "Axes | ArrayLike | None" = None,
+        dynamic_range: float = 30,
+        cmap: "str | Colormap" = "viridis",
+    ) -> Self:
         """Draw the panels.
 
         Parameters

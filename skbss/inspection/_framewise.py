@@ -2,10 +2,17 @@
 
 # License: BSD-3-Clause
 
+from typing import TYPE_CHECKING, Any, Literal, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from skbss.inspection._panels import check_names, make_panels
 from skbss.metrics import framewise_si_sdr
+
+if TYPE_CHECKING:  # matplotlib is imported to draw only
+    from matplotlib.axes import Axes
 
 # Scores outside of these limits, in dB, are silence or perfect: they would flatten
 # whatever is between.
@@ -69,7 +76,14 @@ class FramewiseDisplay:
     """
 
     def __init__(
-        self, *, time, score, moves=(), swaps=(), names=None, label="SI-SDR (dB)"
+        self,
+        *,
+        time: np.ndarray,
+        score: np.ndarray,
+        moves: ArrayLike = (),
+        swaps: ArrayLike = (),
+        names: list[str] | None = None,
+        label: str = "SI-SDR (dB)",
     ):
         self.time = time
         self.score = score
@@ -79,7 +93,15 @@ class FramewiseDisplay:
         self.label = label
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, sample_rate, **params):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: np.ndarray,
+        y: np.ndarray,
+        *,
+        sample_rate: float,
+        **params: Any,
+    ) -> Self:
         """Show how well an estimator's `transform` separates, over time.
 
         Of an online separator that is what it knows at the end, applied to all of the
@@ -110,19 +132,19 @@ class FramewiseDisplay:
     @classmethod
     def from_predictions(
         cls,
-        reference,
-        estimate,
+        reference: ArrayLike,
+        estimate: ArrayLike,
         *,
-        sample_rate,
-        mixture=None,
-        ref_mic=0,
-        window=1.0,
-        hop=None,
-        permute=True,
-        moves=(),
-        names=None,
-        ax=None,
-    ):
+        sample_rate: float,
+        mixture: ArrayLike | None = None,
+        ref_mic: int = 0,
+        window: float = 1.0,
+        hop: float | None = None,
+        permute: bool | Literal["window"] = True,
+        moves: ArrayLike = (),
+        names: list[str] | None = None,
+        ax: "Axes | None" = None,
+    ) -> Self:
         """Show how well something was separated, over time.
 
         Parameters
@@ -157,8 +179,10 @@ class FramewiseDisplay:
             Plotted. Where the best assignment changes from window to window, a swap
             is marked.
         """
-        params = {"sample_rate": sample_rate, "window": window, "hop": hop}
-        params |= {"mixture": mixture, "ref_mic": ref_mic}
+        params = {
+            **{"sample_rate": sample_rate, "window": window, "hop": hop},
+            **{"mixture": mixture, "ref_mic": ref_mic},
+        }
         scores = framewise_si_sdr(reference, estimate, permute=permute, **params)
         best = scores
         if permute != "window":
@@ -173,7 +197,7 @@ class FramewiseDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, *, ax=None):
+    def plot(self, *, ax: "Axes | None" = None) -> Self:
         """Draw the lines and marks.
 
         Parameters

@@ -2,7 +2,11 @@
 
 # License: BSD-3-Clause
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from skbss.inspection._panels import (
     add_colorbar,
@@ -14,6 +18,11 @@ from skbss.inspection._panels import (
     make_panels,
     physical_axes,
 )
+from skbss.spectrogram import Spectrogram
+
+if TYPE_CHECKING:  # matplotlib is imported to draw only
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 
 class NMFDisplay:
@@ -65,7 +74,15 @@ class NMFDisplay:
     ((1025, 4), (4, 250))
     """
 
-    def __init__(self, *, basis, activations, time, frequency, duration=None):
+    def __init__(
+        self,
+        *,
+        basis: np.ndarray,
+        activations: np.ndarray,
+        time: np.ndarray,
+        frequency: np.ndarray,
+        duration: float | None = None,
+    ):
         self.basis = basis
         self.activations = activations
         self.time = time
@@ -74,8 +91,15 @@ class NMFDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, source=0, ref_mic=0, sample_rate=None, **params
-    ):
+        cls,
+        estimator: BaseEstimator,
+        X: Spectrogram,
+        *,
+        source: int = 0,
+        ref_mic: int | None = 0,
+        sample_rate: float | None = None,
+        **params: Any,
+    ) -> Self:
         """Show what an estimator has learned of a source.
 
         Parameters
@@ -134,8 +158,15 @@ class NMFDisplay:
 
     @classmethod
     def from_predictions(
-        cls, basis, activations, *, time, frequency, duration=None, **params
-    ):
+        cls,
+        basis: ArrayLike,
+        activations: ArrayLike,
+        *,
+        time: ArrayLike,
+        frequency: ArrayLike,
+        duration: float | None = None,
+        **params: Any,
+    ) -> Self:
         """Show a factorization.
 
         Parameters
@@ -163,7 +194,13 @@ class NMFDisplay:
         arrays = {name: np.asarray(a, dtype=float) for name, a in arrays.items()}
         return cls(**arrays, duration=duration).plot(**params)
 
-    def plot(self, *, ax=None, dynamic_range=60, cmap="magma"):
+    def plot(
+        self,
+        *,
+        ax: "Axes | ArrayLike | None" = None,
+        dynamic_range: float = 60,
+        cmap: "str | Colormap" = "magma",
+    ) -> Self:
         """Draw the panels.
 
         Parameters

@@ -2,7 +2,11 @@
 
 # License: BSD-3-Clause
 
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from skbss.compose import window_length
 from skbss.inspection._panels import (
@@ -16,6 +20,10 @@ from skbss.inspection._panels import (
 )
 from skbss.metrics import si_bss_eval
 from skbss.transforms import STFT
+
+if TYPE_CHECKING:  # matplotlib is imported to draw only
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 
 class SeparationDisplay:
@@ -76,7 +84,15 @@ class SeparationDisplay:
     """
 
     def __init__(
-        self, *, levels, time, frequency, duration, mics, scores=None, names=None
+        self,
+        *,
+        levels: dict[str, np.ndarray],
+        time: np.ndarray,
+        frequency: np.ndarray,
+        duration: float,
+        mics: list[int],
+        scores: dict | None = None,
+        names: list[str] | None = None,
     ):
         self.levels = levels
         self.time = time
@@ -87,7 +103,15 @@ class SeparationDisplay:
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, X, y=None, *, sample_rate, **params):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: np.ndarray,
+        y: np.ndarray | None = None,
+        *,
+        sample_rate: float,
+        **params: Any,
+    ) -> Self:
         """Show what an estimator separates.
 
         Parameters
@@ -114,16 +138,16 @@ class SeparationDisplay:
     @classmethod
     def from_predictions(
         cls,
-        mixture,
-        estimate,
-        reference=None,
+        mixture: ArrayLike,
+        estimate: ArrayLike,
+        reference: ArrayLike | None = None,
         *,
-        sample_rate,
-        ref_mic=0,
-        n_fft=None,
-        names=None,
-        **params,
-    ):
+        sample_rate: float,
+        ref_mic: int = 0,
+        n_fft: int | None = None,
+        names: list[str] | None = None,
+        **params: Any,
+    ) -> Self:
         """Show what was separated.
 
         Parameters
@@ -173,7 +197,13 @@ class SeparationDisplay:
         display = cls(levels=levels, mics=mics, scores=scores, names=names, **axes)
         return display.plot(**params)
 
-    def plot(self, *, ax=None, dynamic_range=80, cmap="magma"):
+    def plot(
+        self,
+        *,
+        ax: "Axes | ArrayLike | None" = None,
+        dynamic_range: float = 80,
+        cmap: "str | Colormap" = "magma",
+    ) -> Self:
         """Draw the panels.
 
         Parameters

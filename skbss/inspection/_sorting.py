@@ -2,9 +2,17 @@
 
 # License: BSD-3-Clause
 
+from typing import TYPE_CHECKING, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from skbss.inspection._panels import check_names, edges, find_step, make_panels
+
+if TYPE_CHECKING:  # matplotlib is imported to draw only
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 
 def warp(frequency):
@@ -70,7 +78,15 @@ class SortingDisplay:
     (1025, 2)
     """
 
-    def __init__(self, *, order, frequency, block_edges, agreement, names=None):
+    def __init__(
+        self,
+        *,
+        order: np.ndarray,
+        frequency: np.ndarray,
+        block_edges: np.ndarray,
+        agreement: np.ndarray,
+        names: list[str] | None = None,
+    ):
         self.order = order
         self.frequency = frequency
         self.block_edges = block_edges
@@ -78,7 +94,13 @@ class SortingDisplay:
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, *, names=None, ax=None):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        *,
+        names: list[str] | None = None,
+        ax: "Axes | ArrayLike | None" = None,
+    ) -> Self:
         """Show what was swapped.
 
         Parameters
@@ -105,7 +127,9 @@ class SortingDisplay:
         )
         return display.plot(ax=ax)
 
-    def plot(self, *, ax=None, cmap="tab10"):
+    def plot(
+        self, *, ax: "Axes | ArrayLike | None" = None, cmap: "str | Colormap" = "tab10"
+    ) -> Self:
         """Draw the panels.
 
         Parameters

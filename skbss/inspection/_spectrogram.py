@@ -4,8 +4,11 @@
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator
 
 from skbss.inspection._panels import (
     add_colorbar,
@@ -18,6 +21,11 @@ from skbss.inspection._panels import (
     physical_axes,
 )
 from skbss.sklearn_parts import check_matplotlib_support
+from skbss.spectrogram import Spectrogram
+
+if TYPE_CHECKING:  # matplotlib is imported to draw only
+    from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
 
 
 class SpectrogramDisplay:
@@ -65,7 +73,15 @@ class SpectrogramDisplay:
     [0.0, 8000.0]
     """
 
-    def __init__(self, *, level, time, frequency, duration=None, names=None):
+    def __init__(
+        self,
+        *,
+        level: np.ndarray,
+        time: np.ndarray,
+        frequency: np.ndarray,
+        duration: float | None = None,
+        names: list[str] | None = None,
+    ):
         self.level = level
         self.time = time
         self.frequency = frequency
@@ -73,7 +89,15 @@ class SpectrogramDisplay:
         self.names = names
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, sample_rate=None, names=None, **params):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: object,
+        *,
+        sample_rate: float | None = None,
+        names: list[str] | None = None,
+        **params: Any,
+    ) -> Self:
         """Show what an estimator makes of its input.
 
         Parameters
@@ -99,7 +123,14 @@ class SpectrogramDisplay:
         return cls.from_predictions(S, sample_rate=sample_rate, names=names, **params)
 
     @classmethod
-    def from_predictions(cls, spectrogram, *, sample_rate=None, names=None, **params):
+    def from_predictions(
+        cls,
+        spectrogram: Spectrogram,
+        *,
+        sample_rate: float | None = None,
+        names: list[str] | None = None,
+        **params: Any,
+    ) -> Self:
         """Show a spectrogram.
 
         Parameters
@@ -131,7 +162,13 @@ class SpectrogramDisplay:
         level = amplitude_level(amplitude, loud_amplitude(amplitude))
         return cls(level=level, names=names, **axes).plot(**params)
 
-    def plot(self, *, ax=None, dynamic_range=80, cmap="magma"):
+    def plot(
+        self,
+        *,
+        ax: "Axes | ArrayLike | None" = None,
+        dynamic_range: float = 80,
+        cmap: "str | Colormap" = "magma",
+    ) -> Self:
         """Draw the panels.
 
         Parameters
@@ -181,7 +218,14 @@ class SpectrogramDisplay:
         ax.set(title=name, xlabel="time (s)", ylabel="frequency (Hz)")
         return image
 
-    def save(self, folder, *, dynamic_range=80, cmap="magma", dpi=150):
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        dynamic_range: float = 80,
+        cmap: "str | Colormap" = "magma",
+        dpi: float = 150,
+    ) -> list[Path]:
         """Save a picture of each channel.
 
         Parameters

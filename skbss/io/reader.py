@@ -2,11 +2,13 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from skbss.io.reading import (
     AudioFileError,
@@ -72,7 +74,13 @@ class AudioReader:
     ((8000, 2), (2000, 2), dtype('float32'))
     """
 
-    def __init__(self, paths, *, channels=None, dtype=None):
+    def __init__(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        channels: Sequence[int] | None = None,
+        dtype: DTypeLike | None = None,
+    ):
         if isinstance(paths, str | Path):
             paths = [paths]
         self.paths = tuple(map(Path, paths))
@@ -118,7 +126,7 @@ class AudioReader:
             x = np.ascontiguousarray(x[:, self.channels])
         return x
 
-    def parts(self, n_samples):
+    def parts(self, n_samples: int) -> Iterator[np.ndarray]:
         """Yield the samples in order, some at a time, decoded once.
 
         Parameters
@@ -134,7 +142,7 @@ class AudioReader:
                 ]
                 yield np.concatenate(read, axis=1)[:, self.channels]
 
-    def check(self):
+    def check(self) -> None:
         """Read all there is once, to raise AudioFileError early if that can't be."""
         for path in self.paths:
             with open_audio(path) as audio:

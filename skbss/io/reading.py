@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+from numpy.typing import DTypeLike
 
 # Extensions of formats that are written, and of others that are read.
 SUFFIXES = {
@@ -54,12 +55,18 @@ class AudioInfo:
     subtype: str
 
     @property
-    def suffix(self):
+    def suffix(self) -> str:
         """Extension of files of this format: '.wav' of what can only be read."""
         return SUFFIXES.get(self.format, ".wav")
 
 
-def read_audio(path, *, start=0, n_samples=None, dtype=np.float64):
+def read_audio(
+    path: str | Path,
+    *,
+    start: int = 0,
+    n_samples: int | None = None,
+    dtype: DTypeLike = np.float64,
+) -> tuple[np.ndarray, AudioInfo]:
     """Read an audio file of any format that libsndfile knows, or a part of it.
 
     Parameters

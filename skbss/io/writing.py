@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile as sf
+from numpy.typing import ArrayLike
 from sklearn.utils import check_array
 
 from skbss.io.reading import FORMATS, PCM_BITS, UNBOUNDED, AudioFileError, reason
@@ -17,7 +18,9 @@ from skbss.io.reading import FORMATS, PCM_BITS, UNBOUNDED, AudioFileError, reaso
 PEAK_WITHIN = 200
 
 
-def write_audio(path, x, sample_rate, *, subtype="PCM_16"):
+def write_audio(
+    path: str | Path, x: ArrayLike, sample_rate: int, *, subtype: str = "PCM_16"
+) -> None:
     """Write an audio file.
 
     The file appears under its name when it is complete, so that whatever happens
@@ -224,7 +227,7 @@ class _Sink:
                 self.error = error
         return 0
 
-    def check(self):
+    def check(self) -> None:
         if self.error is not None:
             raise self.error
 

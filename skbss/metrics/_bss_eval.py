@@ -5,6 +5,7 @@
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch
 
@@ -88,16 +89,16 @@ def pairwise_scores(reference, estimate, filter_length=512):
     | {"filter_length": [Interval(Integral, 1, None, closed="left")]},
 )
 def bss_eval(
-    reference,
-    estimate,
+    reference: ArrayLike,
+    estimate: ArrayLike,
     *,
-    filter_length=512,
-    mixture=None,
-    ref_mic=0,
-    permute=True,
-    zero_mean=False,
-    truncate=False,
-):
+    filter_length: int = 512,
+    mixture: ArrayLike | None = None,
+    ref_mic: int = 0,
+    permute: bool = True,
+    zero_mean: bool = False,
+    truncate: bool = False,
+) -> Bunch:
     """Compute SDR, SIR and SAR of BSS Eval, which forgive filtering.
 
     The ratios that most papers on source separation give [1]_: whatever a short filter

@@ -6,6 +6,7 @@ import warnings
 from numbers import Integral
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_batches
@@ -114,7 +115,13 @@ def warn_if_delayed(reference, estimate, permute, stacklevel=4):
     {name: SIGNAL_CONSTRAINTS[name] for name in ("reference", "estimate", "permute")}
     | {"max_delay": [Interval(Integral, 0, None, closed="left"), None]},
 )
-def estimate_delay(reference, estimate, *, max_delay=None, permute=True):
+def estimate_delay(
+    reference: ArrayLike,
+    estimate: ArrayLike,
+    *,
+    max_delay: int | None = None,
+    permute: bool = True,
+) -> np.ndarray:
     """Find by how many samples estimates lag behind their references.
 
     The delay is where the magnitude of the cross-correlation is highest. A constant

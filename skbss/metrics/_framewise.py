@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Real
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from skbss.metrics._decibels import MAX_DB
@@ -69,20 +71,20 @@ def _swap_rate(permutations, silent):
     },
 )
 def framewise_si_sdr(
-    reference,
-    estimate,
+    reference: ArrayLike,
+    estimate: ArrayLike,
     *,
-    sample_rate,
-    window=1.0,
-    hop=None,
-    mixture=None,
-    ref_mic=0,
-    silence=60,
-    permute=True,
-    zero_mean=False,
-    truncate=False,
-    check_delay=False,
-):
+    sample_rate: float,
+    window: float = 1.0,
+    hop: float | None = None,
+    mixture: ArrayLike | None = None,
+    ref_mic: int = 0,
+    silence: float = 60,
+    permute: bool | Literal["window"] = True,
+    zero_mean: bool = False,
+    truncate: bool = False,
+    check_delay: bool = False,
+) -> Bunch:
     """Compute the SI-SDR in successive windows of time.
 
     It shows how fast an online separator converges, and where sources move or swap.

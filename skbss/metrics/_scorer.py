@@ -2,9 +2,12 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from skbss.metrics._scores import DEFAULT_METRICS, check_metrics, score_separation
 from skbss.spectrogram import Spectrogram
@@ -74,13 +77,13 @@ def _score(estimator, X, y, *, metrics, **params):
 
 
 def make_separation_scorer(
-    metrics=DEFAULT_METRICS,
+    metrics: str | Sequence[str] = DEFAULT_METRICS,
     *,
-    ref_mic=0,
-    zero_mean=False,
-    truncate=False,
-    check_delay=False,
-):
+    ref_mic: int = 0,
+    zero_mean: bool = False,
+    truncate: bool = False,
+    check_delay: bool = False,
+) -> Callable:
     """Make a scorer of one metric or several.
 
     Pass what it returns as ``scoring`` to `GridSearchCV`, or, if of one metric, to
@@ -152,7 +155,7 @@ def make_separation_scorer(
     )
 
 
-def si_sdr_scorer(estimator, X, y):
+def si_sdr_scorer(estimator: BaseEstimator, X: Any, y: Any) -> float:
     """Score an estimator by the mean SI-SDR of what its `transform` separates.
 
     Pass it as ``scoring=si_sdr_scorer`` to `GridSearchCV` or `cross_val_score`.
@@ -197,7 +200,9 @@ def si_sdr_scorer(estimator, X, y):
     return _score(estimator, X, y, metrics="si_sdr")
 
 
-def si_sdr_improvement_scorer(estimator, X, y, *, ref_mic=0):
+def si_sdr_improvement_scorer(
+    estimator: BaseEstimator, X: Any, y: Any, *, ref_mic: int = 0
+) -> float:
     """Score an estimator by the mean SI-SDR improvement over the mixture.
 
     Pass it as ``scoring=si_sdr_improvement_scorer``, or with another microphone as

@@ -2,7 +2,10 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from skbss.config import did_you_mean
@@ -38,17 +41,17 @@ def check_metrics(metrics):
     SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS | {"metrics": [tuple, list]},
 )
 def score_separation(
-    reference,
-    estimate,
+    reference: ArrayLike,
+    estimate: ArrayLike,
     *,
-    metrics=DEFAULT_METRICS,
-    mixture=None,
-    ref_mic=0,
-    permute=True,
-    zero_mean=False,
-    truncate=False,
-    check_delay=False,
-):
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    mixture: ArrayLike | None = None,
+    ref_mic: int = 0,
+    permute: bool = True,
+    zero_mean: bool = False,
+    truncate: bool = False,
+    check_delay: bool = False,
+) -> Bunch:
     """Compute scores by name, all with one permutation.
 
     Parameters

@@ -3,6 +3,7 @@
 # License: BSD-3-Clause
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
 from skbss.metrics._decibels import improvement
@@ -19,16 +20,16 @@ from skbss.metrics._signals import (
 
 @validate_params(SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS)
 def si_bss_eval(
-    reference,
-    estimate,
+    reference: ArrayLike,
+    estimate: ArrayLike,
     *,
-    mixture=None,
-    ref_mic=0,
-    permute=True,
-    zero_mean=False,
-    truncate=False,
-    check_delay=False,
-):
+    mixture: ArrayLike | None = None,
+    ref_mic: int = 0,
+    permute: bool = True,
+    zero_mean: bool = False,
+    truncate: bool = False,
+    check_delay: bool = False,
+) -> Bunch:
     """Compute SI-SDR, SI-SIR and SI-SAR with one permutation.
 
     The SI-SDR says how far all that isn't the source lies below it; SI-SIR and SI-SAR

@@ -2,7 +2,10 @@
 
 # License: BSD-3-Clause
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
@@ -20,15 +23,15 @@ from skbss.metrics._signals import (
     SIGNAL_CONSTRAINTS | {"return_permutation": ["boolean"]},
 )
 def si_sdr(
-    reference,
-    estimate,
+    reference: ArrayLike,
+    estimate: ArrayLike,
     *,
-    permute=True,
-    zero_mean=False,
-    truncate=False,
-    check_delay=False,
-    return_permutation=False,
-):
+    permute: bool = True,
+    zero_mean: bool = False,
+    truncate: bool = False,
+    check_delay: bool = False,
+    return_permutation: bool = False,
+) -> Any:
     """Compute the scale-invariant signal-to-distortion ratio (SI-SDR).
 
     How many decibels an estimate's component along its reference lies above all the
@@ -127,16 +130,16 @@ def si_sdr(
     SIGNAL_CONSTRAINTS | MIXTURE_CONSTRAINTS | {"mixture": ["array-like"]},
 )
 def si_sdr_improvement(
-    reference,
-    estimate,
-    mixture,
+    reference: ArrayLike,
+    estimate: ArrayLike,
+    mixture: ArrayLike,
     *,
-    ref_mic=0,
-    permute=True,
-    zero_mean=False,
-    truncate=False,
-    check_delay=False,
-):
+    ref_mic: int = 0,
+    permute: bool = True,
+    zero_mean: bool = False,
+    truncate: bool = False,
+    check_delay: bool = False,
+) -> np.ndarray:
     """Compute by how much separation raised the SI-SDR of each source.
 
     The score of each reference's estimate minus that of the unprocessed reference

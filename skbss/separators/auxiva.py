@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from skbss.base import resolve
 from skbss.callbacks import FitTask
@@ -17,6 +19,7 @@ from skbss.separators._batch import (
     with_target_first,
 )
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
+from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.source import SOURCE_MODELS, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES
@@ -169,19 +172,19 @@ class AuxIVA(BatchSeparator):
 
     def __init__(
         self,
-        source="gauss",
+        source: str | object = "gauss",
         *,
-        n_sources=None,
-        noise=1e-5,
-        spatial="ip1",
-        max_iter=50,
-        sort_iter=25,
-        tol=0.0,
-        init=None,
-        target=None,
-        target_weight=0.3,
-        warm_start=False,
-        random_state=None,
+        n_sources: int | None = None,
+        noise: float = 1e-5,
+        spatial: str | object = "ip1",
+        max_iter: int = 50,
+        sort_iter: int = 25,
+        tol: float = 0.0,
+        init: str | ArrayLike | None = None,
+        target: ArrayLike | None = None,
+        target_weight: float = 0.3,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.source = source
         self.n_sources = n_sources
@@ -197,7 +200,7 @@ class AuxIVA(BatchSeparator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn the demixing matrices of a recording.
 
         Parameters
@@ -240,6 +243,6 @@ class AuxIVA(BatchSeparator):
             model = SourceVariances(source, X.real.dtype, level)
             iterations = iterate(recording, W, model, spatial, sort_iter, prior)
             iterations = task.iterations(iterations, recording.learned)
-            vars(self).update(recording.learned(*run(self, iterations, X.size)))
+            self.__dict__.update(recording.learned(*run(self, iterations, X.size)))
         task.end()
         return self

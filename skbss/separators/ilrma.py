@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Integral
+from typing import Literal, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 
 from skbss.base import resolve
@@ -12,6 +14,7 @@ from skbss.callbacks import FitTask
 from skbss.parallel import block_map
 from skbss.separators._batch import BatchSeparator, by_auxiva, output_power, run
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
+from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import BinVariances, iterate
 from skbss.updates.nmf import LowRankVariances
 from skbss.updates.source import GeneralizedGauss, StudentT, bands_of
@@ -157,20 +160,20 @@ class ILRMA(BatchSeparator):
 
     def __init__(
         self,
-        n_basis=2,
+        n_basis: int = 2,
         *,
-        n_sources=None,
-        noise=1e-5,
-        source="nmf",
-        likelihood="gauss",
-        update="mm",
-        spatial="ip1",
-        max_iter=50,
-        tol=0.0,
-        init="auxiva",
-        init_iter=50,
-        warm_start=False,
-        random_state=None,
+        n_sources: int | None = None,
+        noise: float = 1e-5,
+        source: str | object = "nmf",
+        likelihood: str | object = "gauss",
+        update: Literal["mm", "me"] = "mm",
+        spatial: str | object = "ip1",
+        max_iter: int = 50,
+        tol: float = 0.0,
+        init: str | ArrayLike = "auxiva",
+        init_iter: int = 50,
+        warm_start: bool = False,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.n_basis = n_basis
         self.n_sources = n_sources
@@ -187,7 +190,7 @@ class ILRMA(BatchSeparator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn the demixing matrices and the spectra of a recording.
 
         Parameters
@@ -238,9 +241,9 @@ class ILRMA(BatchSeparator):
             iterations = task.iterations(iterations, learned)
             attributes = learned(*run(self, iterations, X.size))
         # What another source model has left would be out of date.
-        vars(self).pop("basis_", None)
-        vars(self).pop("activations_", None)
-        vars(self).update(attributes)
+        self.__dict__.pop("basis_", None)
+        self.__dict__.pop("activations_", None)
+        self.__dict__.update(attributes)
         task.end()
         return self
 

@@ -4,8 +4,10 @@
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import FitTask
@@ -119,7 +121,15 @@ class CrosstalkCanceller(OutputsTransformer):
         "n_bands": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, n_past=4, *, n_future=1, decay=0.5, prior=0.3, n_bands=1024):
+    def __init__(
+        self,
+        n_past: int = 4,
+        *,
+        n_future: int = 1,
+        decay: float = 0.5,
+        prior: float = 0.3,
+        n_bands: int = 1024,
+    ):
         self.n_past = n_past
         self.n_future = n_future
         self.decay = decay
@@ -127,7 +137,7 @@ class CrosstalkCanceller(OutputsTransformer):
         self.n_bands = n_bands
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn the filters.
 
         Parameters
@@ -160,7 +170,7 @@ class CrosstalkCanceller(OutputsTransformer):
         task.end()
         return self
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Take leaks out, and give them back to where they came from.
 
         Parameters

@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Integral
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     _check_feature_names_in,
@@ -19,7 +21,7 @@ from skbss.sklearn_parts import Interval, _fit_context
 class OrderedOutputs(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Base of what learns in `fit` an order of outputs, `order_`, and applies it."""
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Return the outputs in the order that was learned.
 
         Parameters
@@ -36,7 +38,9 @@ class OrderedOutputs(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return np.ascontiguousarray(X[:, self.order_])
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(
+        self, input_features: ArrayLike | None = None
+    ) -> np.ndarray:
         """Return the names of the outputs.
 
         Parameters
@@ -106,11 +110,11 @@ class LoudestFirst(OrderedOutputs):
         "n_sources": [Interval(Integral, 1, None, closed="left"), None],
     }
 
-    def __init__(self, n_sources=None):
+    def __init__(self, n_sources: int | None = None):
         self.n_sources = n_sources
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn the order.
 
         Parameters
@@ -139,7 +143,7 @@ class LoudestFirst(OrderedOutputs):
             raise ValueError(
                 f"Got n_sources={n_sources}, but there are {n_outputs} outputs."
             )
-        peak = float(abs(X).max()) or 1.0
+        peak = float(np.abs(X).max()) or 1.0
         power = [np.var(x / peak, dtype=np.float64) for x in X.T]
         self.order_ = np.argsort(-np.array(power), kind="stable")[:n_sources]
         task.end()

@@ -4,7 +4,10 @@
 
 from dataclasses import replace
 from numbers import Real
+from typing import Self
 
+import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import FitTask
@@ -99,12 +102,12 @@ class NoiseReducer(OutputsTransformer):
         "min_share": [Interval(Real, 0, 1, closed="right")],
     }
 
-    def __init__(self, quiet=0.1, *, min_share=0.02):
+    def __init__(self, quiet: float = 0.1, *, min_share: float = 0.02):
         self.quiet = quiet
         self.min_share = min_share
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn the noise.
 
         Parameters
@@ -131,7 +134,7 @@ class NoiseReducer(OutputsTransformer):
         task.end()
         return self
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Take the noise out.
 
         Parameters

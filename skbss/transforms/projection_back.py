@@ -4,8 +4,10 @@
 
 from dataclasses import replace
 from numbers import Integral
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import assert_all_finite
 
@@ -18,7 +20,7 @@ from skbss.base import (
 )
 from skbss.parallel import map_some
 from skbss.sklearn_parts import Interval, StrOptions
-from skbss.spectrogram import of_frames
+from skbss.spectrogram import Spectrogram, of_frames
 from skbss.transforms.stft import blocks
 
 
@@ -134,7 +136,7 @@ def lstsq_gains(Y, reference):
     return np.divide(cross, power, out=np.zeros_like(cross), where=audible)
 
 
-def normalized_mixing(demixing, ref_mic=0):
+def normalized_mixing(demixing: ArrayLike, ref_mic: int = 0) -> np.ndarray:
     r"""Compute the mixing matrices, normalized to a reference microphone.
 
     With the mixing matrix :math:`A_f`, the inverse of the demixing matrix, column k
@@ -182,7 +184,9 @@ def normalized_mixing(demixing, ref_mic=0):
     return rescale_mixing(mixing, mixing[..., ref_mic, :])
 
 
-def projection_back(Y, demixing, *, ref_mic=0):
+def projection_back(
+    Y: ArrayLike, demixing: ArrayLike, *, ref_mic: int = 0
+) -> np.ndarray:
     r"""Scale separated sources as they are at a microphone, by the mixing matrix.
 
     .. math:: \hat{y}_{kft} = a_{kf}[\mathrm{ref}] \, y_{kft}
@@ -251,7 +255,7 @@ def projection_back(Y, demixing, *, ref_mic=0):
     return scale(Y, gains, out=gains if gains.shape == Y.shape else None)
 
 
-def projection_back_lstsq(Y, reference):
+def projection_back_lstsq(Y: ArrayLike, reference: ArrayLike) -> np.ndarray:
     r"""Scale separated sources to be nearest to a reference signal.
 
     .. math:: \hat{y}_{kft} = c_{kf} y_{kft}, \quad
@@ -374,11 +378,16 @@ class ProjectionBack(RecordInputMixin, SpectrogramOutputMixin, BaseEstimator):
         "method": [StrOptions({"inverse", "least_squares"})],
     }
 
-    def __init__(self, ref_mic=0, *, method="inverse"):
+    def __init__(
+        self,
+        ref_mic: int | Literal["sum"] = 0,
+        *,
+        method: Literal["inverse", "least_squares"] = "inverse",
+    ):
         self.ref_mic = ref_mic
         self.method = method
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram) -> Spectrogram:
         """Scale the sources.
 
         Parameters

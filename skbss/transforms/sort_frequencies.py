@@ -4,8 +4,10 @@
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import FitTask
@@ -126,13 +128,15 @@ class SortFrequencies(OutputsTransformer):
         "reach": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, min_gain=0.3, *, n_blocks=256, reach=4.0):
+    def __init__(
+        self, min_gain: float = 0.3, *, n_blocks: int = 256, reach: float = 4.0
+    ):
         self.min_gain = min_gain
         self.n_blocks = n_blocks
         self.reach = reach
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn which ranges are to be swapped.
 
         Parameters
@@ -173,7 +177,7 @@ class SortFrequencies(OutputsTransformer):
         task.end()
         return self
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Swap the ranges.
 
         Parameters

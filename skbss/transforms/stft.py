@@ -4,10 +4,12 @@
 
 import warnings
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
 import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import ArrayLike
 from scipy.signal import ShortTimeFFT, get_window
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_array, gen_even_slices
@@ -241,12 +243,12 @@ class STFT(
 
     def __init__(
         self,
-        n_fft=8192,
+        n_fft: int = 8192,
         *,
-        hop_length=None,
-        window="hann",
-        sample_rate=None,
-        min_frames=None,
+        hop_length: int | None = None,
+        window: str | tuple | ArrayLike = "hann",
+        sample_rate: float | None = None,
+        min_frames: int | None = None,
     ):
         self.n_fft = n_fft
         self.hop_length = hop_length
@@ -255,7 +257,7 @@ class STFT(
         self.min_frames = min_frames
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Check the parameters and the signal, and choose the lengths.
 
         Parameters
@@ -283,7 +285,7 @@ class STFT(
         task.end()
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> Spectrogram:
         """Transform a signal.
 
         Parameters
@@ -404,7 +406,7 @@ class ISTFT(RecordInputMixin, TransformerMixin, BaseEstimator):
 
     _parameter_constraints: dict = {}
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram) -> np.ndarray:
         """Return the signal of a spectrogram.
 
         Parameters

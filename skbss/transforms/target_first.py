@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import validate_data
 
 from skbss.callbacks import FitTask
@@ -66,13 +68,13 @@ class TargetFirst(OrderedOutputs):
         "sample_rate": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, start, end, *, sample_rate=16_000):
+    def __init__(self, start: float, end: float, *, sample_rate: float = 16_000):
         self.start = start
         self.end = end
         self.sample_rate = sample_rate
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Find the target.
 
         Parameters
@@ -101,7 +103,7 @@ class TargetFirst(OrderedOutputs):
                 f"Got a target from {self.start} to {self.end} s, expected a time of "
                 f"the recording, which has {len(X) / self.sample_rate:.6g} s."
             )
-        peak = float(abs(X).max()) or 1.0
+        peak = float(np.abs(X).max()) or 1.0
         inside, overall = (
             np.array([np.square(x / peak, dtype=float).mean() for x in some.T])
             for some in (X[first:last], X)

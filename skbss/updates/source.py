@@ -34,7 +34,7 @@ class Gauss(BaseEstimator):
        vector-norm type weighting functions", APSIPA ASC 2012.
     """
 
-    def variance(self, power):
+    def variance(self, power: np.ndarray) -> np.ndarray:
         """Variance that a frame is weighted by, the inverse of d cost / d power.
 
         Parameters
@@ -51,7 +51,7 @@ class Gauss(BaseEstimator):
         """
         return power
 
-    def cost(self, power):
+    def cost(self, power: np.ndarray) -> np.ndarray:
         """Negative log-likelihood per frequency bin, up to a constant.
 
         Parameters
@@ -92,14 +92,14 @@ class GeneralizedGauss(BaseEstimator):
 
     _parameter_constraints: dict = {"shape": [Interval(Real, 0, 2, closed="right")]}
 
-    def __init__(self, shape=1.0):
+    def __init__(self, shape: float = 1.0):
         self.shape = shape
 
-    def variance(self, power):
+    def variance(self, power: np.ndarray) -> np.ndarray:
         """Variance that a frame is weighted by; see `Gauss.variance`."""
         return 2 / self.shape * power ** (1 - self.shape / 2)
 
-    def cost(self, power):
+    def cost(self, power: np.ndarray) -> np.ndarray:
         """Negative log-likelihood per bin; see `Gauss.cost`."""
         return power ** (self.shape / 2)
 
@@ -118,11 +118,11 @@ class Laplace(BaseEstimator):
        :doi:`10.1109/ASPAA.2011.6082320`
     """
 
-    def variance(self, power):
+    def variance(self, power: np.ndarray) -> np.ndarray:
         """Variance that a frame is weighted by; see `Gauss.variance`."""
         return 2 * np.sqrt(power)
 
-    def cost(self, power):
+    def cost(self, power: np.ndarray) -> np.ndarray:
         """Negative log-likelihood per bin; see `Gauss.cost`."""
         return np.sqrt(power)
 
@@ -152,14 +152,14 @@ class StudentT(BaseEstimator):
 
     _parameter_constraints: dict = {"dof": [Interval(Real, 0, None, closed="neither")]}
 
-    def __init__(self, dof=1.0):
+    def __init__(self, dof: float = 1.0):
         self.dof = dof
 
-    def variance(self, power):
+    def variance(self, power: np.ndarray) -> np.ndarray:
         """Variance that a frame is weighted by; see `Gauss.variance`."""
         return (self.dof + 2 * power) / (self.dof + 2)
 
-    def cost(self, power):
+    def cost(self, power: np.ndarray) -> np.ndarray:
         """Negative log-likelihood per bin; see `Gauss.cost`."""
         return (1 + self.dof / 2) * np.log1p(2 / self.dof * power)
 
@@ -239,18 +239,23 @@ class Cliques(BaseEstimator):
         "n_bands": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, widths=(1 / 4, 1 / 16, 1 / 64, 1 / 256), *, n_bands=512):
+    def __init__(
+        self,
+        widths: tuple[float, ...] = (1 / 4, 1 / 16, 1 / 64, 1 / 256),
+        *,
+        n_bands: int = 512,
+    ):
         self.widths = widths
         self.n_bands = n_bands
 
-    def variance(self, power):
+    def variance(self, power: np.ndarray) -> np.ndarray:
         """Variance that each band is weighted by; see `Gauss.variance`."""
         variance = np.empty_like(power)
         for frames in frame_blocks(power):
             variance[..., frames] = self._variance_and_cost(power[..., frames])[0]
         return variance
 
-    def cost(self, power):
+    def cost(self, power: np.ndarray) -> np.ndarray:
         """Negative log-likelihood per bin; see `Gauss.cost`.
 
         The logarithms of the cliques' variances are averaged over the widths. It stands

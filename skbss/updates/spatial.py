@@ -174,7 +174,7 @@ def update_demixing(spatial, W, V):
 class _SpatialUpdate(BaseEstimator):
     """Base of the built-in spatial updates."""
 
-    def update(self, W, V):
+    def update(self, W: np.ndarray, V: np.ndarray) -> np.ndarray:
         """Return demixing matrices that lower the majorizing function.
 
         Parameters

@@ -261,8 +261,7 @@ def _shorten(name, n_characters):
 
 def curves(lines: list[tuple[str, str, np.ndarray, np.ndarray]], y_label: str) -> Chart:
     """Draw scores over time: of each line name, CSS classes, seconds and values."""
-    finite = [v[np.isfinite(v)] for _, _, _, v in lines]
-    finite = np.concatenate(finite) if finite else np.empty(0)
+    finite = np.concatenate([np.empty(0), *(v[np.isfinite(v)] for *_, v in lines)])
     # A window that is almost silent must not flatten all curves.
     low, high = np.percentile(finite, [3, 97]) if finite.size else (0.0, 0.0)
     room = 0.15 * max(high - low, 1.0)

@@ -56,13 +56,14 @@ def find_signals(run: Run, recording: str) -> list[Group]:
     """Return what there is to hear of a recording."""
     audio = run.folder / "audio" / recording
     # A candidate's name may be anything, but its folder is none of these files.
-    mixtures = [p for p in sorted(audio.glob("mixture.*")) if p.is_file()][:1]
-    references = [p for p in sorted(audio.glob("reference_*.*")) if p.is_file()]
-    mixtures = [Signal(p, "mixture", "microphone 0") for p in mixtures]
-    references = [
+    paths = [path for path in sorted(audio.glob("*.*")) if path.is_file()]
+    mixtures = [p for p in paths if p.stem == "mixture"][:1]
+    references = [p for p in paths if p.stem.startswith("reference_")]
+    mixture = [Signal(p, "mixture", "microphone 0") for p in mixtures]
+    signals = [
         Signal(p, f"reference {k}", f"source {k}") for k, p in enumerate(references)
     ]
-    groups = [Group("mixture", "", mixtures), Group("references", "", references)]
+    groups = [Group("mixture", "", mixture), Group("references", "", signals)]
     groups += [_outputs(run, recording, one) for one in run.shown]
     return [group for group in groups if group.signals or group.note]
 

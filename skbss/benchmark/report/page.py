@@ -113,7 +113,7 @@ def write_report(
     run = Run(folder, rows, max_recordings, max_candidates, interval)
     write_summary(output / "ranking.csv", list(map(summary_row, run.ranking)))
     write_recordings(output / "per_recording.csv", run)
-    files = {}  # name of a figure to its content
+    files: dict[str, bytes] = {}  # by name of a figure
     page = (
         _environment()
         .get_template("page.html")
@@ -178,8 +178,8 @@ def write_recordings(path: Path, run: Run) -> None:
         scores = row.get("scores") or {}
         scores = {m: v if isinstance(v, list) else [v] for m, v in scores.items()}
         start = [row["recording"], row["candidate"], row.get("method"), row["status"]]
-        end = [number(row.get("real_time_factor"))]
-        end += [": ".join(map(str, (row.get("error") or {}).values()))]
+        error = ": ".join(map(str, (row.get("error") or {}).values()))
+        end = [number(row.get("real_time_factor")), error]
         for k in range(max(map(len, scores.values()), default=1)):
             columns = (scores.get(metric, []) for metric in metrics)
             values = [number(v[k]) if k < len(v) else np.nan for v in columns]

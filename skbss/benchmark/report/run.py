@@ -80,7 +80,8 @@ def choose_colors(table: ScoreTable, ranking: list[Ranked]) -> dict[str, str]:
     if len(ranking) <= _N_COLORS:
         return {one["candidate"]: f"c{k}" for k, one in enumerate(table.candidates)}
     methods = list(dict.fromkeys(one["method"] for one in table.candidates))
-    dashes, colors = Counter(), {}
+    dashes: Counter = Counter()
+    colors = {}
     for one in ranking:
         color = methods.index(one.method) % _N_COLORS
         colors[one.name] = f"c{color} d{dashes[one.method] % 4}"
@@ -90,7 +91,7 @@ def choose_colors(table: ScoreTable, ranking: list[Ranked]) -> dict[str, str]:
 
 def choose_candidates(ranking: list[Ranked], n_candidates: int) -> list[Ranked]:
     """Return the best of each method and then the best of all, in their order."""
-    first = {}
+    first: dict[str, Ranked] = {}
     for one in ranking:
         first.setdefault(one.method, one)
     best = list(first.values())

@@ -3,7 +3,7 @@
 # License: BSD-3-Clause
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,10 +23,10 @@ _STAGES = ("read", "stft", "separation", "istft", "score", "write")
 
 def minutes(run: Run) -> float:
     """Return how long the recordings last together."""
-    durations = Counter()
+    durations: dict[str, float] = defaultdict(float)
     for (recording, _), row in run.rows.items():
         durations[recording] = max(durations[recording], row.get("duration") or 0.0)
-    return durations.total() / 60
+    return sum(durations.values()) / 60
 
 
 def verdict(run: Run) -> dict:
