@@ -15,7 +15,6 @@ from skbss.blocks.block_batch import _warn_of_rare
 from skbss.blocks.joining import (
     Activity,
     busiest,
-    common_amplitude,
     crossfade,
     spans_of,
 )
@@ -213,15 +212,6 @@ def test_activity_of_pieces_is_that_of_the_whole():
     active = activity.is_active()
     assert active[:, 0].all()
     assert_array_equal(np.flatnonzero(~active[:, 1]), [2, 3, 4, 5])
-
-
-def test_what_leaks_has_more_in_common():
-    y = make_convolutive_mixture(16_000, return_images=True, random_state=0)[1]
-    leaking = y + 0.1 * y[:, ::-1]
-    values = [common_amplitude(v, 512) for v in (y, leaking, y[:, [0, 0]], 0 * y)]
-    assert 0 < values[0] < values[1] < values[2]
-    assert values[2] == pytest.approx(1)
-    assert values[3] == 0
 
 
 def test_a_rare_talker_is_told():

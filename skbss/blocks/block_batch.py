@@ -19,12 +19,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skbss.blocks.joining import (
     Activity,
     busiest,
-    common_amplitude,
     crossfade,
     spans_of,
 )
 from skbss.blocks.one_block import (
-    AMPLITUDE_WINDOW,
+    OVERLAP_WINDOW,
     TRACK_WINDOW,
     refine_block,
     separate_block,
@@ -36,16 +35,18 @@ from skbss.callbacks import CallbackSupportMixin, FitTask, fit_context
 from skbss.compose import make_refiner, make_separator, window_length
 from skbss.io import AudioReader
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
+from skbss.window_search import WindowSearch, overlap
 
 # What filters are learned from, in seconds, and how long the rarest talker should speak
 # there: with 2 s of it separation gained 1.3 dB, with 16 s 13.1, with 29 s 14.1.
 MINUTE = 60
-# Where people move, blocks are shorter. The recording says so if what was learned in
-# the minute leaves more in common than blocks on their own do: in the median 0.7 to 0.9
-# times as much where people stayed in their places, 1.0 to 1.1 where they walked, which
-# nothing here separates well, and 2.5 where they changed places.
+# Where people move, blocks are shorter. The recording says so if outputs overlap more
+# with what was learned in the minute than if blocks are separated on their own: in the
+# median 0.7 to 0.95 times as much where people stayed in their places, as much where
+# they walked, which nothing here separates well, and 1.13 times as much or more where
+# they changed places.
 MOVING_BLOCK, MOVING_OVERLAP = 8.0, 4.0
-MOVES, N_COMPARED = 1.2, 12
+MOVES, N_COMPARED = 1.08, 12
 ENOUGH = 20
 # An output that is active for less, in all of a recording, is nobody's.
 SPEAKS = 10
@@ -60,8 +61,9 @@ class BlockBatch(
     those before by where in the room they came from and by their waveforms, where
     blocks overlap. In rooms that hold still this serves to find the minute in which
     even the one who speaks least speaks long. What is learned from this minute is
-    applied to the whole recording, and refined in every block, if what is refined has
-    less in common. Memory is needed for some blocks, however long the recording is.
+    applied to the whole recording, and refined in every block, if outputs overlap less
+    then (see `skbss.metrics.overlap`). Memory is needed for some blocks, however long
+    the recording is.
 
     Parameters
     ----------
@@ -79,9 +81,9 @@ class BlockBatch(
         Whether the best minute is learned from, which needs people to stay where they
         are. None leaves every block as it was separated on its own, for people who
         move. With 'auto' the blocks of a recording of more than a minute tell: people
-        move if what is learned in the minute leaves more in common than blocks do on
-        their own, which are as short as 8 s then, overlap by 4 s, and are put into
-        order by voices where they don't go on with one another.
+        move if outputs overlap more by what is learned in the minute than by what
+        blocks learn on their own, which are as short as 8 s then, overlap by 4 s, and
+        are put into order by voices where they don't go on with one another.
     sample_rate : float, default=16000
         In Hz.
     n_jobs : int, default=None
@@ -375,15 +377,15 @@ class BlockBatch(
         yield y
 
     def _moves(self, X, spans, common):
-        """Whether the minute's filters leave more in common than blocks' own."""
-        n_fft = window_length(self.sample_rate, AMPLITUDE_WINDOW)
+        """Whether outputs overlap more by the minute's filters than by blocks' own."""
+        n_fft = window_length(self.sample_rate, OVERLAP_WINDOW)
         n_compared = min(len(spans), N_COMPARED)
         chosen = np.linspace(0, len(spans) - 1, n_compared).astype(int)
         ratios = []
         for k in chosen:
             y = self.estimator_.transform(read_part(X, slice(*spans[k])))
             if common[k] > 0:
-                ratios.append(common_amplitude(y, n_fft) / common[k])
+                ratios.append(overlap(y, n_fft=n_fft) / common[k])
         return len(ratios) > 0 and np.median(ratios) > MOVES
 
     def _estimator(self):
@@ -394,10 +396,14 @@ class BlockBatch(
     def _scout(self):
         """Return what separates blocks to see who speaks when.
 
-        Crosstalk needn't be canceled for that, which takes half of the time.
+        Neither other windows nor canceling crosstalk, which take half of the time, are
+        needed for that.
         """
         estimator = clone(self._estimator())
-        if "cancel" in getattr(estimator, "named_steps", ()):
+        steps = getattr(estimator, "named_steps", {})
+        if isinstance(steps.get("second"), WindowSearch):
+            estimator.set_params(second=steps["second"].stage)
+        if "cancel" in steps:
             estimator.set_params(cancel="passthrough")
         return estimator
 
@@ -422,7 +428,7 @@ class BlockBatch(
         """Apply what was learned to blocks and yield pieces of what that gives."""
         spans = self._spans(len(X))
         refiner = make_refiner(self.sample_rate)
-        n_fft = window_length(self.sample_rate, AMPLITUDE_WINDOW)
+        n_fft = window_length(self.sample_rate, OVERLAP_WINDOW)
         what = self.estimator_, refiner, n_fft
         calls = ((*what, read_part(X, slice(*span))) for span in spans)
         results = self._in_parallel(refine_block, calls, task)

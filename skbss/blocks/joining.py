@@ -4,8 +4,6 @@
 
 import numpy as np
 
-from skbss.transforms import STFT
-
 
 def spans_of(n_samples, length, overlap):
     """Divide a signal into blocks of one length, evenly.
@@ -76,41 +74,6 @@ def crossfade(blocks, spans, overlap):
         parts.append(y[done - start : end - start])
         done = end
         yield np.concatenate(parts)
-
-
-def common_amplitude(y, n_fft):
-    """Measure how much outputs are heard in the same places of time and frequency.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_samples, n_sources)
-        The outputs.
-    n_fft : int
-        Length of windows in samples.
-
-    Returns
-    -------
-    common : float
-        From 0 to 1: the mean cosine between amplitudes of two outputs over time.
-        Frequencies count by the geometric mean of the outputs' amplitudes. Talkers
-        hardly speak in the same places, and what leaks from one output into another
-        does. Of several ways to separate the same block, the one with the least was
-        the best, or within 1 dB of it, in 30 of 32 blocks of two meetings.
-    """
-    n_fft = min(n_fft, max(2, len(y)))
-    y = y / (abs(y).max() or 1)
-    Y = STFT(n_fft, hop_length=max(1, n_fft // 2)).fit_transform(y).data
-    amplitude = abs(Y.transpose(1, 2, 0)).astype(float)
-    products = amplitude @ amplitude.swapaxes(1, 2)
-    size = np.sqrt(np.einsum("fkk->fk", products))
-    norm = size[:, :, None] * size[:, None]
-    cosine = np.divide(products, norm, out=np.zeros_like(norm), where=norm > 0)
-    n_sources = y.shape[1]
-    mean = (cosine.sum((1, 2)) - np.einsum("fkk->f", cosine)) / max(
-        1, n_sources * (n_sources - 1)
-    )
-    weight = np.prod(size ** (1 / n_sources), axis=1)
-    return float(weight @ mean / weight.sum()) if weight.any() else 0.0
 
 
 class Activity:

@@ -6,13 +6,13 @@ from functools import partial
 
 from sklearn.base import clone
 
-from skbss.blocks.joining import common_amplitude
 from skbss.blocks.tracks import describe
 from skbss.blocks.voices import describe_voices
 from skbss.compose import window_length
+from skbss.window_search import overlap
 
 # Windows by which blocks are compared, and outputs of one block, in seconds.
-TRACK_WINDOW, AMPLITUDE_WINDOW = 0.128, 0.064
+TRACK_WINDOW, OVERLAP_WINDOW = 0.128, 0.064
 
 
 def separate_block(estimator, x, sample_rate):
@@ -27,10 +27,10 @@ def separate_block(estimator, x, sample_rate):
     voices : Voices
         What they sound like.
     common : float
-        What they have in common.
+        How much they overlap, see `skbss.metrics.overlap`.
     """
     y = estimator.fit_transform(x)
-    common = common_amplitude(y, window_length(sample_rate, AMPLITUDE_WINDOW))
+    common = overlap(y, n_fft=window_length(sample_rate, OVERLAP_WINDOW))
     description = describe(x, y, window_length(sample_rate, TRACK_WINDOW))
     return y, description, describe_voices(y, sample_rate), common
 
@@ -45,4 +45,4 @@ def refine_block(estimator, refiner, n_fft, x):
         return candidates[0]  # masks made them, or there is nothing to tell apart
     for _, stage in clone(refiner).steps:
         candidates.append(stage.fit_transform(candidates[-1]))
-    return min(candidates, key=partial(common_amplitude, n_fft=n_fft))
+    return min(candidates, key=partial(overlap, n_fft=n_fft))

@@ -17,8 +17,8 @@ FLOOR = 1e-10
 # in which an output pauses.
 LEAST_VARIANCE = 1e-8
 
-# Loading of the normal equations relative to their diagonal, against rounding.
-LOADING = 1e-12
+# Loading of the normal equations relative to their diagonal, in rounding errors.
+LOADING = 10
 
 # Bounds of the ratio of two outputs' powers in a bin; beyond, one of them is silent.
 RATIO = 1e12
@@ -187,7 +187,7 @@ def leakage(x, level, weights, lags, ridge):
         np.divide(own, other, out=ratio, where=other > own / RATIO)
         ratio = np.maximum(ratio, 1 / RATIO)[:, :, None]
         diagonal = np.einsum("fii->fi", A)  # a view
-        diagonal *= 1 + LOADING
+        diagonal *= 1 + LOADING * np.finfo(x.dtype).eps
         diagonal += (ridge * ratio**2).reshape(n_bins, -1)
         c = np.linalg.solve(A, b[..., None]).reshape(n_bins, K - 1, len(lags))
         filters[:, k, others] = c * ratio
@@ -216,7 +216,7 @@ def leakage_filters(X, source, lags, ridge):
     n_frames, n_freqs, K = X.shape
     scale = level(X)
     amplitude, weights = band_weights(X, scale, source)
-    gains = invert_positive(amplitude) / scale
+    gains = (invert_positive(amplitude) / scale).astype(weights.dtype)
     size = band_size(n_freqs, source.n_bands)
     bands = np.arange(n_freqs) // size
     filters = np.empty((n_freqs, K, K, len(lags)), complex)
