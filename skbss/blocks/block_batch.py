@@ -46,7 +46,7 @@ MINUTE = 60
 # they walked, which nothing here separates well, and 1.13 times as much or more where
 # they changed places.
 MOVING_BLOCK, MOVING_OVERLAP = 8.0, 4.0
-MOVES, N_COMPARED = 1.08, 12
+MOVES, N_COMPARED = 1.05, 12
 ENOUGH = 20
 # An output that is active for less, in all of a recording, is nobody's.
 SPEAKS = 10
