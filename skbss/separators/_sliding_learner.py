@@ -5,6 +5,7 @@
 import numpy as np
 
 from skbss.separators import _window as windows
+from skbss.separators._filter_design import FITTED, FilterDesign
 from skbss.separators._frame_by_frame import part_of
 from skbss.separators._history import History
 from skbss.separators._window import Window, order_like
@@ -14,14 +15,13 @@ from skbss.updates.filters import (
     filtered,
     impulse_responses,
     resample,
-    short_filters,
     with_future,
 )
 from skbss.updates.jumps import change_point, coherence
-from skbss.updates.leaks import canceller, convolved, learn_leaks
 from skbss.updates.source import Cliques, Gauss
 
 # Seconds of the windows of the transform: in general, of fresh starts, and of jumps.
+# Windows of 1024 ms, which batch takes where they are better, lost 0.6 dB here.
 LONG, SHORT, BRIEF = 0.512, 0.256, 0.128
 # Seconds that must be known of a place before anything is learned of it (what one
 # second teaches is worse than nothing), and for which it is young: fresh starts are
@@ -32,23 +32,18 @@ DOUBTS = 8.0, 16.0, 40.0
 # Iterations: of a fresh start on short windows, whole frames and then cliques; of what
 # follows on long ones; and of an update.
 START_ITER, SORT_ITER, CLIQUE_ITER = 25, 12, 10
-YOUNG_ITER, ITER = 8, 6
-MIN_ITER = 3  # with many microphones
+YOUNG_ITER, ITER = 8, 3
 # Seconds between two looks for a jump, of sound that is looked at, and that is searched
 # for when it was; and the coherence of outputs that is taken for one.
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
 JUMP = 0.22
 USUAL = 5.0  # seconds that usual powers are averaged over
-# Seconds between two times that leaks are learned; their windows, of which hops are a
-# half, delays in hops, how fast they decay, and how strong they are expected to be; as
-# in `skbss.CrosstalkCanceller`.
-LEAKS, LEAK_WINDOW = 2.0, 0.256
-LAGS, DECAY, PRIOR = np.arange(-1, 4), 0.5, 0.3
+# Seconds between two times that leaks are learned, and that must be known for it.
+LEAKS, LEAST_LEAKS = 2.0, 4.0
 # White noise to expect at each microphone, where there are more than sources.
 NOISE = 0.01
-# Latencies in seconds below which filters are fitted and not cut, over so many seconds.
-CUT, FITTED = 0.256, 8.0
-FIT_ITER, FEWER_FIT_ITER = 10, 5  # iterations; fewer where these go on from others
+# Iterations of fitting filters; fewer where these go on from others.
+FIT_ITER, FEWER_FIT_ITER = 10, 5
 # Places that aren't young are learned from half as often. Share of the time between
 # updates in which one is computed then.
 BUSY = 0.8
@@ -104,16 +99,13 @@ class SlidingLearner:
         self.n_fft = window_length(sample_rate, LONG)
         self.n_short = window_length(sample_rate, SHORT)
         self.n_brief = window_length(sample_rate, BRIEF)
-        self.n_leak = window_length(sample_rate, LEAK_WINDOW)
         self.hop, _ = self.sizes(sample_rate)
         self.window, self.period, self.ref_mic = window, period, ref_mic
-        self.is_short = n_future < CUT * sample_rate
-        self.n_future = n_future
-        self.n_taps = self.n_fft if self.is_short else n_future + self.n_fft
         # Long enough for the slowest task, a fresh start on all of the window.
         slack = FIRST + SLOWEST * period
         n_hops = -(-self._samples(window + slack) // self.hop)
         self.history = History(n_mics, self.hop, n_hops, sample_rate / self.hop)
+        self.design = FilterDesign(self.history, sample_rate, n_sources, n_future)
         self.n_jumps = 0
         self.place = 0  # where the present place begins, in samples kept
         self.is_fresh = True  # whether nothing is known of it yet
@@ -123,7 +115,7 @@ class SlidingLearner:
         self.next_leaks = 0
         self.tasks = []
         self.credit = 0.0
-        self.n_iter = max(2 * ITER // max(n_mics, 2), MIN_ITER)
+        self.n_iter = ITER
         self.rate_of_work = self._rate_of_work()
         self.log = []
 
@@ -131,7 +123,7 @@ class SlidingLearner:
     def sizes(sample_rate):
         """Return the samples of a hop, and how many filters look ahead at most."""
         n_fft = window_length(sample_rate, LONG)
-        return max(1, n_fft // 16), n_fft // 2
+        return max(1, n_fft // 16), n_fft
 
     @property
     def n_heard(self):
@@ -148,8 +140,8 @@ class SlidingLearner:
         values = n_frames * self.n_fft / 2 * self.n_mics**2 * (10 + 2 * n_iter)
         values += n_frames * 6 * self.n_fft * self.n_mics
         values += 8 * n_frames * 512 * self.n_sources * n_iter
-        if self.is_short:
-            values += 64 * self.n_taps * self.n_mics * self.n_sources
+        if self.design.is_short:
+            values += 64 * self.design.n_taps * self.n_mics * self.n_sources
             values += 4 * self._samples(FITTED) * self.n_mics * (self.n_mics + 2)
         return values / (BUSY * self._samples(2 * self.period))
 
@@ -254,7 +246,8 @@ class SlidingLearner:
 
     def _outputs(self, end, seconds):
         """Filter the newest seconds at unit peak, looking 128 ms ahead."""
-        g = with_future(impulse_responses(self.W), self.n_fft // 2, self.n_brief)
+        g = impulse_responses(self.W)
+        g = with_future(g, g.shape[2] // 2, self.n_brief)
         size = self._samples(seconds)
         begin = end - size - g.shape[2] + 1
         if begin < self.place:
@@ -273,6 +266,7 @@ class SlidingLearner:
         age = (end - self.place) / self.rate
         begin = max(self.place, end - self._samples(self.window))
         is_young = age < YOUNG
+        known = self.W
         X = yield from self._frames(begin, end, self.n_fft)
         window = Window(X, self._noise)
         yield from window.whiten()
@@ -284,7 +278,7 @@ class SlidingLearner:
         else:
             is_doubtful = self._doubts_at(age)
             n_iter = YOUNG_ITER if is_doubtful else self.n_iter
-            W, best = yield from self._refine(window, self.W, n_iter)
+            W, best = yield from self._refine(window, known, n_iter)
             is_new = False
             if is_doubtful:
                 new, _ = yield from self._start(begin, end)
@@ -292,17 +286,18 @@ class SlidingLearner:
                 is_new = objective < best
                 W = new if is_new else W
                 doubts = sum(doubt <= age for doubt in DOUBTS)
-        if is_new and self.W is not None:
-            W = W[order_like(self.W, W, X)]
+        if is_new and known is not None:
+            W = W[order_like(known, W, X)]
             yield 4 * X.size
         cancel, next_leaks = self.cancel, self.next_leaks
-        if is_young or self.n_sources == 1:
+        if age < LEAST_LEAKS or self.n_sources == 1:
             cancel = None
         elif is_new or cancel is None or end >= next_leaks:
-            cancel = yield from self._learn_leaks(W, begin, end)
+            cancel = yield from self.design.cancel(W, begin, end)
             next_leaks = end + self._samples(LEAKS)
         n_iter = FIT_ITER if is_new else FEWER_FIT_ITER
-        g = yield from self._filters(W, cancel, begin, end, n_iter)
+        start = None if self.is_fresh else self.filters
+        g = yield from self.design.filters(W, cancel, begin, end, start, n_iter)
         self.W, self.short, self.filters = W, short, g
         self.cancel, self.next_leaks = cancel, next_leaks
         self.is_fresh, self.doubts = False, doubts
@@ -346,48 +341,6 @@ class SlidingLearner:
         W, objective = yield from windows.iterate(window, W, Cliques(), n_iter)
         return window.images(W, self.ref_mic), objective
 
-    def _learn_leaks(self, W, begin, end):
-        """Learn filters that take out of each output what leaks into it."""
-        g = impulse_responses(W)
-        n, step = g.shape[2], self._samples(2.0)
-        parts = []
-        for start in range(begin, end - n + 1, step):
-            x = self.history.read(start, min(start + step + n - 1, end))
-            parts.append(filtered(x, g))
-            yield 4 * x.size * self.n_sources
-        y = np.concatenate(parts, axis=1)
-        hop = self.n_leak // 2
-        starts = range(0, y.shape[1] - self.n_leak + 1, hop)
-        Y = yield from windows.transform(
-            lambda start, stop: y[:, start:stop], starts, self.n_leak, keep_silence=True
-        )
-        ridge = 1 / (PRIOR * len(Y) * DECAY ** abs(LAGS))
-        leaks = yield from learn_leaks(Y, Cliques(), LAGS, ridge)
-        h = canceller(leaks, LAGS, hop, n // 2, n + n // 2)
-        yield 16 * h.size
-        return h.astype(np.float32)
-
-    def _filters(self, W, cancel, begin, end, n_iter):
-        """Make filters that look ahead as far as they may."""
-        g, ahead = impulse_responses(W), self.n_fft // 2
-        if cancel is not None:
-            g, ahead = convolved(cancel, g), self.n_fft
-        yield 4 * g.size
-        if not self.is_short:
-            g = with_future(g, ahead, self.n_future)[..., : self.n_taps]
-            n_after = self.n_taps - g.shape[2]
-            return np.pad(g, ((0, 0), (0, 0), (0, n_after)))
-        g = with_future(g, ahead, self.n_fft // 2)[..., : 2 * self.n_taps]
-        ahead = self.n_fft // 2
-        begin = max(begin, end - self._samples(FITTED))
-        x, _ = at_unit_peak(self.history.read(begin, end))
-        start = None if self.is_fresh else self.filters
-        return (
-            yield from short_filters(
-                x, g, ahead, self.n_future, self.n_taps, start, n_iter
-            )
-        )
-
     def get_state(self):
         """Return a dict of arrays and numbers."""
         state = {name: getattr(self, name) for name in NUMBERS}
@@ -405,8 +358,8 @@ class SlidingLearner:
         return {
             "W": (M, self.n_fft // 2 + 1),
             "short": (M, self.n_short // 2 + 1),
-            "filters": (M, self.n_taps),
-            "cancel": (self.n_sources, self.n_fft + self.n_fft // 2),
+            "filters": (M, self.design.n_taps),
+            "cancel": (self.n_sources, self.design.n_cancel),
             "usual": (self.n_brief // 2 + 1,),
         }
 

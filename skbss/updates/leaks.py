@@ -6,8 +6,17 @@ import numpy as np
 import scipy.fft
 from scipy.signal.windows import hann
 
-from skbss.updates.crosstalk import band_size, band_weights, bin_blocks, leakage
+from skbss.updates.crosstalk import (
+    FLOOR,
+    LEAST_VARIANCE,
+    band_means,
+    band_size,
+    bin_blocks,
+    leakage,
+)
+from skbss.updates.powers import frame_parts, invert_positive, powers
 from skbss.updates.recording import level
+from skbss.updates.source import source_variance
 
 
 def learn_leaks(Y, source, lags, ridge):
@@ -34,14 +43,24 @@ def learn_leaks(Y, source, lags, ridge):
     """
     n_frames, n_freqs, K = Y.shape
     scale = level(Y)
-    amplitude, weights = band_weights(Y, scale, source)
-    yield 16 * Y.size
-    gains = np.divide(
-        1 / scale, amplitude, out=np.zeros_like(amplitude), where=amplitude > 0
-    ).astype(Y.real.dtype)
+    mean = np.zeros((n_freqs, K))
+    for part in frame_parts(n_frames):
+        mean += powers(Y[part], scale).sum(0)
+        yield 4 * Y[part].size
+    amplitude = np.sqrt(mean / max(n_frames, 1))
+    gains = (invert_positive(amplitude) / scale).astype(Y.real.dtype)
+    parts, unit = [], invert_positive(amplitude**2)
+    for part in frame_parts(n_frames):
+        power = band_means(powers(Y[part], scale) * unit, source.n_bands)
+        power = np.maximum(power, FLOOR).transpose(2, 1, 0).astype(Y.real.dtype)
+        parts.append(source_variance(source, power))
+        yield 12 * Y[part].size
+    variance = np.concatenate(parts, axis=2)
+    least = LEAST_VARIANCE * variance.mean(2, keepdims=True)
+    weights = 1 / (n_frames * np.maximum(variance, least))
     bands = np.arange(n_freqs) // band_size(n_freqs, source.n_bands)
     filters = np.empty((n_freqs, K, K, len(lags)), complex)
-    for bins in bin_blocks(n_freqs, 32 * K * len(lags) * n_frames):
+    for bins in bin_blocks(n_freqs, 64 * K * len(lags) * n_frames):
         x = Y[:, bins].transpose(1, 2, 0) * gains[bins, :, None]
         w = weights[:, bands[bins]].swapaxes(0, 1)
         filters[bins] = leakage(x, amplitude[bins], w, lags, ridge)
