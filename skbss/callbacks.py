@@ -300,7 +300,7 @@ class JsonlLogger(FitCallback):
         X: object = None,
         y: object = None,
         fitted_estimator: BaseEstimator | None = None,
-    ):
+    ) -> None:
         """Log an iteration.
 
         Parameters

@@ -26,16 +26,21 @@ def flat_steps(pipeline):
             yield step
 
 
-@pytest.mark.parametrize("n_mics", BOUNDS)
-@pytest.mark.parametrize("method", ["auxiva", "ilrma", "refined"])
-def test_little_more_memory_than_spectrogram_and_features(method, n_mics):
-    """Of 45 s at a sample rate that keeps the test small.
+@pytest.mark.parametrize(
+    ("method", "n_mics", "seconds"),
+    [
+        *((method, n_mics, 45) for method in ("auxiva", "ilrma") for n_mics in BOUNDS),
+        *(("refined", n_mics, 20) for n_mics in (2, 8)),
+    ],
+)
+def test_little_more_memory_than_spectrogram_and_features(method, n_mics, seconds):
+    """At a sample rate that keeps the test small.
 
     Matrices of 8 microphones are as large as some seconds of a recording.
     """
     rng = np.random.default_rng(0)
     sample_rate = 32_000 // n_mics
-    x = rng.laplace(size=(45 * sample_rate, n_mics))
+    x = rng.laplace(size=(seconds * sample_rate, n_mics))
     pipeline = make_separator(method, sample_rate=sample_rate, random_state=0)
     iterations = "__max_iter", "__init_iter"
     names = [name for name in pipeline.get_params() if name.endswith(iterations)]

@@ -135,10 +135,12 @@ def test_a_users_spatial_update_is_called_and_gives_the_same():
     assert MyIP1.n_calls == 3 * len(X) * 2
 
 
+SIZES = [(2, np.complex64), (3, np.complex128)]
+
+
 @pytest.mark.parametrize("separator", ONLINE, ids=repr)
 class TestEveryOnlineSeparator:
-    @pytest.mark.parametrize("n_mics", [2, 3])
-    @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+    @pytest.mark.parametrize(("n_mics", "dtype"), SIZES)
     def test_chunking_changes_nothing(self, separator, n_mics, dtype):
         X = make_frames(n_mics, n_frames=80, n_freqs=33).astype(dtype)
         record = Spectrogram(X, {"n_fft": 64}, 0)
@@ -232,8 +234,7 @@ class TestEveryOnlineSeparator:
         late.partial_fit(X)
         np.testing.assert_array_equal(late.demixing_, clone(separator).fit(X).demixing_)
 
-    @pytest.mark.parametrize("n_mics", [2, 3])
-    @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+    @pytest.mark.parametrize(("n_mics", "dtype"), SIZES)
     def test_faults_leave_finite_output(self, separator, n_mics, dtype):
         X = make_frames(n_mics, n_frames=70).astype(dtype)
         dead, twins, bins, click = X.copy(), X.copy(), X.copy(), X.copy()
@@ -335,25 +336,26 @@ def to_record(X):
 
 
 RESUME = """
-import sys, numpy as np
-from skbss import {name}
-separator = {call}
-with np.load("state.npz") as state:
-    separator.set_state(state)
-np.save("out.npy", separator.partial_fit_transform(np.load("rest.npy")))
+import numpy as np
+from skbss import OnlineAuxIVA, OnlineILRMA
+for k, separator in enumerate({separators}):
+    with np.load(f"state{{k}}.npz") as state:
+        separator.set_state(state)
+    np.save(f"out{{k}}.npy", separator.partial_fit_transform(np.load("rest.npy")))
 """
 
 
-@pytest.mark.parametrize("separator", ONLINE, ids=repr)
-def test_another_process_goes_on_bit_by_bit(separator, tmp_path):
+def test_another_process_goes_on_bit_by_bit(tmp_path):
     X = make_frames(3, n_frames=80, n_freqs=65)
-    fitted = clone(separator).fit(X[:40])
-    np.savez(tmp_path / "state.npz", **fitted.get_state())
     np.save(tmp_path / "rest.npy", X[40:])
-    script = RESUME.format(name=type(separator).__name__, call=repr(separator))
+    fitted = [clone(separator).fit(X[:40]) for separator in ONLINE]
+    for k, one in enumerate(fitted):
+        np.savez(tmp_path / f"state{k}.npz", **one.get_state())
+    script = RESUME.format(separators=ONLINE)
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    expected = fitted.partial_fit_transform(X[40:])
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    for k, one in enumerate(fitted):
+        expected = one.partial_fit_transform(X[40:])
+        np.testing.assert_array_equal(np.load(tmp_path / f"out{k}.npy"), expected)
 
 
 BAD_BLOCKS = {
@@ -434,7 +436,7 @@ def noisy_copies(x, level, rng):
 
 
 @pytest.mark.parametrize("kind", NEARLY_SINGULAR)
-@pytest.mark.parametrize("n_mics", [2, 3, 4, 5])
+@pytest.mark.parametrize("n_mics", [2, 5])
 @pytest.mark.parametrize("separator", [ONLINE[0], ONLINE[2]], ids=repr)
 def test_nearly_singular_recordings_in_single_precision(separator, n_mics, kind):
     for seed in range(3):

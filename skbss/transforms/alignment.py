@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -30,7 +32,7 @@ class ChannelTransformer(
     """Base of what brings channels of signals to the time of a reference."""
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Learn what is between the channels.
 
         Parameters
@@ -52,12 +54,12 @@ class ChannelTransformer(
                 f"Got ref_mic={self.ref_mic}, but the recording has {X.shape[1]} "
                 "microphones."
             )
-        peak = abs(X).max() or 1
+        peak = np.abs(X).max() or 1
         self._learn(X / peak)
         task.end()
         return self
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Bring the channels to the time of the reference.
 
         Parameters
@@ -133,7 +135,9 @@ class AlignChannels(ChannelTransformer):
         "sample_rate": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, ref_mic=0, *, max_delay=5.0, sample_rate=16_000):
+    def __init__(
+        self, ref_mic: int = 0, *, max_delay: float = 5.0, sample_rate: float = 16_000
+    ):
         self.ref_mic = ref_mic
         self.max_delay = max_delay
         self.sample_rate = sample_rate
@@ -210,7 +214,13 @@ class ResampleChannels(ChannelTransformer):
         "sample_rate": [Interval(Real, 0, None, closed="neither")],
     }
 
-    def __init__(self, ref_mic=0, *, max_offset=200e-6, sample_rate=16_000):
+    def __init__(
+        self,
+        ref_mic: int = 0,
+        *,
+        max_offset: float = 200e-6,
+        sample_rate: float = 16_000,
+    ):
         self.ref_mic = ref_mic
         self.max_offset = max_offset
         self.sample_rate = sample_rate
