@@ -3,12 +3,13 @@
 # License: BSD-3-Clause
 
 import argparse
+import errno
 import warnings
 from importlib import import_module
 from importlib.metadata import version
 
 from skbss.commands.benchmark_arguments import add_benchmark
-from skbss.commands.console import show_warning, tell
+from skbss.commands.console import StdoutError, prepare_streams, show_warning, tell
 from skbss.commands.separate_arguments import add_parameters, add_separate
 
 # Numerical modules are imported by the subcommands: --help doesn't wait for them.
@@ -69,9 +70,10 @@ def main(argv=None):
     -------
     status : int
         0; 1 if some recordings failed and the others went on, with ``--keep-going``; 2
-        if the parameters or files cannot be used; 130 if interrupted. What is wrong is
-        told in one sentence on stderr.
+        if the parameters or files cannot be used; 130 if interrupted; 141 if nobody
+        reads standard output. What is wrong is told in one sentence on stderr.
     """
+    prepare_streams()
     args = make_parser().parse_args(argv)
     try:
         with warnings.catch_warnings():
@@ -80,6 +82,11 @@ def main(argv=None):
     except KeyboardInterrupt:
         tell("skbss: interrupted")
         return 130
+    except StdoutError as error:
+        if error.errno == errno.EPIPE:  # nobody reads on, as in a pipe to head
+            return 141
+        tell(f"skbss {args.command}: Cannot write to stdout: {error.strerror}.")
+        return 2
 
 
 def run(args):

@@ -78,7 +78,8 @@ def _clipping(x):
     for mic, channel in enumerate(x.T):
         low, high = channel.min(), channel.max()
         peak = abs(channel) >= 0.999 * max(high, -low)
-        stays = np.flatnonzero(peak[1:] & peak[:-1])
+        stays = peak[1:] & peak[:-1] & (channel[1:] * channel[:-1] > 0)
+        stays = np.flatnonzero(stays)
         n_times = np.count_nonzero(np.diff(stays, prepend=-2) > 1)
         at_peak[mic] = len(stays) / len(x) if n_times >= OFTEN and high > low else 0
     clipped = np.flatnonzero(at_peak > CLIPPED)

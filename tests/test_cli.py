@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import os
 import re
 import signal
 import subprocess
@@ -316,7 +317,7 @@ def test_warnings_are_one_line(tmp_path, capsys):
     assert main(["separate", "loud.wav", "-o", "out", *FAST]) == 0
     err = capsys.readouterr().err.splitlines()
     clipped, *beyond = err
-    assert clipped.startswith("skbss: warning: Microphones 0, 1 are clipped in 100.0%")
+    assert clipped.startswith("skbss: warning: Microphones 0, 1 are clipped in ")
     pattern = r"skbss: warning: loud_source\d.wav: \d+ of 4000 samples are beyond full"
     assert len(beyond) >= 1
     assert all(re.match(pattern, line) for line in beyond)
@@ -488,3 +489,24 @@ def test_interrupt(tmp_path):
         assert all(line.startswith("[1/1] separating") for line in progress)
         assert process.wait() == 130
     assert files_in(tmp_path / "out") == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_stdout_ends_in_a_sentence(capfd, monkeypatch):
+    with open("/dev/full", "w") as full, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", full)
+        assert main(["separate", "--list-methods"]) == 2
+    err = capfd.readouterr().err
+    assert err == "skbss separate: Cannot write to stdout: No space left on device.\n"
+
+
+def test_names_that_stdout_cannot_encode_are_escaped(recording, tmp_path):
+    (tmp_path / "rec.wav").rename(tmp_path / "ä.wav")
+    done = subprocess.run(
+        [sys.executable, "-m", "skbss", "separate", "ä.wav", "-o", "out", *FAST],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0
+    assert rb"\xe4.wav" in done.stdout

@@ -280,3 +280,17 @@ def test_files_side_by_side(tmp_path, x):
         AudioReader([tmp_path / "a.wav", tmp_path / "c.wav"])
     with pytest.raises(ValueError, match="slice of successive"):
         reader[::2]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs links and pipes")
+def test_links_stay_links_and_pipes_are_refused(tmp_path):
+    x = np.zeros((100, 1))
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link.wav").symlink_to(tmp_path / "there" / "file.wav")
+    write_audio(tmp_path / "link.wav", x, 8000)
+    assert (tmp_path / "link.wav").is_symlink()
+    assert len(read_audio(tmp_path / "there" / "file.wav")[0]) == 100
+    os.mkfifo(tmp_path / "pipe.wav")
+    with pytest.raises(AudioFileError, match="no regular file"):
+        write_audio(tmp_path / "pipe.wav", x, 8000)
+    assert (tmp_path / "pipe.wav").is_fifo()

@@ -17,7 +17,7 @@ from skbss.benchmark import (
     run_experiment,
     summarize,
 )
-from skbss.commands.console import clear, tell
+from skbss.commands.console import say, tell
 from skbss.config import ConfigError
 from skbss.datasets import SceneError
 
@@ -49,7 +49,7 @@ def run(args):
 
 def _init(args):
     template = resources.files("skbss.benchmark") / "template.yaml"
-    print(template.read_text("utf-8"), end="")
+    say(template.read_text("utf-8"), end="")
 
 
 def _run(args):
@@ -84,7 +84,7 @@ def _report(args):
     from skbss.benchmark.report import write_report
 
     page = write_report(args.folder, args.output, interval=args.interval)
-    print(f"Wrote {page}")
+    say(f"Wrote {page}")
 
 
 ACTIONS = {
@@ -139,9 +139,8 @@ def print_summary(summary, folder):
     folder : Path
         Of the run.
     """
-    clear()
     if not summary:
-        print(f"There are no results in {folder} yet.")
+        say(f"There are no results in {folder} yet.")
         return
     metrics = [name for name in summary[0] if f"{name}_n" in summary[0]]
     rows = [["candidate", "recordings", "failed", *metrics, "RTF"]]
@@ -160,12 +159,12 @@ def print_summary(summary, folder):
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *rest in rows:
         cells = (f"{c:>{w}}" for c, w in zip(rest, widths[1:], strict=True))
-        print(f"{first:<{widths[0]}}", *cells, sep="  ")
-    print(
+        say("  ".join([f"{first:<{widths[0]}}", *cells]))
+    say(
         "Means over recordings in dB, ± half of the 95 % confidence interval; RTF is "
         "the median real-time factor."
     )
-    print(f"Wrote {folder / 'summary.csv'}")
+    say(f"Wrote {folder / 'summary.csv'}")
 
 
 def _score(row, metric):

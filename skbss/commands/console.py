@@ -2,9 +2,11 @@
 
 # License: BSD-3-Clause
 
+import os
 import shutil
 import sys
 import time
+from contextlib import suppress
 
 # Waits beyond this, in seconds, are told.
 LONG_WAIT = 10
@@ -28,7 +30,61 @@ def tell(message, *, transient=False):
             message = f"…{message[len(message) - width + 1 :]}"
     end = "\r" if transient and is_terminal else "\n"
     clear = "\r\033[K" if is_terminal else ""
-    print(f"{clear}{message}", end=end, file=sys.stderr, flush=True)
+    try:
+        print(f"{clear}{message}", end=end, file=sys.stderr, flush=True)
+    except OSError:  # nobody can be told
+        _forget(sys.stderr)
+
+
+class StdoutError(OSError):
+    """Standard output is closed or full."""
+
+
+def say(text="", *, end="\n"):
+    """Print a result on stdout, at once.
+
+    Parameters
+    ----------
+    text : str, default=""
+        A line, or several.
+    end : str
+        What follows.
+
+    Raises
+    ------
+    StdoutError
+        If it cannot be written.
+    """
+    clear()
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        _forget(sys.stdout)
+        raise StdoutError(error.errno, error.strerror) from error
+
+
+def _forget(stream):
+    """Let what waits in a stream that cannot be written go nowhere at the end."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def prepare_streams():
+    """Make the standard streams such that what is printed can be.
+
+    Characters that the encoding lacks are escaped. Streams that are closed lead
+    nowhere: else files that are opened would take their places.
+    """
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
 
 
 class Progress:
@@ -72,7 +128,7 @@ def _duration(seconds):
 def clear():
     """Clear a transient line, before something is printed on stdout."""
     if sys.stderr.isatty():
-        print("\r\033[K", end="", file=sys.stderr, flush=True)
+        tell("", transient=True)
 
 
 def show_warning(message, category, filename, lineno, file=None, line=None):

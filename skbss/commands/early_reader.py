@@ -11,6 +11,14 @@ CHUNK = 1 << 16
 MOST = 1 << 30
 
 
+def make_binary(descriptor):
+    """Keep Windows from taking bytes for the ends of lines, or of the file."""
+    if os.name == "nt":
+        import msvcrt
+
+        msvcrt.setmode(descriptor, os.O_BINARY)
+
+
 class EarlyReader:
     """Reads a file descriptor in a thread of its own into a buffer.
 
@@ -21,6 +29,7 @@ class EarlyReader:
     """
 
     def __init__(self, descriptor=0):
+        make_binary(descriptor)
         self._descriptor = descriptor
         self._data = bytearray()
         self._ended = False

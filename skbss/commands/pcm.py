@@ -5,11 +5,12 @@
 import os
 import struct
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import soundfile as sf
 
+from skbss.commands.early_reader import make_binary
 from skbss.io import (
     PCM_BITS,
     AudioFileError,
@@ -239,10 +240,10 @@ class FileWriter:
         self.subtype = subtype
         with self._told():
             # libsndfile doesn't say what is wrong with a path.
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            descriptor = os.open(path, flags, 0o666)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+            self._descriptor = os.open(path, flags, 0o666)
             self._audio = sf.SoundFile(
-                descriptor, "w", sample_rate, n_channels, subtype, format="RF64"
+                self._descriptor, "w", sample_rate, n_channels, subtype, format="RF64"
             )
         for command in (SFC_SET_UPDATE_HEADER_AUTO, SFC_RF64_AUTO_DOWNGRADE):
             # soundfile has no public way to give commands to libsndfile.
@@ -256,8 +257,11 @@ class FileWriter:
             self._audio.write(x)
 
     def close(self):
-        """Complete the file."""
+        """Complete the file, and wait until it is on the disk."""
         with self._told():
+            self._audio.flush()
+            with suppress(OSError):  # some file systems don't know this
+                os.fsync(self._descriptor)
             self._audio.close()
 
     @contextmanager
@@ -265,8 +269,10 @@ class FileWriter:
         try:
             yield
         except (OSError, sf.SoundFileError) as error:
-            message = f"Cannot write {self.path}: {reason(error)}."
-            raise AudioFileError(message) from error
+            why = reason(error)
+            if why == "system error":  # libsndfile doesn't say which
+                why = "perhaps the disk is full"
+            raise AudioFileError(f"Cannot write {self.path}: {why}.") from error
 
 
 class PipeWriter:
@@ -280,6 +286,7 @@ class PipeWriter:
 
     def __init__(self, subtype):
         self.subtype = subtype
+        make_binary(STDOUT)
 
     def write(self, x):
         """Write samples (n_samples, n_channels), integers within full scale.

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from skbss.commands.console import clear
+from skbss.commands.console import say
 
 
 class Table:
@@ -24,7 +24,7 @@ class Table:
             heading += "  SI-SDRi [dB]"
         if self.shows_levels:
             heading += "  levels [dB]"
-        self._print(heading)
+        say(heading)
 
     def add(self, result):
         """Print the row of a recording."""
@@ -37,14 +37,14 @@ class Table:
             line += f"  ({_list(scores)})"
         if self.shows_levels:
             line += f"  {_list(result.levels)}"
-        self._print(line)
+        say(line)
 
     def finish(self):
         """Print the row of all recordings, if there are several."""
         if len(self.rows) > 1:
             durations, seconds, means = zip(*self.rows, strict=True)
             mean = None if means[0] is None else _mean(np.array(means))
-            self._print(self._row("all", "", sum(durations), sum(seconds), mean))
+            say(self._row("all", "", sum(durations), sum(seconds), mean))
 
     def _row(self, name, n_mics, duration, seconds, mean):
         line = (
@@ -52,10 +52,6 @@ class Table:
             f"{seconds / duration:>5.3f}"
         )
         return line if mean is None else f"{line}  {mean:>12.1f}"
-
-    def _print(self, line):
-        clear()
-        print(line, flush=True)
 
 
 def print_json(path, result):
@@ -84,8 +80,7 @@ def print_json(path, result):
             "si_sdr_improvement": _numbers(result.scores),
             "warnings": result.warnings,
         }
-    clear()
-    print(json.dumps(record), flush=True)
+    say(json.dumps(record))
 
 
 def _numbers(values):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from joblib import Parallel, delayed, effective_n_jobs
 
-from skbss.commands.console import tell
+from skbss.commands.console import say, tell
 from skbss.commands.inputs import find_inputs, parse_channels
 from skbss.commands.outputs import choose_format, output_paths
 from skbss.commands.pipelines import (
@@ -55,7 +55,7 @@ def run(args):
         results of the recordings that were separated before.
     """
     if args.list_methods:
-        print(list_methods())
+        say(list_methods())
         return 0
     check_arguments(args)
     method, params = read_params(args)
@@ -77,10 +77,10 @@ def run(args):
     n_failed += sum(result.error is not None for result in results)
     n_files = sum(len(task.outputs) for task in tasks)
     if not args.json and not args.quiet and not n_failed:
-        print(f"Wrote {n_files} files to {folder}{os.sep}")
+        say(f"Wrote {n_files} files to {folder}{os.sep}")
     if args.demo and not args.json and not args.quiet:
         first, second = tasks[0].outputs
-        print(f"Listen to {recordings[0].path}, then to {first} and {second}.")
+        say(f"Listen to {recordings[0].path}, then to {first} and {second}.")
     if n_failed:
         tell(f"skbss separate: {n_failed} of {args.n_inputs} recordings failed")
     return FAILED if n_failed else 0

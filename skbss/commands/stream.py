@@ -22,7 +22,7 @@ from skbss.commands.pipelines import check_method, check_window, read_params
 from skbss.commands.recordings import RecordingError
 from skbss.compose import online_pipeline
 from skbss.config import ConfigError, configure
-from skbss.io import PCM_BITS, AudioFileError
+from skbss.io import PCM_BITS, AudioFileError, reason
 from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineSeparator
 from skbss.streaming import Stream
 
@@ -120,6 +120,11 @@ def open_reader(args, signals):
         subtype = SUBTYPES[args.format or "s16le"]
         signals.source = args.stdin.read
         reader = PipeReader(args.rate, args.channels, subtype, read=signals.read)
+    elif Path(args.input).is_fifo():
+        raise AudioFileError(
+            f"Cannot read {args.input}: it is a pipe. Give '-' as input, and the pipe "
+            f"as standard input: < {args.input}."
+        )
     else:
         reader = FileReader(Path(args.input))
     if reader.n_channels < 2:
@@ -264,7 +269,9 @@ class Session:
             part.write_bytes(data)
             os.replace(part, self.state)
         except OSError as error:
-            raise AudioFileError(f"Cannot write {self.state}: {error}") from error
+            part.unlink(missing_ok=True)
+            message = f"Cannot write {self.state}: {reason(error)}."
+            raise AudioFileError(message) from error
 
     def _write(self, writer, y):
         if writer.subtype in PCM_BITS:

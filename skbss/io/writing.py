@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import errno
 import os
 import warnings
 from contextlib import ExitStack, contextmanager
@@ -236,15 +237,34 @@ class _Sink:
 def whole_file(path):
     """Yield another name for a file, which gets its own when it is complete.
 
-    If writing fails, nothing is left, and a file of the right name stays as it was.
+    It is on the disk then, also if the power fails. If writing fails, nothing is left,
+    and a file of the right name stays as it was. A link stays one to the new file.
     """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "it is there and no regular file")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
+        _to_disk(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    if os.name == "posix":
+        _to_disk(path.parent, os.O_RDONLY)  # the name, too
+
+
+def _to_disk(path, flags=os.O_RDWR):
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise  # some file systems of networks don't know this
+    finally:
+        os.close(descriptor)
 
 
 def to_integers(x, bits):
