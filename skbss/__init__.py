@@ -74,6 +74,7 @@ __all__ = [
     "make_separator",
     "read_jsonl",
     "save_yaml",
+    "steering_vectors",
 ]
 
 _NAMES = {
@@ -85,6 +86,7 @@ _NAMES = {
     "loudest_sources": ("LoudestSources",),
     "sound_pipeline": ("RecordingWarning", "SoundPipeline"),
     "spectrogram": ("Spectrogram",),
+    "steering": ("steering_vectors",),
     "streaming": ("Stream",),
     "transforms": (
         *("AlignChannels", "ResampleChannels"),

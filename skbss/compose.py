@@ -6,6 +6,7 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import (
     clone,
 )
@@ -41,7 +42,7 @@ def make_separator(
     dereverberate: bool = False,
     denoise: bool = False,
     highpass: float | Literal["auto"] = "auto",
-    target: tuple[float, ...] | None = None,
+    target: ArrayLike | None = None,
     random_state: int | np.random.RandomState | None = None,
     memory: object = None,
 ) -> SoundPipeline:
@@ -78,9 +79,11 @@ def make_separator(
         Frequency in Hz below which recordings are left out, 0 for never. 'auto' leaves
         out what is below 25 or 75 Hz if it is loud in comparison with speech: offsets,
         wind, hum. Give 0 or 25 for music.
-    target : tuple of float, default=None
-        Start and end, in seconds, of a time in which only one talker speaks: the output
-        that this is comes first. All others follow, the loudest first.
+    target : array-like, default=None
+        What is known of the talker who is to be the first output: a time in which only
+        they speak, as its start and end in seconds; or `steering_vectors` of their
+        direction, of shape (n_freqs, n_mics), for frequencies from 0 to half the sample
+        rate. All others follow, the loudest first.
     random_state : int, RandomState instance or None, default=None
         Seed of ILRMA, and of what separates more sources than microphones.
     memory : str or object with the joblib.Memory interface, default=None
@@ -97,8 +100,8 @@ def make_separator(
         `n_sources` the first two are the `separator` in a step 'sources', a
         `skbss.LoudestSources`. With `denoise` there is a stage of this name before the
         last step. With `dereverberate` there is one of this name before all others, and
-        'dereverberate_again' after separation. With a `target` the last step is
-        'targetfirst'.
+        'dereverberate_again' after separation. With a time for a `target` the last step
+        is 'targetfirst'.
 
     Raises
     ------
@@ -163,34 +166,44 @@ def make_separator(
     if denoise:
         reduce = stage(0.128, [("noisereducer", NoiseReducer())])
         last.append(("denoise", reduce))
-    last.append(("loudestfirst", LoudestFirst()))
-    if target is not None:
-        start, end = target
-        first_one = TargetFirst(start, end, sample_rate=sample_rate)
+    last.append(("loudestfirst", LoudestFirst(keep_first=target is not None)))
+    # A time tells the output when all is done, a direction while microphones are known.
+    is_time = np.shape(target) == (2,)
+    if is_time:
+        first_one = TargetFirst(*target, sample_rate=sample_rate)
         last.append(("targetfirst", first_one))
-    ilrma = partial(ILRMA, update="me", random_state=random_state)
+    few = {"n_sources": n_sources}
+    if target is not None and (not is_time or n_sources == 1):
+        few["target"] = target
     single = {
-        "auxiva": AuxIVA(n_sources=n_sources),
-        "ilrma": ilrma(n_sources=n_sources),
+        "auxiva": AuxIVA(**few),
+        "ilrma": ILRMA(update="me", random_state=random_state, **few),
     }
     if method in single:
         steps = [(method, single[method]), _back(ref_mic)]
         pipeline = stage(0.512, steps, min_frames=50)
         return whole([*first, *pipeline.steps, *last])
     # A separator of fewer sources gets the reference microphone as the first one.
-    back = _back(ref_mic if n_sources is None else 0)
+    is_plain = n_sources is None and (target is None or is_time)
+    back = _back(ref_mic if is_plain else 0)
     short = [("auxiva", AuxIVA()), _refine(20), back, ("sort", SortFrequencies())]
     first_stage = ("first", stage(0.256, short, min_frames=40))
     second = _second(stage, [_refine(8), _back("sum")])
     stages = [first_stage, ("second", WindowSearch(second))]
-    if n_sources is not None:
+    if not is_plain:
+        refine = masks = None
+        if n_sources is not None:
+            stages = [first_stage, ("second", second)]
+            refine = Pipeline(_background(n_sources, stage), memory=memory)
+            masks = Pipeline(_masks(n_sources, stage, ref_mic, random_state))
         sources = LoudestSources(
             n_sources,
-            Pipeline([first_stage, ("second", second)], memory=memory),
-            Pipeline(_background(n_sources, stage), memory=memory),
-            masks=Pipeline(_masks(n_sources, stage, ref_mic, random_state)),
+            Pipeline(stages, memory=memory),
+            refine,
+            masks=masks,
             ref_mic=ref_mic,
             sample_rate=sample_rate,
+            target=target,
         )
         stages = [("sources", sources)]
     stages.append(("cancel", Pipeline(_cancel(stage), memory=memory)))

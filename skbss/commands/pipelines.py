@@ -20,7 +20,7 @@ from skbss.methods import build, find_method, methods
 
 # Parameters of `make_separator`, not of one step.
 FLAGS = "denoise", "dereverberate"
-OF_ALL = "n_sources", "ref_mic", *FLAGS
+OF_ALL = "n_sources", "ref_mic", "target", *FLAGS
 
 
 def read_params(args, default_method="refined"):
@@ -30,8 +30,25 @@ def read_params(args, default_method="refined"):
     for name in OF_ALL:
         if getattr(args, name, None) is not None:
             params[name] = getattr(args, name)
+    if "target" in params:
+        params["target"] = parse_time(params["target"])
     method = params.pop("method", default_method)
     return args.method or method, params
+
+
+def parse_time(text):
+    """Return the start and the end, in seconds, of what is given as 3.0-8.5."""
+    try:
+        start, end = map(float, text.split("-") if isinstance(text, str) else text)
+        is_time = 0 <= start < end < float("inf")
+    except (TypeError, ValueError):
+        is_time = False
+    if not is_time:
+        raise ConfigError(
+            f"Got target {text!r}, expected a time of the recording in seconds, such "
+            "as 3.0-8.5."
+        )
+    return start, end
 
 
 def build_pipeline(method, params, sample_rate, n_mics=2):
@@ -42,8 +59,8 @@ def build_pipeline(method, params, sample_rate, n_mics=2):
     method : str
         Name of the method, or ``module:attribute``.
     params : dict
-        Values by dotted names. "n_sources", "ref_mic", "denoise" and "dereverberate"
-        are those of `make_separator`.
+        Values by dotted names. "n_sources", "ref_mic", "target", "denoise" and
+        "dereverberate" are those of `make_separator`.
     sample_rate : float
         In Hz.
     n_mics : int, default=2

@@ -100,6 +100,11 @@ def check_arguments(args):
         value = getattr(args, name)
         if value is not None and not 0 <= value < float("inf"):
             raise ConfigError(f"Got --{name} {value:g}, expected seconds from 0.")
+    if args.moving and args.target:
+        raise ConfigError(
+            "Got both --moving and --target, which needs people to stay in their "
+            "places."
+        )
     if args.overlap is None and args.block is not None:
         args.overlap = args.block / 4
     if args.block and args.overlap > args.block / 2:
@@ -191,6 +196,7 @@ def make_tasks(args, recordings, method, params, ref_mic):
             overlap=args.overlap,
             moving=args.moving,
             align=args.align,
+            target=params.get("target"),
             n_jobs=None if several else args.jobs,
         )
         for recording, files, format in zip(recordings, outputs, formats, strict=True)

@@ -66,6 +66,7 @@ examples:
   skbss separate interviews/ -o separated --report separated/page.html
   skbss separate office.wav -o separated --denoise --channels 1-4,7
   skbss separate hall.wav -o separated --dereverberate
+  skbss separate interview.wav -o separated --target 0-2.5
   ffmpeg -i video.mp4 -f wav - | skbss separate - -o separated
   skbss separate *.flac -o separated --method auxiva --set auxiva.source=laplace
   skbss separate scenes/*/mixture.flac -o separated --reference-dir scenes
@@ -121,6 +122,12 @@ def _add_what(group):
         type=int,
         help="how many people speak, if known, also more than there are microphones "
         "(default: as many)",
+    )
+    add(
+        "--target",
+        metavar="FROM-TO",
+        help="a time in seconds, such as 3.0-8.5, in which only one talker speaks: "
+        "_source0 is theirs",
     )
     add(
         "--denoise",

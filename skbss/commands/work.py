@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
 from skbss.blocks import BlockBatch
@@ -25,6 +26,7 @@ from skbss.io import AudioFileError, AudioReader, AudioWriter
 from skbss.metrics import si_sdr_improvement
 from skbss.metrics._decibels import decibels
 from skbss.sound_pipeline import SoundPipeline
+from skbss.transforms.target_first import prominence
 
 # Recordings beyond this, in seconds, are separated block by block. At 48 kHz and with
 # four microphones all at once takes some 20 MB a second.
@@ -60,6 +62,8 @@ class Task:
         How many blocks to separate at a time.
     align : bool
         Whether to bring the microphones to one time and one clock first.
+    target : tuple of float or None
+        Seconds in which only the one speaks who is to be the first output.
     """
 
     recording: Recording
@@ -73,6 +77,7 @@ class Task:
     moving: bool = False
     n_jobs: int | None = None
     align: bool = False
+    target: tuple[float, float] | None = None
 
 
 @dataclass
@@ -188,7 +193,10 @@ def _pieces(task, reader, result, progress):
     if batch is not None:
         if progress:
             batch.set_callbacks(OnProgress(Progress(f"{progress}, in blocks")))
-        yield from batch.iter_fit_transform(reader)
+        if task.target is None:
+            yield from batch.iter_fit_transform(reader)
+        else:
+            yield from target_first(batch, reader, task.target)
         result.n_blocks = batch.n_blocks_
         return
     y = filled = reader[:]
@@ -208,6 +216,33 @@ def _pieces(task, reader, result, progress):
     yield y
 
 
+def target_first(batch, reader, target):
+    """Separate in blocks, and yield the output first that a time is the target's."""
+    batch.fit(reader)
+    first, last = (round(seconds * batch.sample_rate) for seconds in target)
+    if not first < last <= len(reader):
+        raise ValueError(
+            f"Got target={target}, expected a time of the recording, which has "
+            f"{len(reader) / batch.sample_rate:.6g} s."
+        )
+    if batch.is_moving_:
+        warnings.warn("As people move, _source0 may not be the target.", stacklevel=2)
+    spans = slice(first, last), slice(*batch.minute_)
+    known, others = (batch.estimator_.transform(reader[span]) for span in spans)
+    shares = prominence(np.concatenate([known, others]), slice(len(known)))
+    order = np.argsort(np.arange(len(shares)) != shares.argmax(), kind="stable")
+    for piece in batch.iter_transform(reader):
+        yield piece[:, order]
+
+
+def without_target(pipeline):
+    """Return a pipeline for blocks, in most of which the target isn't alone."""
+    params = {n: None for n in pipeline.get_params() if n.endswith("target")}
+    if "targetfirst" in pipeline.named_steps:
+        params["targetfirst"] = "passthrough"
+    return clone(pipeline).set_params(loudestfirst__keep_first=False, **params)
+
+
 def blocks_of(task):
     """Return what separates a recording in blocks, or None if that is done at once."""
     first = task.pipeline[0]
@@ -224,8 +259,10 @@ def blocks_of(task):
     is_long = task.recording.duration > limit > 0
     if not is_long or task.method not in METHODS:
         return None
-    rate = task.recording.info.sample_rate
-    return BlockBatch(task.pipeline, sample_rate=rate, **given)
+    rate, pipeline = task.recording.info.sample_rate, task.pipeline
+    if task.target is not None:
+        pipeline = without_target(pipeline)
+    return BlockBatch(pipeline, sample_rate=rate, **given)
 
 
 @contextmanager

@@ -10,13 +10,12 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skbss.base import LinearSeparator
-from skbss.linalg import power_features
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions
-from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.recording import Recording
 from skbss.updates.source import Gauss
 from skbss.updates.spatial import SPATIAL_UPDATES
+from skbss.updates.target import Target, target_covariances
 
 # Power of white noise that is expected at each microphone, relative to its power, while
 # fewer sources than microphones look for the talkers: only what is loud is a source.
@@ -32,6 +31,8 @@ class BatchSeparator(LinearSeparator):
         "spatial": [StrOptions(set(SPATIAL_UPDATES)), HasMethods("update")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "target": ["array-like", None],
+        "target_weight": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
     }
@@ -53,10 +54,52 @@ class BatchSeparator(LinearSeparator):
         noise = self.noise if (self.n_sources or n_mics) < n_mics else 0.0
         return Recording(X, map_blocks, noise=noise)
 
+    def _covariances(self, record, X):
+        """Covariances of the target at the microphones, None if there is none."""
+        if self.target is None:
+            return None
+        return target_covariances(self.target, record, X)
+
+    def _target(self, C, recording):
+        """Return what covariances say in a whitened recording."""
+        return None if C is None else Target(C, recording, self.target_weight)
+
     def _is_warm(self):
         return self.warm_start and hasattr(self, "demixing_")
 
-    def _start(self, X, spatial, n_iter, task, map_blocks):
+    def _begin(self, X, C, spatial, n_iter, task, map_blocks):
+        """Whiten a recording, and choose what to start from.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_frames, n_freqs, n_mics)
+            The recording.
+        C : ndarray of shape (n_freqs, n_mics, n_mics) or None
+            Covariances of the target.
+        spatial : object
+            The spatial update.
+        n_iter : int
+            Iterations that look for the sources.
+        task : FitTask
+            Callbacks are told of them.
+        map_blocks : callable
+            As of a `Recording`.
+
+        Returns
+        -------
+        recording : Recording
+            Whitened.
+        W : ndarray of shape (n_sources, n_mics, n_freqs)
+            Demixing matrices of its microphones.
+        target : Target or None
+            What is known of it.
+        """
+        W = self._start(X, C, spatial, n_iter, task, map_blocks)
+        recording = self._recording(X, map_blocks)
+        W, target = recording.from_microphones(W), self._target(C, recording)
+        return recording, W if target is None else target.first(W), target
+
+    def _start(self, X, C, spatial, n_iter, task, map_blocks):
         """Demixing matrices (n_freqs, n_sources, n_mics) to start from.
 
         Where there are fewer sources than microphones and nothing is given, the sources
@@ -69,8 +112,10 @@ class BatchSeparator(LinearSeparator):
             return self.demixing_
         if self._searches(M):
             recording = Recording(X, map_blocks, noise=LOUD)
-            W = principal(recording, K)
-            W = by_auxiva(recording, W, spatial, n_iter, task, "search-iteration")
+            target, name = self._target(C, recording), "search-iteration"
+            # With a single output, nothing but the background would hear the others.
+            W = principal(recording, K if target is None else max(K, 2))
+            W = by_auxiva(recording, W, spatial, n_iter, task, name, target)
             return recording.learned(W, [])["demixing_"]
         if self.init is None or isinstance(self.init, str):
             return np.tile(np.eye(K, M, dtype=complex), (F, 1, 1))
@@ -109,78 +154,12 @@ def principal(recording, n_sources):
     return W / np.linalg.norm(W, axis=1, keepdims=True)
 
 
-def target_covariances(target, record, X, n_sources):
-    """Return covariances (n_freqs, n_mics, n_mics) of a target of `AuxIVA`.
-
-    Parameters
-    ----------
-    target : array-like
-        A time in seconds, steering vectors or covariances.
-    record : Spectrogram or array
-        Knows the sample rate, if it is a record.
-    X : ndarray of shape (n_frames, n_freqs, n_mics)
-        Its data.
-    n_sources : int or None
-        Number of outputs.
-
-    Raises
-    ------
-    ValueError
-        If the target has another shape, no frame is in that time, or there is a single
-        output.
-    """
-    T, F, M = X.shape
-    if (n_sources or M) < 2:
-        raise ValueError(
-            f"Got a target and n_sources={n_sources or M}, expected at least 2: it is "
-            "the others that are kept from hearing the target."
-        )
-    target = np.asarray(target)
-    shapes = (2,), (F, M), (F, M, M)
-    if target.shape not in shapes or not np.isfinite(target).all():
-        raise ValueError(
-            f"Got target of shape {target.shape}, expected a time (start, end), finite "
-            f"steering vectors {shapes[1]} or covariances {shapes[2]}."
-        )
-    if target.ndim == 3:
-        return target.astype(complex)
-    if target.ndim == 2:
-        return (target[:, :, None] * target[:, None].conj()).astype(complex)
-    params = record.stft_params if isinstance(record, Spectrogram) else {}
-    rate = params.get("sample_rate")
-    if rate is None:
-        raise ValueError(
-            f"Got target={tuple(target.tolist())}, a time in seconds, which needs the "
-            "record of STFT(sample_rate=...)."
-        )
-    hop, n_fft = params["hop_length"], params["n_fft"]
-    # The first frame ends with the first hop.
-    middle = (hop * (np.arange(T) + 1) - n_fft / 2) / rate
-    x = X[(middle >= target[0]) & (middle < target[1])].transpose(1, 2, 0)
-    if not x.shape[2]:
-        raise ValueError(
-            f"Got target={tuple(target.tolist())}, in which there is no frame of the "
-            f"{T * hop / rate:.3g} s."
-        )
-    peak = abs(x).max(initial=0) or 1.0
-    x = (x / peak).astype(complex)
-    return x @ x.conj().swapaxes(1, 2)
-
-
-def with_target_first(W, prior):
-    """Put the row first that hears most of a target; see `Recording.prior`."""
-    heard = (power_features(W) * prior).sum((1, 2)) / output_power(W)
-    first = int(np.argmax(heard))
-    order = [first, *(k for k in range(len(W)) if k != first)]
-    return W[order]
-
-
 def output_power(W):
     """Mean powers of the outputs, (n_sources,), of whitened microphones."""
     return (W.real**2 + W.imag**2).sum(1).mean(1)
 
 
-def by_auxiva(recording, W, spatial, n_iter, task, name):
+def by_auxiva(recording, W, spatial, n_iter, task, name, target=None):
     """Return demixing matrices after some iterations of AuxIVA.
 
     Parameters
@@ -197,6 +176,8 @@ def by_auxiva(recording, W, spatial, n_iter, task, name):
         Callbacks are told of the iterations,
     name : str
         by this name.
+    target : Target, default=None
+        The source that is to be the first.
 
     Returns
     -------
@@ -204,7 +185,7 @@ def by_auxiva(recording, W, spatial, n_iter, task, name):
         The new matrices.
     """
     model = SourceVariances(Gauss(), recording.features.dtype, output_power(W).mean())
-    iterations = iterate(recording, W, model, spatial, sort_iter=25)
+    iterations = iterate(recording, W, model, spatial, sort_iter=25, target=target)
     iterations = task.iterations(iterations, recording.learned, name)
     for W, _ in islice(iterations, n_iter + 1):  # noqa: B007
         pass

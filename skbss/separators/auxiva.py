@@ -2,7 +2,7 @@
 
 # License: BSD-3-Clause
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Self
 
 import numpy as np
@@ -11,13 +11,7 @@ from numpy.typing import ArrayLike
 from skbss.base import resolve
 from skbss.callbacks import FitTask
 from skbss.parallel import block_map
-from skbss.separators._batch import (
-    BatchSeparator,
-    output_power,
-    run,
-    target_covariances,
-    with_target_first,
-)
+from skbss.separators._batch import BatchSeparator, output_power, run
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
@@ -83,8 +77,11 @@ class AuxIVA(BatchSeparator):
         What is known of the source that is to be the first: a time in which it is heard
         alone, ``(start, end)`` in seconds, for which `X` must be a record with a sample
         rate; or its steering vectors of shape (n_freqs, n_mics), up to a factor in each
-        bin; or its covariances at the microphones, of shape (n_freqs, n_mics, n_mics).
-        All other sources are kept from hearing it; there must be some.
+        bin, such as `skbss.steering_vectors` gives for a direction; or its covariances
+        at the microphones, of shape (n_freqs, n_mics, n_mics). Frequencies go from 0 to
+        half the sample rate; if there are more or fewer than in `X`, those between are
+        interpolated. All other sources, and the background, are kept from hearing it.
+        With ``n_sources=1`` a second source is separated for that, and left out.
     target_weight : float, default=0.3
         How much a `target` counts, as a fraction of the frames.
     warm_start : bool, default=False
@@ -123,14 +120,17 @@ class AuxIVA(BatchSeparator):
     than 100 dB (56 dB in single precision) below the recording's mean power count as if
     they were at that level, since the likelihood of exact silence is unbounded.
 
-    With a `target`, of whitened covariance Q with unit mean power in every bin, the
-    weighted covariances of all sources but the first become
+    With a `target`, of whitened covariance Q with a mean diagonal of the
+    `target_weight` in every bin, the weighted covariances of all sources but the first
+    become
 
-    .. math:: V_k + \alpha \bar v_k Q,
+    .. math:: V_k + \bar v_k Q,
 
-    with the `target_weight` :math:`\alpha` and the mean :math:`\bar v_k` of the
-    diagonals of :math:`V_k`, whatever the spatial update. Bands of the first source are
-    not sorted then, and the objective, which leaves the target out, may rise.
+    with the mean :math:`\bar v_k` of the diagonal of :math:`V_k`, whatever the spatial
+    update. Q falls by a tenth in each iteration, so that the target decides which
+    output it becomes and not how that is separated. Where there is a background, whose
+    covariance becomes I + Q, it stays. The first output is the one whose mixing vectors
+    are most like the target; the objective, which leaves the target out, may rise.
 
     The outputs have no meaningful scale before `ProjectionBack`.
 
@@ -166,8 +166,6 @@ class AuxIVA(BatchSeparator):
         "source": [StrOptions(set(SOURCE_MODELS)), HasMethods(["variance", "cost"])],
         "sort_iter": [Interval(Integral, 0, None, closed="left")],
         "init": [StrOptions({"identity"}), "array-like", None],
-        "target": ["array-like", None],
-        "target_weight": [Interval(Real, 0, None, closed="left")],
     }
 
     def __init__(
@@ -223,26 +221,24 @@ class AuxIVA(BatchSeparator):
         """
         task = FitTask(self, X, y, self._may_search() * SEARCH_ITER + self.max_iter)
         record, X = X, self._check_X(X, reset=not self._is_warm())
-        covariances = None
-        if self.target is not None:
-            covariances = target_covariances(self.target, record, X, self.n_sources)
+        covariances = self._covariances(record, X)
         source = resolve(self.source, SOURCE_MODELS)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         with block_map() as map_blocks:
-            W = self._start(X, spatial, SEARCH_ITER, task, map_blocks)
-            recording = self._recording(X, map_blocks)
-            W, prior = recording.from_microphones(W), None
-            if covariances is not None:
-                prior = recording.prior(covariances, self.target_weight)
-                W = with_target_first(W, prior)
+            recording, W, target = self._begin(
+                X, covariances, spatial, SEARCH_ITER, task, map_blocks
+            )
             level, sort_iter = output_power(W).mean(), self.sort_iter
             if bands_of(source) > 1:
                 level, sort_iter = 1.0, 0
                 if not self._is_warm():  # all bins alike, whatever their power
                     W /= np.linalg.norm(W, axis=1, keepdims=True)
             model = SourceVariances(source, X.real.dtype, level)
-            iterations = iterate(recording, W, model, spatial, sort_iter, prior)
+            iterations = iterate(recording, W, model, spatial, sort_iter, target)
             iterations = task.iterations(iterations, recording.learned)
-            self.__dict__.update(recording.learned(*run(self, iterations, X.size)))
+            W, objectives = run(self, iterations, X.size)
+            if target is not None:
+                W = target.first(W)[: self.n_sources]
+            self.__dict__.update(recording.learned(W, objectives))
         task.end()
         return self

@@ -76,6 +76,11 @@ class ILRMA(BatchSeparator):
         the first microphones for the sources.
     init_iter : int, default=50
         Iterations of AuxIVA for ``init='auxiva'``.
+    target : array-like, default=None
+        What is known of the source that is to be the first: a time ``(start, end)`` in
+        seconds, steering vectors or covariances, as in `AuxIVA`.
+    target_weight : float, default=0.3
+        How much a `target` counts, as a fraction of the frames.
     warm_start : bool, default=False
         Start from the demixing matrices, and where their shapes still fit the basis
         and the activations, of the last call to `fit`. Then `init` is ignored.
@@ -172,6 +177,8 @@ class ILRMA(BatchSeparator):
         tol: float = 0.0,
         init: str | ArrayLike = "auxiva",
         init_iter: int = 50,
+        target: ArrayLike | None = None,
+        target_weight: float = 0.3,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ):
@@ -186,6 +193,8 @@ class ILRMA(BatchSeparator):
         self.tol = tol
         self.init = init
         self.init_iter = init_iter
+        self.target = target
+        self.target_weight = target_weight
         self.warm_start = warm_start
         self.random_state = random_state
 
@@ -214,30 +223,34 @@ class ILRMA(BatchSeparator):
         starts_cold = not self._is_warm() and isinstance(self.init, str)
         init_iter = self.init_iter if starts_cold and self.init == "auxiva" else 0
         task = FitTask(self, X, y, init_iter + self.max_iter)
-        X = self._check_X(X, reset=not self._is_warm())
+        record, X = X, self._check_X(X, reset=not self._is_warm())
+        covariances = self._covariances(record, X)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         likelihood = self._likelihood()
         with block_map() as map_blocks:
             search_iter = init_iter // 2 if self._searches(X.shape[2]) else 0
-            W = self._start(X, spatial, search_iter, task, map_blocks)
-            recording = self._recording(X, map_blocks)
-            W = recording.from_microphones(W)
+            recording, W, target = self._begin(
+                X, covariances, spatial, search_iter, task, map_blocks
+            )
             if init_iter:
-                n_iter = init_iter - search_iter
-                W = by_auxiva(recording, W, spatial, n_iter, task, "auxiva-iteration")
+                n_iter, name = init_iter - search_iter, "auxiva-iteration"
+                W = by_auxiva(recording, W, spatial, n_iter, task, name, target)
+                if len(W) == X.shape[2]:
+                    target = None  # it is where it belongs
             model = self._model(recording, output_power(W), likelihood)
             W /= np.sqrt(output_power(W))[:, None, None]
 
             def learned(W, objectives):
+                W = W[: self.n_sources]
                 power = output_power(W)[:, None, None]
                 attributes = recording.learned(W / np.sqrt(power), objectives)
                 if isinstance(model, LowRankVariances):
                     scale = np.float64(recording.scale)
-                    attributes["basis_"] = model.basis * (scale**2 / power)
-                    attributes["activations_"] = model.activations.copy()
+                    attributes["basis_"] = model.basis[: len(W)] * (scale**2 / power)
+                    attributes["activations_"] = model.activations[: len(W)].copy()
                 return attributes
 
-            iterations = iterate(recording, W, model, spatial)
+            iterations = iterate(recording, W, model, spatial, target=target)
             iterations = task.iterations(iterations, learned)
             attributes = learned(*run(self, iterations, X.size))
         # What another source model has left would be out of date.

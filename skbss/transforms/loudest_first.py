@@ -75,6 +75,9 @@ class LoudestFirst(OrderedOutputs):
     ----------
     n_sources : int, default=None
         How many outputs to keep. None means all.
+    keep_first : bool, default=False
+        Whether the first output stays the first, however loud: the target of a
+        separator that has one.
 
     Attributes
     ----------
@@ -108,10 +111,12 @@ class LoudestFirst(OrderedOutputs):
 
     _parameter_constraints: dict = {
         "n_sources": [Interval(Integral, 1, None, closed="left"), None],
+        "keep_first": ["boolean"],
     }
 
-    def __init__(self, n_sources: int | None = None):
+    def __init__(self, n_sources: int | None = None, *, keep_first: bool = False):
         self.n_sources = n_sources
+        self.keep_first = keep_first
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: ArrayLike, y: object = None) -> Self:
@@ -145,6 +150,8 @@ class LoudestFirst(OrderedOutputs):
             )
         peak = float(np.abs(X).max()) or 1.0
         power = [np.var(x / peak, dtype=np.float64) for x in X.T]
+        if self.keep_first:
+            power[0] = np.inf
         self.order_ = np.argsort(-np.array(power), kind="stable")[:n_sources]
         task.end()
         return self

@@ -14,6 +14,16 @@ from skbss.sklearn_parts import Interval, _fit_context
 from skbss.transforms.loudest_first import OrderedOutputs
 
 
+def prominence(X, samples):
+    """Power of signals in a stretch, relative to that of all, (n_outputs,)."""
+    peak = float(abs(X).max()) or 1.0
+    inside, overall = (
+        np.array([np.square(x / peak, dtype=float).mean() for x in some.T])
+        for some in (X[samples], X)
+    )
+    return np.divide(inside, overall, out=np.zeros_like(inside), where=overall > 0)
+
+
 class TargetFirst(OrderedOutputs):
     """Put the output first that speaks while no other one does.
 
@@ -103,12 +113,7 @@ class TargetFirst(OrderedOutputs):
                 f"Got a target from {self.start} to {self.end} s, expected a time of "
                 f"the recording, which has {len(X) / self.sample_rate:.6g} s."
             )
-        peak = float(np.abs(X).max()) or 1.0
-        inside, overall = (
-            np.array([np.square(x / peak, dtype=float).mean() for x in some.T])
-            for some in (X[first:last], X)
-        )
-        share = np.divide(inside, overall, out=np.zeros_like(inside), where=overall > 0)
+        share = prominence(X, slice(first, last))
         self.shares_ = share / (share.sum() or 1)
         target = int(np.argmax(share))
         others = [k for k in range(X.shape[1]) if k != target]

@@ -10,7 +10,6 @@ import numpy as np
 from skbss.linalg import (
     hermitian_features,
     matmul,
-    pack_hermitian,
     pinv,
     power_features,
     unpack_hermitian,
@@ -231,28 +230,6 @@ class Recording:
     def from_microphones(self, demixing):
         """Demixing matrices (n_freqs, n_sources, n_mics) for whitened microphones."""
         return matmul(np.asarray(demixing, complex).transpose(1, 2, 0), self.Z_inv)
-
-    def prior(self, covariances, weight):
-        """Features of covariances of the microphones, for `iterate`.
-
-        Parameters
-        ----------
-        covariances : ndarray of shape (n_freqs, n_mics, n_mics)
-            Of a target.
-        weight : float
-            The mean power that it has after whitening, in every bin.
-
-        Returns
-        -------
-        prior : ndarray of shape (n_mics ** 2, n_freqs)
-            Zero where nothing is known of the target.
-        """
-        Z = self.Z.transpose(2, 0, 1)
-        peak = abs(covariances).max((1, 2), keepdims=True)
-        C = covariances / np.where(peak > 0, peak, 1)
-        Q = pack_hermitian((Z @ C @ Z.conj().swapaxes(1, 2)).transpose(1, 2, 0))
-        mean = Q[: self.n_mics].mean(0)
-        return (Q * weight / np.where(mean > 0, mean, 1)).astype(self.features.dtype)
 
     def learned(self, W, objectives):
         """Return the fitted attributes of a separator, new arrays by name.

@@ -8,6 +8,9 @@ of the negative log-likelihood, by one sweep over all sources or pairs of source
 square matrices the last term is 2 log|det W|. With fewer sources than microphones,
 which are whitened then, what is orthogonal to the rows of W is the background: it stays
 while they move, and is what is orthogonal to the new ones afterwards.
+
+What is known of a target is one more covariance, Q: all but the first source, and the
+background, are kept from hearing it, as if there were more frames, of the target alone.
 """
 
 # License: BSD-3-Clause
@@ -128,7 +131,7 @@ def _inverse_hpd(G):
     return solve_hpd(G, np.broadcast_to(np.eye(2)[..., None], G.shape))
 
 
-def update_demixing(spatial, W, V):
+def update_demixing(spatial, W, V, Q=None):
     """Let a spatial update move demixing matrices, and check what a user's returns.
 
     Parameters
@@ -139,6 +142,8 @@ def update_demixing(spatial, W, V):
         Demixing matrices, with at most as many sources as microphones.
     V : ndarray of shape (n_sources, n_mics, n_mics, n_bins)
         Weighted covariances of each source.
+    Q : ndarray of shape (n_mics, n_mics, n_bins), default=None
+        Covariance of a target, see the module.
 
     Returns
     -------
@@ -150,6 +155,8 @@ def update_demixing(spatial, W, V):
     ValueError
         If they have another shape, or aren't finite numbers.
     """
+    if Q is not None:
+        return _with_target(spatial, W, V, Q)
     K, M, n_bins = W.shape
     if type(spatial) in (IP1, IP2):  # they know the background
         return spatial.update(W, V)
@@ -169,6 +176,26 @@ def update_demixing(spatial, W, V):
     if not np.isfinite(new).all():
         raise ValueError(f"{spatial!r}.update() returned non-finite values.")
     return new
+
+
+def _with_target(spatial, W, V, Q):
+    """Let a spatial update move demixing matrices, given a covariance of a target.
+
+    Other sources are average in the frames that it stands for. The covariance of the
+    background is I + Q: in coordinates in which this is white, it is again what is
+    orthogonal to the rows of W.
+    """
+    K, M, _ = W.shape
+    mean = np.einsum("kiif->kf", V[1:]).real / M
+    V = np.concatenate([V[:1], V[1:] + mean[:, None, None] * Q])
+    if K == M:
+        return update_demixing(spatial, W, V)
+    L = np.linalg.cholesky((Q + np.eye(M)[..., None]).transpose(2, 0, 1))
+    L_inv = np.linalg.inv(L)
+    V = L_inv @ V.transpose(0, 3, 1, 2) @ L_inv.conj().swapaxes(1, 2)
+    V = np.ascontiguousarray(V.transpose(0, 2, 3, 1))
+    L, L_inv = (np.ascontiguousarray(some.transpose(1, 2, 0)) for some in (L, L_inv))
+    return matmul(update_demixing(spatial, matmul(W, L), V), L_inv)
 
 
 class _SpatialUpdate(BaseEstimator):
