@@ -170,9 +170,10 @@ def make_separator(
     # A time tells the output when all is done, a direction while microphones are known.
     is_time = np.shape(target) == (2,)
     if is_time:
-        first_one = TargetFirst(*target, sample_rate=sample_rate)
+        start, end = np.asarray(target).tolist()
+        first_one = TargetFirst(start, end, sample_rate=sample_rate)
         last.append(("targetfirst", first_one))
-    few = {"n_sources": n_sources}
+    few: dict[str, object] = {"n_sources": n_sources}
     if target is not None and (not is_time or n_sources == 1):
         few["target"] = target
     single = {
