@@ -24,6 +24,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
     )
     from skbss.sound_pipeline import RecordingWarning, SoundPipeline
     from skbss.spectrogram import Spectrogram
+    from skbss.steering import steering_vectors
     from skbss.streaming import Stream
     from skbss.transforms import (
         ISTFT,
