@@ -60,7 +60,11 @@ def make_spectrogram(n_fft, hop_length):
 
 def run_skbss(X, inner_iter, n_frames):
     separator = OnlineISNMF(
-        N_COMPONENTS, forget=FORGET, beta=BETA, inner_iter=inner_iter, random_state=0
+        N_COMPONENTS,
+        forget=FORGET,
+        batch_size=BETA,
+        inner_iter=inner_iter,
+        random_state=0,
     )
     for start in range(0, len(X), n_frames):
         separator.partial_fit_transform(X[start : start + n_frames])

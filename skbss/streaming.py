@@ -2,11 +2,15 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import Pipeline
 
 from skbss.base import to_floats
 from skbss.frame_stream import FrameStream
@@ -30,17 +34,17 @@ class SignalStream:
         self.reset()
 
     @property
-    def hop_length(self):
+    def hop_length(self) -> int:
         """Samples in which a learner takes the signal."""
         return self.separator.hop_length
 
     @property
-    def latency(self):
+    def latency(self) -> int:
         """Samples that the output is behind the input."""
         return self.separator.n_samples_latency
 
     @property
-    def latency_seconds(self):
+    def latency_seconds(self) -> float:
         """`latency` in seconds."""
         return self.latency / self.separator.sample_rate
 
@@ -136,29 +140,29 @@ class Stream:
     True
     """
 
-    def __init__(self, separator=None):
+    def __init__(self, separator: OnlineSeparator | Pipeline | None = None):
         if separator is None:
             separator = OnlineSeparator()
         kind = SignalStream if isinstance(separator, OnlineSeparator) else FrameStream
         self._driver = kind(separator)
 
     @property
-    def separator(self):
+    def separator(self) -> OnlineSeparator | Pipeline:
         """What is at work."""
         return getattr(self._driver, "separator", self._driver.pipeline)
 
     @property
-    def pipeline(self):
+    def pipeline(self) -> Pipeline | None:
         """What is at work, if it is a pipeline, or None."""
         return self._driver.pipeline
 
     @property
-    def hop_length(self):
+    def hop_length(self) -> int:
         """Samples from one frame to the next, a natural size of blocks."""
         return self._driver.hop_length
 
     @property
-    def latency(self):
+    def latency(self) -> int:
         """Most samples that the output is behind the input.
 
         Of n samples that went in, at least n - `latency` have come out, whatever the
@@ -167,11 +171,11 @@ class Stream:
         return self._driver.latency
 
     @property
-    def latency_seconds(self):
+    def latency_seconds(self) -> float:
         """`latency` in seconds, or None if `STFT` has no sample_rate."""
         return self._driver.latency_seconds
 
-    def reset(self):
+    def reset(self) -> Self:
         """Forget the signal and what online separators have learned from it.
 
         Returns
@@ -182,7 +186,7 @@ class Stream:
         self._driver.reset()
         return self
 
-    def process(self, block):
+    def process(self, block: ArrayLike) -> np.ndarray:
         """Take a block of the signal and return what is complete of the sources.
 
         Parameters
@@ -206,7 +210,7 @@ class Stream:
         """
         return self._driver.process(to_floats(block))
 
-    def flush(self):
+    def flush(self) -> np.ndarray:
         """End the signal and return the rest of the sources.
 
         The next block begins another signal. Online separators then go on with what
@@ -219,7 +223,7 @@ class Stream:
         """
         return self._driver.flush()
 
-    def blocks(self, signal):
+    def blocks(self, signal: Iterable[ArrayLike]) -> Iterator[np.ndarray]:
         """Separate a signal that comes in blocks, from the present state to its end.
 
         Parameters
@@ -236,7 +240,7 @@ class Stream:
             yield self.process(block)
         yield self.flush()
 
-    def get_state(self):
+    def get_state(self) -> dict:
         """Return all that the coming output depends on, beside the parameters.
 
         With a stream of the same separator in another process, `set_state` continues
@@ -255,7 +259,7 @@ class Stream:
         """
         return self._driver.get_state()
 
-    def set_state(self, state):
+    def set_state(self, state: Mapping[str, Any]) -> Self:
         """Continue from what `get_state` returned.
 
         Parameters

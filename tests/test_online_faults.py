@@ -29,7 +29,7 @@ from tests import reference
 from tests.conftest import make_recording
 
 RECURSIVE = [OnlineAuxIVA(), OnlineILRMA(random_state=0)]
-ONLINE = [*RECURSIVE, OnlineISNMF(4, beta=3, random_state=0)]
+ONLINE = [*RECURSIVE, OnlineISNMF(4, batch_size=3, random_state=0)]
 
 
 def make_frames(separator, n_frames=40, n_mics=2, seed=0):

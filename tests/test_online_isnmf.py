@@ -38,7 +38,7 @@ def make_frames(n_frames=30, n_freqs=N_FREQS, random_state=0):
 
 
 def separator(**params):
-    defaults = {"n_components": 6, "beta": 4, "inner_iter": 3, "random_state": 0}
+    defaults = {"n_components": 6, "batch_size": 4, "inner_iter": 3, "random_state": 0}
     return OnlineISNMF(**(defaults | params))
 
 
@@ -100,7 +100,7 @@ def test_common_checks(estimator, check):
 # The equations
 
 
-def reference(X, basis, owner, *, beta, forget, n_iter, exponent):
+def reference(X, basis, owner, *, batch_size, forget, n_iter, exponent):
     """Follow the paper frame by frame, in the units of the recording."""
     basis = basis / basis.mean(axis=0)
     L = basis.shape[1]
@@ -119,8 +119,8 @@ def reference(X, basis, owner, *, beta, forget, n_iter, exponent):
         masks.append([(basis * h)[:, owner == k].sum(1) for k in range(max(owner) + 1)])
         P_new += basis**2 * np.outer(v / m**2, h)
         Q_new += np.outer(1 / m, h)
-        if (t + 1) % beta == 0:
-            P, Q = forget**beta * P + P_new, forget**beta * Q + Q_new
+        if (t + 1) % batch_size == 0:
+            P, Q = forget**batch_size * P + P_new, forget**batch_size * Q + Q_new
             P_new, Q_new = np.zeros_like(P), np.zeros_like(Q)
             basis = np.sqrt(P / Q)
             scale = basis.mean(axis=0)
@@ -141,13 +141,13 @@ def test_agrees_with_a_slow_reference(update, n_iter, rng):
         basis_init=basis,
         forget=0.9,
         inner_iter=n_iter,
-        beta=5,
+        batch_size=5,
         update=update,
     )
     Y = model.fit_transform(X)
     exponent = {"me": 1, "mm": 0.5}[update]
     masks, basis, h = reference(
-        X, basis, owner, beta=5, forget=0.9, n_iter=n_iter, exponent=exponent
+        X, basis, owner, batch_size=5, forget=0.9, n_iter=n_iter, exponent=exponent
     )
     assert_allclose(Y, masks * X, rtol=1e-10, atol=1e-10 * level(X))
     assert_allclose(model.basis_, basis, rtol=1e-10)
@@ -177,7 +177,7 @@ def test_one_step_is_that_of_scikit_learn(rng):
     model = separator(
         n_components=L,
         basis_init=basis,
-        beta=n_frames,
+        batch_size=n_frames,
         forget=0.5 ** (1 / 8),
         update="mm",
     ).partial_fit(X[:1])
@@ -208,7 +208,9 @@ def test_objective_is_as_low_as_that_of_scikit_learn(rng):
         batch_size=20,
         tol=0,
     )
-    model = separator(n_components=L, basis_init=basis, beta=20, forget=0.9**0.001)
+    model = separator(
+        n_components=L, basis_init=basis, batch_size=20, forget=0.9**0.001
+    )
     model.set_params(inner_iter=20, update="mm")
     for k in range(200):
         batch = slice(20 * (k % 20), 20 * (k % 20) + 20)
@@ -300,7 +302,7 @@ def test_frozen_basis_stays():
 
 def test_memory_does_not_grow():
     X = make_frames(1)
-    model = separator(update_basis=True, beta=4)
+    model = separator(update_basis=True, batch_size=4)
     sizes = []
     for _ in range(100):
         model.partial_fit(X)
@@ -316,7 +318,7 @@ def test_state_goes_on_bit_by_bit(tmp_path):
     expected = model.partial_fit_transform(X[14:])
     script = (
         "import numpy as np; from skbss import OnlineISNMF;"
-        "model = OnlineISNMF(6, beta=4, inner_iter=3);"
+        "model = OnlineISNMF(6, batch_size=4, inner_iter=3);"
         "model.set_state(np.load('state.npz'));"
         "np.save('out.npy', model.partial_fit_transform(np.load('rest.npy')))"
     )
@@ -423,7 +425,7 @@ bad_blocks = st.lists(
     update=st.sampled_from(["me", "mm"]),
 )
 def test_finite_whatever_comes(blocks, dtype, forget, update):
-    model = separator(forget=forget, update=update, beta=3)
+    model = separator(forget=forget, update=update, batch_size=3)
     for k, (kind, n_frames, exponent) in enumerate(blocks):
         x = make_frames(n_frames, random_state=k)
         if kind in ("zero", "constant"):
@@ -458,7 +460,7 @@ def test_finite_whatever_comes(blocks, dtype, forget, update):
         ({"basis_init": -np.ones((17, 6))}, "negative or non-finite"),
         ({"basis_init": np.zeros((17, 6))}, "all zero"),
         ({"forget": 1.5}, "'forget' parameter"),
-        ({"beta": 0}, "'beta' parameter"),
+        ({"batch_size": 0}, "'batch_size' parameter"),
     ],
 )
 def test_bad_parameters(params, match):

@@ -28,7 +28,7 @@ from skbss.benchmark.table import summarize
 from skbss.benchmark.task import Task
 from skbss.config import ConfigError, flatten, load_yaml, save_yaml
 from skbss.datasets import load_dataset
-from skbss.datasets._sequence import SceneSequence
+from skbss.datasets.sequence import SceneSequence
 
 
 def run_experiment(

@@ -8,7 +8,7 @@ import numpy as np
 
 from skbss.config import ConfigError, did_you_mean, import_attribute
 from skbss.metrics import bss_eval, framewise_si_sdr, score_separation, si_sdr
-from skbss.metrics._scores import METRICS
+from skbss.metrics.scores import METRICS
 from skbss.plug_ins import find_plug_in
 
 _TINY_SIGNALS = np.random.default_rng(0).standard_normal((1024, 2))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skbss.datasets._scene_files import find_sources
+from skbss.datasets.scene_files import find_sources
 from skbss.io import AudioReader, read_audio
 
 

@@ -24,7 +24,7 @@ from skbss.commands.recordings import Recording, RecordingError
 from skbss.compose import METHODS
 from skbss.io import AudioFileError, AudioReader, AudioWriter
 from skbss.metrics import si_sdr_improvement
-from skbss.metrics._decibels import decibels
+from skbss.metrics.decibels import decibels
 from skbss.sound_pipeline import SoundPipeline
 from skbss.transforms.target_first import prominence
 

@@ -2,10 +2,10 @@
 
 # License: BSD-3-Clause
 
-from skbss.datasets._scene_files import SceneError, save_scene
 from skbss.datasets.cocktail_party import load_cocktail_party
 from skbss.datasets.registry import check_dataset, load_dataset, register_dataset
 from skbss.datasets.rooms import make_room_mixture
+from skbss.datasets.scene_files import SceneError, save_scene
 from skbss.datasets.scene_folder import SceneFolder
 from skbss.datasets.synthetic import make_convolutive_mixture
 

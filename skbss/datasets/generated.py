@@ -13,9 +13,9 @@ from skbss.datasets._rooms import (
     first_absorption,
     import_pyroomacoustics,
 )
-from skbss.datasets._sequence import GeneratedScenes, SceneList
 from skbss.datasets.cocktail_party import load_cocktail_party
 from skbss.datasets.rooms import ARRAY_CONSTRAINTS, make_room_mixture
+from skbss.datasets.sequence import GeneratedScenes, SceneList
 from skbss.datasets.synthetic import MIXTURE_CONSTRAINTS, make_convolutive_mixture
 from skbss.sklearn_parts import Interval, validate_params
 

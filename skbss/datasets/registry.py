@@ -11,13 +11,13 @@ from skbss.config import (
     did_you_mean,
     import_attribute,
 )
-from skbss.datasets._sequence import SceneList
 from skbss.datasets.generated import (
     cocktail_party_scenes,
     convolutive_scenes,
     room_scenes,
 )
 from skbss.datasets.scene_folder import SceneFolder
+from skbss.datasets.sequence import SceneList
 from skbss.plug_ins import check_name, find_plug_in
 
 _LOADERS = {

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from skbss.config import did_you_mean
-from skbss.datasets._scene_files import (
+from skbss.datasets.scene_files import (
     SceneError,
     check_files,
     read_files,
     sample_range,
 )
-from skbss.datasets._sequence import SceneSequence
+from skbss.datasets.sequence import SceneSequence
 from skbss.io import reason
 from skbss.sklearn_parts import (
     Interval,

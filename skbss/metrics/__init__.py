@@ -10,9 +10,9 @@ from skbss.metrics._scorer import (
     si_sdr_improvement_scorer,
     si_sdr_scorer,
 )
-from skbss.metrics._scores import score_separation
 from skbss.metrics._si_bss_eval import si_bss_eval
 from skbss.metrics._si_sdr import si_sdr, si_sdr_improvement
+from skbss.metrics.scores import score_separation
 from skbss.window_search import overlap
 
 __all__ = [

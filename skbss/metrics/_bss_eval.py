@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import Bunch
 
-from skbss.metrics._decibels import BSS_EVAL_MAX_DB, decibels, improvement
 from skbss.metrics._signals import (
     MIXTURE_CONSTRAINTS,
     SIGNAL_CONSTRAINTS,
@@ -18,6 +17,7 @@ from skbss.metrics._signals import (
     validate_params,
     warn_if_undefined,
 )
+from skbss.metrics.decibels import BSS_EVAL_MAX_DB, decibels, improvement
 from skbss.sklearn_parts import Interval
 
 # References alike leave filters undetermined; this share of their energy decides.

@@ -11,7 +11,6 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_batches
 
-from skbss.metrics._decibels import decibels
 from skbss.metrics._projections import Projections
 from skbss.metrics._signals import (
     SIGNAL_CONSTRAINTS,
@@ -20,6 +19,7 @@ from skbss.metrics._signals import (
     peak,
     validate_params,
 )
+from skbss.metrics.decibels import decibels
 from skbss.sklearn_parts import Interval
 
 # Samples that warnings look at, and `estimate_delay` at most unless told.

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.utils import Bunch
 
-from skbss.metrics._decibels import MAX_DB
 from skbss.metrics._delay import warn_if_delayed
 from skbss.metrics._projections import DEFERRED, project_windows
 from skbss.metrics._signals import (
@@ -19,6 +18,7 @@ from skbss.metrics._signals import (
     validate_params,
     warn_if_undefined,
 )
+from skbss.metrics.decibels import MAX_DB
 from skbss.sklearn_parts import Interval, Options
 
 

@@ -8,8 +8,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import assert_all_finite
 
-from skbss.metrics._decibels import decibels
 from skbss.metrics._signals import peak
+from skbss.metrics.decibels import decibels
 
 # Inner products in single precision leave energies an absolute error of some 1e-7,
 # which is 1e-4 dB here; in double precision, of 1e-15, which is 1e-8 dB.

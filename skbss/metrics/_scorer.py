@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from skbss.metrics._scores import DEFAULT_METRICS, check_metrics, score_separation
+from skbss.metrics.scores import DEFAULT_METRICS, check_metrics, score_separation
 from skbss.spectrogram import Spectrogram
 from skbss.transforms import ISTFT, ProjectionBack
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
 from skbss.metrics._projections import DEFERRED, Projections
 from skbss.metrics._signals import (
@@ -17,6 +16,7 @@ from skbss.metrics._signals import (
     validate_params,
     warn_if_undefined,
 )
+from skbss.metrics.decibels import improvement
 
 
 @validate_params(

@@ -2,10 +2,15 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.sklearn_parts import _fit_context
+from skbss.spectrogram import Spectrogram
 
 
 class FrameByFrameMixin:
@@ -20,8 +25,14 @@ class FrameByFrameMixin:
     once, or nothing.
     """
 
+    _run: Callable
+    _state_like: Callable
+    _check_state: Callable
+    _validate_params: Callable
+    _least: Any
+
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Forget everything, then learn from a recording frame by frame.
 
         Parameters
@@ -46,7 +57,9 @@ class FrameByFrameMixin:
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(
+        self, X: Spectrogram | ArrayLike, y: object = None
+    ) -> Spectrogram | np.ndarray:
         """Forget everything, then separate a recording as it comes in.
 
         Parameters
@@ -64,7 +77,7 @@ class FrameByFrameMixin:
         return self._run(X, y, reset=True, monitored=True, separate=True)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Go on learning from the next frames.
 
         Parameters
@@ -82,7 +95,9 @@ class FrameByFrameMixin:
         self._run(X, reset=not self.__sklearn_is_fitted__())
         return self
 
-    def partial_fit_transform(self, X, y=None):
+    def partial_fit_transform(
+        self, X: Spectrogram | ArrayLike, y: object = None
+    ) -> Spectrogram | np.ndarray:
         """Go on learning from the next frames, and separate each as it arrives.
 
         Parameters
@@ -103,7 +118,7 @@ class FrameByFrameMixin:
             self._validate_params()
         return self._run(X, reset=reset, separate=True)
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """Return all that was learned, to go on from there later or elsewhere.
 
         Returns
@@ -114,7 +129,7 @@ class FrameByFrameMixin:
         check_is_fitted(self)
         return {key: np.copy(value)[()] for key, value in self._to_save().items()}
 
-    def set_state(self, state):
+    def set_state(self, state: Mapping[str, Any]) -> Self:
         """Go on from a state that `get_state` returned.
 
         Parameters

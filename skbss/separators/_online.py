@@ -84,13 +84,13 @@ class RecursiveSeparator(FrameByFrameMixin, LevelMixin, LinearSeparator):
     _features = "ring", "covariance", "weighted", "past"
 
     @property
-    def demixing_(self):
+    def demixing_(self) -> np.ndarray:
         """Demixing matrices after the last frame."""
         W = self._state["demixing"] / (self._state["scale"] or 1)
         return W.transpose(2, 0, 1).copy()
 
     @property
-    def mixing_(self):
+    def mixing_(self) -> np.ndarray:
         """Mixing matrices after the last frame, by least squares."""
         return self._image_mixing().transpose(2, 0, 1).copy()
 
@@ -100,12 +100,12 @@ class RecursiveSeparator(FrameByFrameMixin, LevelMixin, LinearSeparator):
         return A * A.real.dtype.type(state["scale"])
 
     @property
-    def n_frames_seen_(self):
+    def n_frames_seen_(self) -> int:
         """Number of frames that were learned from, silent ones left out."""
         return self._state["n_frames"]
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of microphones."""
         return self._state["demixing"].shape[1]
 

@@ -131,13 +131,13 @@ class OnlineAuxIVA(RecursiveSeparator):
 
     def __init__(
         self,
-        forget=0.994,
+        forget: float = 0.994,
         *,
-        inner_iter=1,
-        source="gauss",
-        spatial="ip1",
-        lookback=64,
-        ref_mic=0,
+        inner_iter: int = 1,
+        source: str | object = "gauss",
+        spatial: str | object = "ip1",
+        lookback: int = 64,
+        ref_mic: int = 0,
     ):
         self.forget = forget
         self.inner_iter = inner_iter

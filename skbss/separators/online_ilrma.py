@@ -155,16 +155,16 @@ class OnlineILRMA(RecursiveSeparator):
 
     def __init__(
         self,
-        n_basis=2,
+        n_basis: int = 2,
         *,
-        forget=0.994,
-        inner_iter=1,
-        spatial="ip1",
-        lookback=64,
-        blend=0.25,
-        basis_forget=0.999,
-        random_state=None,
-        ref_mic=0,
+        forget: float = 0.994,
+        inner_iter: int = 1,
+        spatial: str | object = "ip1",
+        lookback: int = 64,
+        blend: float = 0.25,
+        basis_forget: float = 0.999,
+        random_state: int | np.random.RandomState | None = None,
+        ref_mic: int = 0,
     ):
         self.n_basis = n_basis
         self.forget = forget
@@ -177,7 +177,7 @@ class OnlineILRMA(RecursiveSeparator):
         self.ref_mic = ref_mic
 
     @property
-    def basis_(self):
+    def basis_(self) -> np.ndarray:
         """Spectra of the outputs, each of mean one."""
         return self._state["basis"].transpose(0, 2, 1).copy()
 

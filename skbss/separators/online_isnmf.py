@@ -4,8 +4,10 @@
 
 from functools import cached_property
 from numbers import Integral, Real
+from typing import Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -14,7 +16,7 @@ from skbss.base import SpectrogramInputMixin, SpectrogramOutputMixin, check_spec
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.separators._frame_by_frame import FrameByFrameMixin
 from skbss.sklearn_parts import Interval, StrOptions
-from skbss.spectrogram import separated
+from skbss.spectrogram import Spectrogram, separated
 from skbss.updates.online_nmf import (
     activate,
     frame_powers,
@@ -51,7 +53,8 @@ class OnlineISNMF(
     Parameters
     ----------
     n_components : int, default=20
-        Number of spectra, of all sources together.
+        Number of spectra, of all sources together, as in `sklearn.decomposition.NMF`.
+        The `n_basis` of `ILRMA` are those of each source.
     n_sources : int, default=2
         Number of sources.
     component_to_source : array-like of shape (n_components,), default=None
@@ -64,8 +67,9 @@ class OnlineISNMF(
         forgotten, as suits training.
     inner_iter : int, default=10
         Updates of the activations of each frame.
-    beta : int, default=10
-        Frames between renewals of the spectra. Silent frames don't count.
+    batch_size : int, default=10
+        Frames between renewals of the spectra. Silent frames don't count. The paper
+        calls it :math:`\beta`.
     basis_init : array-like of shape (n_freqs, n_components), default=None
         Spectra to start from, nonnegative, on any scale. Random by default.
     update_basis : bool, default=True
@@ -100,8 +104,8 @@ class OnlineISNMF(
     .. math:: h_l \leftarrow h_l \Big(\frac{\sum_f b_{fl} v_f / m_f^2}
         {\sum_f b_{fl} / m_f}\Big)^e.
 
-    Every `beta` frames the basis is renewed from what the frames left, with
-    :math:`\rho = \mathrm{forget}^\beta`:
+    Every `batch_size` frames the basis is renewed from what the frames left, with
+    :math:`\rho = \mathrm{forget}^\beta` and the batch size :math:`\beta`:
 
     .. math:: P_{fl} \leftarrow \rho P_{fl} + b_{fl}^2 \sum_t \frac{v_{ft}}{m_{ft}^2}
         h_{lt}, \quad Q_{fl} \leftarrow \rho Q_{fl} + \sum_t \frac{h_{lt}}{m_{ft}},
@@ -142,7 +146,7 @@ class OnlineISNMF(
         "component_to_source": ["array-like", None],
         "forget": [Interval(Real, 0, 1, closed="both")],
         "inner_iter": [Interval(Integral, 1, None, closed="left")],
-        "beta": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
         "basis_init": ["array-like", None],
         "update_basis": ["boolean"],
         "update": [StrOptions({"me", "mm"})],
@@ -151,30 +155,30 @@ class OnlineISNMF(
 
     def __init__(
         self,
-        n_components=20,
+        n_components: int = 20,
         *,
-        n_sources=2,
-        component_to_source=None,
-        forget=0.999,
-        inner_iter=10,
-        beta=10,
-        basis_init=None,
-        update_basis=True,
-        update="me",
-        random_state=None,
+        n_sources: int = 2,
+        component_to_source: ArrayLike | None = None,
+        forget: float = 0.999,
+        inner_iter: int = 10,
+        batch_size: int = 10,
+        basis_init: ArrayLike | None = None,
+        update_basis: bool = True,
+        update: Literal["me", "mm"] = "me",
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.n_components = n_components
         self.n_sources = n_sources
         self.component_to_source = component_to_source
         self.forget = forget
         self.inner_iter = inner_iter
-        self.beta = beta
+        self.batch_size = batch_size
         self.basis_init = basis_init
         self.update_basis = update_basis
         self.update = update
         self.random_state = random_state
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Separate with the spectra as they are, and learn nothing.
 
         Parameters
@@ -193,7 +197,7 @@ class OnlineISNMF(
         check_is_fitted(self)
         return self._run(X, learn=False, separate=True)
 
-    def masks(self, X):
+    def masks(self, X: Spectrogram | ArrayLike) -> np.ndarray:
         """Return the masks that `transform` multiplies the spectrogram by.
 
         Parameters
@@ -219,12 +223,12 @@ class OnlineISNMF(
     )
 
     @property
-    def basis_(self):
+    def basis_(self) -> np.ndarray:
         """Spectra, each of mean one."""
         return self._state["basis"].copy()
 
     @property
-    def activations_(self):
+    def activations_(self) -> np.ndarray:
         """Mean power of each spectrum in the last frame."""
         return self._state["activations"].copy()
 
@@ -387,7 +391,7 @@ class OnlineISNMF(
             start, stop = stop, min(stop + BLOCK_FRAMES, end)
             if learn and self.update_basis:
                 n_pending = count_frames(self._state["frames"])
-                stop = min(stop, start + max(self.beta - n_pending, 1))
+                stop = min(stop, start + max(self.batch_size - n_pending, 1))
             if basis is not self._state["basis"]:
                 basis = self._state["basis"]
                 B = np.ascontiguousarray(basis.T, dtype=dtype)
@@ -404,14 +408,14 @@ class OnlineISNMF(
         if self.update_basis and heard.any():
             state["frames"] += ((H[heard], weights[:, heard]),)
         h = H[-1].astype(float)
-        if count_frames(state["frames"]) >= self.beta:
+        if count_frames(state["frames"]) >= self.batch_size:
             basis = state["basis"]
             B, state["numerator"], state["denominator"], factors = refresh_basis(
                 basis.T,
                 state["numerator"],
                 state["denominator"],
                 *join_frames(state["frames"], *basis.shape),
-                self.forget**self.beta,
+                self.forget**self.batch_size,
             )
             state["basis"], state["frames"] = B.T, ()
             h *= factors

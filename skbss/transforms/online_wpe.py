@@ -5,12 +5,14 @@
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import check_as_fitted, check_spectrogram
 from skbss.callbacks import FitTask
 from skbss.separators._frame_by_frame import FrameByFrameMixin
 from skbss.sklearn_parts import Interval
+from skbss.spectrogram import Spectrogram
 from skbss.transforms._outputs import OutputsTransformer
 from skbss.transforms.wpe import without_mixing
 from skbss.updates.dereverberation import prediction_filters, subtract_prediction
@@ -113,24 +115,31 @@ class OnlineWPE(FrameByFrameMixin, OutputsTransformer):
     # Lowest values of entries of the state.
     _least = dict.fromkeys(["n_frames", "power", "weights"], 0)
 
-    def __init__(self, taps=10, *, delay=3, forget=0.999, floor=1e-3):
+    def __init__(
+        self,
+        taps: int = 10,
+        *,
+        delay: int = 3,
+        forget: float = 0.999,
+        floor: float = 1e-3,
+    ):
         self.taps = taps
         self.delay = delay
         self.forget = forget
         self.floor = floor
 
     @property
-    def filters_(self):
+    def filters_(self) -> np.ndarray:
         """Filters after the last frame."""
         return self._state["filters"].swapaxes(2, 3).copy()
 
     @property
-    def n_frames_seen_(self):
+    def n_frames_seen_(self) -> int:
         """Number of frames so far."""
         return self._state["n_frames"]
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of channels."""
         return self._state["frames"].shape[2]
 
@@ -138,7 +147,7 @@ class OnlineWPE(FrameByFrameMixin, OutputsTransformer):
     def _n_freqs_in(self):
         return self._state["frames"].shape[1]
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Take off reverberation by the filters of now, without learning.
 
         Parameters

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from sklearn.utils import Bunch
 
-from skbss.datasets._sequence import check_scene
+from skbss.datasets.sequence import check_scene
 from skbss.io import AudioFileError, read_audio, read_header, reason, write_audio
 
 _SUFFIXES = (".wav", ".flac")

@@ -10,7 +10,6 @@ from sklearn.utils import Bunch
 
 from skbss.config import did_you_mean
 from skbss.metrics._bss_eval import pairwise_scores
-from skbss.metrics._decibels import improvement
 from skbss.metrics._delay import warn_if_delayed
 from skbss.metrics._projections import Projections
 from skbss.metrics._signals import (
@@ -20,6 +19,7 @@ from skbss.metrics._signals import (
     validate_params,
     warn_if_undefined,
 )
+from skbss.metrics.decibels import improvement
 
 _GAIN = "_improvement"
 _IMPROVABLE = ("si_sdr", "si_sir", "sdr", "sir")
