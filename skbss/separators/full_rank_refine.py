@@ -3,8 +3,10 @@
 # License: BSD-3-Clause
 
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -138,13 +140,13 @@ class FullRankRefine(BaseSeparator):
 
     def __init__(
         self,
-        n_sources=2,
+        n_sources: int = 2,
         *,
-        n_basis=16,
-        max_iter=60,
-        tol=0.0,
-        ref_mic=0,
-        random_state=None,
+        n_basis: int = 16,
+        max_iter: int = 60,
+        tol: float = 0.0,
+        ref_mic: int = 0,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.n_sources = n_sources
         self.n_basis = n_basis
@@ -157,7 +159,7 @@ class FullRankRefine(BaseSeparator):
     def _n_features_out(self):
         return self.covariances_.shape[1]
 
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn how the sources look and where they are.
 
         Parameters
@@ -182,7 +184,9 @@ class FullRankRefine(BaseSeparator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(
+        self, X: Spectrogram | ArrayLike, y: object = None
+    ) -> Spectrogram | np.ndarray:
         """Learn how the sources look and where they are, and separate them.
 
         Parameters
@@ -208,12 +212,12 @@ class FullRankRefine(BaseSeparator):
         x = whitening.apply(mics, slice(None))
         iterations = iterate_full_rank(x, W, H, R)
         iterations = task.iterations(iterations, self._learned)
-        vars(self).update(self._learned(*run(self, iterations, mics.size)))
+        self.__dict__.update(self._learned(*run(self, iterations, mics.size)))
         _, self._n_freqs_in, self.n_features_in_ = data.shape
         task.end()
         return self._images(X, mics, self.activations_)
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Separate a recording.
 
         Parameters

@@ -4,8 +4,10 @@
 
 from itertools import islice
 from numbers import Integral
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -13,7 +15,7 @@ from skbss.base import BaseSeparator, check_ref_mic
 from skbss.callbacks import FitTask
 from skbss.parallel import map_some
 from skbss.sklearn_parts import Interval, _fit_context
-from skbss.spectrogram import separated
+from skbss.spectrogram import Spectrogram, separated
 from skbss.updates.full_rank import by_power, relative_mixing, write_images
 from skbss.updates.masks import (
     LEAST,
@@ -151,13 +153,13 @@ class MaskSeparator(BaseSeparator):
 
     def __init__(
         self,
-        n_sources=2,
+        n_sources: int = 2,
         *,
-        max_iter=20,
-        n_init=2,
-        time_iter=10,
-        ref_mic=0,
-        random_state=None,
+        max_iter: int = 20,
+        n_init: int = 2,
+        time_iter: int = 10,
+        ref_mic: int = 0,
+        random_state: int | np.random.RandomState | None = None,
     ):
         self.n_sources = n_sources
         self.max_iter = max_iter
@@ -171,7 +173,7 @@ class MaskSeparator(BaseSeparator):
         return self.shapes_.shape[1]
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn where the sources are.
 
         Parameters
@@ -217,7 +219,7 @@ class MaskSeparator(BaseSeparator):
         task.end()
         return self
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Separate a recording.
 
         Parameters

@@ -4,8 +4,10 @@
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import FitTask
@@ -135,14 +137,22 @@ class WPE(OutputsTransformer):
         "joint": ["boolean"],
     }
 
-    def __init__(self, taps=16, *, delay=4, max_iter=3, floor=1e-4, joint=True):
+    def __init__(
+        self,
+        taps: int = 16,
+        *,
+        delay: int = 4,
+        max_iter: int = 3,
+        floor: float = 1e-4,
+        joint: bool = True,
+    ):
         self.taps = taps
         self.delay = delay
         self.max_iter = max_iter
         self.floor = floor
         self.joint = joint
 
-    def fit(self, X, y=None):
+    def fit(self, X: Spectrogram | ArrayLike, y: object = None) -> Self:
         """Learn the filters.
 
         Parameters
@@ -166,7 +176,9 @@ class WPE(OutputsTransformer):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(
+        self, X: Spectrogram | ArrayLike, y: object = None
+    ) -> Spectrogram | np.ndarray:
         """Learn the filters, and take off the reverberation.
 
         Parameters
@@ -192,7 +204,7 @@ class WPE(OutputsTransformer):
         task.end()
         return without_mixing(X, Y)
 
-    def transform(self, X):
+    def transform(self, X: Spectrogram | ArrayLike) -> Spectrogram | np.ndarray:
         """Take off the reverberation.
 
         Parameters
