@@ -120,6 +120,14 @@ def make_parser():
     add_separate(commands)
     add_stream(commands)
     add_benchmark(commands)
+    commands.add_parser(
+        "warmup",
+        help="load and compile what would take time on first use",
+        description="Separate some noise, so that libraries are loaded and what the "
+        "extra fast compiles is compiled and kept: in images, and before a service "
+        "begins.",
+        allow_abbrev=False,
+    )
     return parser
 
 

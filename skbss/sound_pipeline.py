@@ -19,6 +19,7 @@ from skbss.conditioning import (
     without_offset,
 )
 from skbss.faults import fill, find_faults, soundness
+from skbss.memory import check_memory
 from skbss.recording_checks import recording_problems
 from skbss.sklearn_parts import Interval, StrOptions
 
@@ -229,6 +230,7 @@ class SoundPipeline(Pipeline):
             return X, X  # the steps say what is wrong
         if reset:
             check_length(x, self.sample_rate)
+            check_memory(x, self.sample_rate)
             self.mics_ = living_first(x, ref_mic)
             ref_mic = int(np.arange(x.shape[1])[self.mics_][ref_mic])
             for problem in recording_problems(x, self.sample_rate, ref_mic):

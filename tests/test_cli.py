@@ -510,3 +510,13 @@ def test_names_that_stdout_cannot_encode_are_escaped(recording, tmp_path):
     )
     assert done.returncode == 0
     assert rb"\xe4.wav" in done.stdout
+
+
+def test_warmup_says_what_it_did():
+    # Compiling would take half a minute.
+    env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    command = [sys.executable, "-m", "skbss", "warmup"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 0
+    assert "All is loaded and works, after " in done.stdout
+    assert "Nothing is compiled" in done.stdout

@@ -18,6 +18,7 @@ from skbss import (
 )
 from skbss.datasets import load_cocktail_party
 from skbss.faults import find_faults
+from skbss.memory import check_memory
 from skbss.metrics import si_sdr
 from skbss.recording_checks import recording_problems
 from skbss.updates.delays import at_reference
@@ -240,3 +241,10 @@ def test_many_microphones_for_a_moment_are_refused():
         ValueError, match=r"0\.50 s of 22 microphones.*at least 1\.10 s"
     ):
         make_separator().fit(np.random.default_rng(0).standard_normal((8000, 22)))
+
+
+def test_what_takes_more_memory_than_there_is_is_refused_at_once():
+    x = np.broadcast_to(np.float64([[0.1, 0.2]]), (10**11, 2))
+    with pytest.raises(MemoryError, match=r"16000\.0 GB at once.*BlockBatch.*float32"):
+        check_memory(x, 16_000)
+    check_memory(x[: 2**20], 16_000)
