@@ -17,6 +17,10 @@ class ConfigError(ValueError):
     """A configuration cannot be used; the message is one sentence."""
 
 
+# What reads pickles, or any file, under names that a configuration could give.
+_GENERAL = frozenset(("cloudpickle", "jinja2", "joblib", "numpy", "pandas", "yaml"))
+
+
 class _Loader(yaml.SafeLoader):
     """YAML, but ``1e-4`` is a number: YAML 1.1 wants ``1.0e-4`` and reads a string.
 
@@ -354,7 +358,8 @@ def import_attribute(path, what=""):
     ------
     ConfigError
         If there is no such module or attribute, if it cannot be called, or if it is of
-        Python's own library, in which nothing separates, scores or loads recordings.
+        Python's own library or a package that reads any file, such as numpy and joblib,
+        in which nothing separates, scores or loads recordings.
     """
     module, _, attribute = path.partition(":")
     try:
@@ -374,10 +379,13 @@ def import_attribute(path, what=""):
             "function or a class."
         )
     defined = str(getattr(getattr(found, "func", found), "__module__", ""))
-    if {module.split(".")[0], defined.split(".")[0]} & sys.stdlib_module_names:
+    packages = {module.split(".")[0], defined.split(".")[0]}
+    if packages & (sys.stdlib_module_names | _GENERAL):
+        owner = packages & _GENERAL
+        owner = f"of {min(owner)}" if owner else "of Python's own library"
         raise ConfigError(
-            f"Got {what}{path!r}, which is of Python's own library, expected something "
-            "made for recordings."
+            f"Got {what}{path!r}, which is {owner}, expected something made for "
+            "recordings."
         )
     return found
 

@@ -58,6 +58,18 @@ def test_python_s_library_has_no_data_sets(name):
         )
 
 
+@pytest.mark.parametrize("name", ["numpy:load", "joblib:load", "yaml:unsafe_load"])
+def test_nothing_loads_pickles(name):
+    with pytest.raises(ConfigError, match=f"which is of {name.split(':')[0]}"):
+        load_dataset(name, file="data.npy", allow_pickle=True)
+
+
+def test_a_factory_that_cannot_be_called_is_told():
+    mine = {"method": "tests.test_benchmark_safety:run"}
+    with pytest.raises(ConfigError, match=r"In methods\.mine: run\(\) missing"):
+        make_experiment({"dataset": "cocktail_party", "methods": {"mine": mine}})
+
+
 @pytest.mark.parametrize("name", ["..", "../above", "/tmp/absolute", "a/b", ""])
 def test_recordings_stay_in_the_run_folder(tmp_path, name):
     with pytest.raises(RunError, match="can be that of a folder"):

@@ -211,11 +211,11 @@ def make_experiment(
     ['auxiva', 'ilrma,n_basis=2', 'ilrma,n_basis=4']
     """
     config = fill_in(config)
-    factories = {}
+    factories, parameters = {}, {}
     for label, method in config["methods"].items():
         with _of_key(f"methods.{label}"):
             factories[label] = find_method(method.get("pipeline") or method["method"])
-    parameters = {label: _parameters(f) for label, f in factories.items()}
+            parameters[label] = _parameters(factories[label])
     for text in overrides:
         override(config, text, parameters)
     for text in grids:
