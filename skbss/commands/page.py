@@ -2,36 +2,17 @@
 
 # License: BSD-3-Clause
 
-from html import escape
 from importlib import resources
 
 import numpy as np
 
 from skbss.benchmark.report.clips import Clip, data_uri, encode, picture, power
+from skbss.benchmark.report.page import templates
 from skbss.commands.work import Result
 from skbss.io import AudioReader, whole_file
 
 # What of a recording is shown, in seconds: its middle.
 SECONDS = 20
-
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Separated recordings</title><style>{css}
-figure {{ margin: 0.75rem 0; }} figure img {{ display: block; width: 100%;
-max-width: 40rem; height: 120px; }} figure audio {{ width: 100%; max-width: 40rem; }}
-</style></head><body><main><h1>Separated recordings</h1>
-<p class="facts">{facts}</p>
-{sections}
-</main></body></html>
-"""
-SECTION = """<section><h2>{name}</h2><p class="facts">{facts}</p>{notes}
-{figures}</section>
-"""
-FIGURE = """<figure><figcaption>{caption}</figcaption>
-<img src="{png}" alt="Spectrogram of {caption}, up to {limit} kHz">
-<audio controls preload="none" src="{audio}"></audio></figure>
-"""
 
 
 def write_page(path, results, method, ref_mic):
@@ -48,23 +29,24 @@ def write_page(path, results, method, ref_mic):
     ref_mic : int
         The microphone to show.
     """
-    css = resources.files("skbss.benchmark.report").joinpath("page.css").read_text()
-    n_done = sum(result.error is None for result in results)
-    text = PAGE.format(
-        css=css,
-        facts=f"{n_done} of {len(results)} recordings, by the method {escape(method)}. "
-        f"Of longer ones the {SECONDS} seconds in the middle are shown.",
-        sections="".join(_section(result, ref_mic) for result in results),
+    page = templates().get_template("separated.html")
+    text = page.render(
+        css=resources.files("skbss.benchmark.report").joinpath("page.css").read_text(),
+        n_done=sum(result.error is None for result in results),
+        method=method,
+        seconds=SECONDS,
+        sections=[_section(result, ref_mic) for result in results],
     )
     with whole_file(path) as temporary:
-        temporary.write_text(text, "utf-8")
+        # Names of files may be bytes that are no text.
+        temporary.write_text(text, "utf-8", errors="backslashreplace")
 
 
 def _section(result: Result, ref_mic):
-    name = escape(str(result.recording.path))
+    """Return what the template shows of a recording."""
+    section = {"name": str(result.recording.path), "facts": "", "figures": []}
     if result.error is not None:
-        note = f'<p class="warn">{escape(str(result.error))}</p>'
-        return SECTION.format(name=name, facts="", notes=note, figures="")
+        return section | {"warnings": [str(result.error)]}
     recording = result.recording
     facts = (
         f"{recording.duration:.1f} s, {recording.n_mics} microphones at "
@@ -82,18 +64,17 @@ def _section(result: Result, ref_mic):
     spectrograms = [power(clip) for clip in clips]
     peak = spectrograms[0].max()
     figures = [
-        FIGURE.format(
-            caption=caption,
-            png=data_uri(picture(spectrogram, peak), "image/png"),
-            limit=f"{clip.sample_rate / 2000:g}",
-            audio=_audio(clip),
-        )
+        {
+            "caption": caption,
+            "png": data_uri(picture(spectrogram, peak), "image/png"),
+            "limit": f"{clip.sample_rate / 2000:g}",
+            "audio": _audio(clip),
+        }
         for caption, clip, spectrogram in zip(
             captions, clips, spectrograms, strict=True
         )
     ]
-    notes = "".join(f'<p class="warn">{escape(text)}</p>' for text in result.warnings)
-    return SECTION.format(name=name, facts=facts, notes=notes, figures="".join(figures))
+    return section | {"facts": facts, "warnings": result.warnings, "figures": figures}
 
 
 def _clip(reader, path, channel):

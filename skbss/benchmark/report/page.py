@@ -115,7 +115,7 @@ def write_report(
     write_recordings(output / "per_recording.csv", run)
     files: dict[str, bytes] = {}  # by name of a figure
     page = (
-        _environment()
+        templates()
         .get_template("page.html")
         .render(
             run=run,
@@ -147,7 +147,8 @@ def _read(path):
     return path.read_text("utf-8", errors="replace") if path.is_file() else ""
 
 
-def _environment():
+def templates() -> Environment:
+    """Return the environment of all pages, which escapes whatever is put into them."""
     environment = Environment(
         loader=PackageLoader("skbss.benchmark.report", "."),
         autoescape=True,
