@@ -212,6 +212,12 @@ def add_stream(commands):
     )
     add("--n-sources", metavar="N", type=int, help="outputs (default: microphones)")
     add(
+        "--target",
+        metavar="FROM-TO",
+        help="a time in seconds, such as 0-2.5, in which only one talker speaks: from "
+        "then on the first output is theirs",
+    )
+    add(
         "--method",
         metavar="NAME",
         help="onlineseparator (default), onlineauxiva or onlineilrma",

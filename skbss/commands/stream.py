@@ -92,7 +92,7 @@ def build(method, params, sample_rate):
     params = dict(params)
     of_all = {
         name: params.pop(name)
-        for name in ("latency", "n_sources", "ref_mic")
+        for name in ("latency", "n_sources", "ref_mic", "target")
         if name in params
     }
     if method == METHOD:

@@ -4,6 +4,7 @@
 
 import numpy as np
 
+from skbss.linalg import pinv
 from skbss.separators import _window as windows
 from skbss.separators._filter_design import FITTED, FilterDesign
 from skbss.separators._frame_by_frame import part_of
@@ -19,6 +20,13 @@ from skbss.updates.filters import (
 )
 from skbss.updates.jumps import change_point, coherence
 from skbss.updates.source import Cliques, Gauss
+from skbss.updates.target import (
+    covariances_of,
+    likeness,
+    of_unit_power,
+    prominence,
+    resampled,
+)
 
 # Seconds of the windows of the transform: in general, of fresh starts, and of jumps.
 # Windows of 1024 ms, which batch takes where they are better, lost 0.6 dB here.
@@ -61,9 +69,12 @@ NUMBERS = (
     "doubts",
     "next_update",
     "credit",
+    "target_begin",
+    "target_end",
 )
 DTYPES = {"W": np.complex64, "short": np.complex64, "filters": np.float32}
 DTYPES["cancel"] = np.float32
+DTYPES["arrival"] = complex
 DTYPES["usual"] = float
 KINDS = "check", "update"
 
@@ -85,6 +96,8 @@ class SlidingLearner:
         Taps of the filters that look ahead.
     ref_mic : int
         The microphone at which outputs are images.
+    target : array-like, default=None
+        As of `skbss.OnlineSeparator`.
 
     Attributes
     ----------
@@ -93,7 +106,16 @@ class SlidingLearner:
     """
 
     def __init__(
-        self, n_mics, n_sources, sample_rate, *, window, period, n_future, ref_mic
+        self,
+        n_mics,
+        n_sources,
+        sample_rate,
+        *,
+        window,
+        period,
+        n_future,
+        ref_mic,
+        target=None,
     ):
         self.n_mics, self.n_sources, self.rate = n_mics, n_sources, sample_rate
         self.n_fft = window_length(sample_rate, LONG)
@@ -115,6 +137,15 @@ class SlidingLearner:
         self.next_leaks = 0
         self.tasks = []
         self.credit = 0.0
+        # What is known of a target: a time of the signal, where that is in the samples
+        # kept, and covariances on short windows.
+        is_time = np.shape(target) == (2,)
+        self.target_time = tuple(target) if is_time else None
+        self.target_begin = self.target_end = -1
+        self.arrival = None
+        if target is not None and not is_time:
+            C = covariances_of(target, n_mics)
+            self.arrival = resampled(C, self.n_short // 2 + 1)
         self.n_iter = ITER
         self.rate_of_work = self._rate_of_work()
         self.log = []
@@ -154,6 +185,7 @@ class SlidingLearner:
             Sample from which on what was known is wrong, as microphones have changed.
         """
         is_kept, has_changed = self.history.append(x)
+        self._keep_target_time()
         if not is_kept:
             return None
         end = self.history.end
@@ -199,6 +231,36 @@ class SlidingLearner:
         if not self.tasks:
             self.credit = min(self.credit, 0.0)
 
+    def _keep_target_time(self):
+        """Note where the time of the target is in the samples kept."""
+        if self.target_time is None:
+            return
+        start, end = (self._samples(seconds) for seconds in self.target_time)
+        if self.target_begin < 0 and self.n_heard > start:
+            self.target_begin = max(self.history.end - self.hop, 0)
+        if self.target_end < 0 and self.n_heard >= end:
+            self.target_end = self.history.end
+
+    def _learn_arrival(self):
+        """Learn how a target arrives, once its time is over, while it is there."""
+        begin = max(self.target_begin, self.place)
+        if self.arrival is not None or self.target_end <= begin:
+            return self.arrival
+        X = yield from self._frames(begin, self.target_end, self.n_short)
+        x = X.transpose(1, 2, 0).astype(complex)
+        yield 4 * x.size * self.n_mics
+        return x @ x.conj().swapaxes(1, 2)
+
+    def _with_target_first(self, W, X, arrival):
+        """Put the output first that is the target."""
+        C = resampled(arrival, W.shape[2])
+        if self.target_time is not None:
+            alike = prominence(W, C, X)
+        else:
+            alike = likeness(of_unit_power(C), pinv(W)).mean(1)
+        first = int(np.argmax(alike))
+        return W[[first, *(k for k in range(len(W)) if k != first)]]
+
     def _is_urgent(self):
         """Whether a place is young, or a fresh start is tried."""
         age = (self.history.end - self.place) / self.rate
@@ -211,6 +273,8 @@ class SlidingLearner:
         """Begin to learn a new place."""
         self.place, self.is_fresh, self.doubts = place, True, 0
         self.short = self.usual = self.cancel = None
+        if self.target_time is not None:  # it may have moved
+            self.arrival = None
         self.next_update = place + self._samples(FIRST)
         self.tasks = []
 
@@ -270,9 +334,11 @@ class SlidingLearner:
         X = yield from self._frames(begin, end, self.n_fft)
         window = Window(X, self._noise)
         yield from window.whiten()
+        arrival = yield from self._learn_arrival()
+        is_told = arrival is not None and (self.arrival is None or self.W is None)
         short, doubts = None, self.doubts
         if is_young or self.is_fresh:
-            W, short = yield from self._start(begin, end)
+            W, short = yield from self._start(begin, end, arrival)
             W, _ = yield from self._refine(window, W, YOUNG_ITER)
             is_new = True
         else:
@@ -281,7 +347,7 @@ class SlidingLearner:
             W, best = yield from self._refine(window, known, n_iter)
             is_new = False
             if is_doubtful:
-                new, _ = yield from self._start(begin, end)
+                new, _ = yield from self._start(begin, end, arrival)
                 new, objective = yield from self._refine(window, new, YOUNG_ITER)
                 is_new = objective < best
                 W = new if is_new else W
@@ -289,18 +355,21 @@ class SlidingLearner:
         if is_new and known is not None:
             W = W[order_like(known, W, X)]
             yield 4 * X.size
+        if arrival is not None and (is_new or is_told):
+            W = self._with_target_first(W, X, arrival)
+            yield 4 * X.size
         cancel, next_leaks = self.cancel, self.next_leaks
         if age < LEAST_LEAKS or self.n_sources == 1:
             cancel = None
-        elif is_new or cancel is None or end >= next_leaks:
+        elif is_new or is_told or cancel is None or end >= next_leaks:
             cancel = yield from self.design.cancel(W, begin, end)
             next_leaks = end + self._samples(LEAKS)
-        n_iter = FIT_ITER if is_new else FEWER_FIT_ITER
-        start = None if self.is_fresh else self.filters
+        n_iter = FIT_ITER if is_new or is_told else FEWER_FIT_ITER
+        start = None if self.is_fresh or is_told else self.filters
         g = yield from self.design.filters(W, cancel, begin, end, start, n_iter)
         self.W, self.short, self.filters = W, short, g
         self.cancel, self.next_leaks = cancel, next_leaks
-        self.is_fresh, self.doubts = False, doubts
+        self.is_fresh, self.doubts, self.arrival = False, doubts, arrival
         self._note("anew" if is_new else "same")
         return g, self.history.place_of(self.place)
 
@@ -318,13 +387,14 @@ class SlidingLearner:
         starts = range(first, end - n_fft + 1, hop)
         return windows.transform(self.history.read, starts, n_fft)
 
-    def _start(self, begin, end):
+    def _start(self, begin, end, arrival):
         """Learn on short windows, from what was learned on them or from nothing."""
         X = yield from self._frames(begin, end, self.n_short)
         window = Window(X, self._noise)
         yield from window.whiten()
         W = window.beginning(self.n_sources)
-        W, _ = yield from windows.iterate(window, W, Gauss(), START_ITER, SORT_ITER)
+        how = START_ITER, SORT_ITER, None if arrival is None else of_unit_power(arrival)
+        W, _ = yield from windows.iterate(window, W, Gauss(), *how)
         W /= np.linalg.norm(W, axis=1, keepdims=True)
         W, best = yield from windows.iterate(window, W, Cliques(), CLIQUE_ITER)
         if self.short is not None and not self.is_fresh:
@@ -361,6 +431,7 @@ class SlidingLearner:
             "filters": (M, self.design.n_taps),
             "cancel": (self.n_sources, self.design.n_cancel),
             "usual": (self.n_brief // 2 + 1,),
+            "arrival": (M, M),
         }
 
     def set_state(self, state):

@@ -15,16 +15,20 @@ from scipy.optimize import linear_sum_assignment
 
 from skbss.linalg import log_volume, matmul, pinv
 from skbss.separators._batch import principal
-from skbss.updates.iteration import FLOOR
+from skbss.updates.iteration import FADE, FLOOR
 from skbss.updates.recording import Recording, loaded_covariance
 from skbss.updates.sorting import N_PARTS, swapped, swaps, total_cost
 from skbss.updates.source import bands_of, variance_and_cost
 from skbss.updates.spatial import IP1, update_demixing
+from skbss.updates.target import Target
 
 # Features that are worked on in a step (1 MB in single precision), and numbers of
 # samples transformed in one.
 STEP_FEATURES = 1 << 18
 STEP_SAMPLES = 1 << 17
+
+# How much a target counts, as in `skbss.AuxIVA`.
+TARGET_WEIGHT = 0.3
 
 # Volume of unit rows below which they are taken for linearly dependent.
 SINGULAR = 1e-6
@@ -209,7 +213,7 @@ class Weights:
         self.floor = max(FLOOR, 10 * np.finfo(np.float32).eps)
 
 
-def iterate(window, W, source, n_iter, sort_iter=0):
+def iterate(window, W, source, n_iter, sort_iter=0, arrival=None):
     """Move demixing matrices so many times.
 
     Parameters
@@ -224,6 +228,9 @@ def iterate(window, W, source, n_iter, sort_iter=0):
         How many times.
     sort_iter : int, default=0
         Sort bands after every so many, as `skbss.AuxIVA` does; 0 for never.
+    arrival : ndarray of shape (n_freqs, n_mics, n_mics), default=None
+        Covariances of a target at the microphones. All sources but the first are kept
+        from hearing it, less and less.
 
     Yields
     ------
@@ -240,7 +247,12 @@ def iterate(window, W, source, n_iter, sort_iter=0):
     """
     n_bands, spatial, model = bands_of(source), IP1(), Weights(source)
     band = window.n_freqs if n_bands == 1 else max(1, window.n_freqs // n_bands)
-    W = W.copy()
+    W, targets = W.copy(), []
+    if arrival is not None:
+        groups = window.groups
+        targets = [
+            Target(arrival[bins], some, TARGET_WEIGHT).Q for bins, some in groups
+        ]
     for iteration in range(n_iter + 1):
         power = yield from window.power_steps(W, n_bands)
         np.maximum(power, power.dtype.type(model.floor), out=power)
@@ -249,7 +261,7 @@ def iterate(window, W, source, n_iter, sort_iter=0):
         if iteration == n_iter:
             break
         weights = np.divide(1 / window.n_frames, weights, dtype=power.dtype)
-        for bins, recording in window.groups:
+        for group, (bins, recording) in enumerate(window.groups):
             n, bands = 1, slice(None)
             if n_bands > 1:
                 n = max(1, recording.n_freqs // band)
@@ -257,7 +269,8 @@ def iterate(window, W, source, n_iter, sort_iter=0):
                 bands = slice(first, first + -(-recording.n_freqs // band))
             S = recording.covariances(weights[:, bands], n)
             V = loaded_covariance(S)
-            W[..., bins] = update_demixing(spatial, W[..., bins], V)
+            Q = targets[group] * FADE**iteration if targets else None
+            W[..., bins] = update_demixing(spatial, W[..., bins], V, Q)
             yield window._values(bins)
         if sort_iter and (iteration + 1) % sort_iter == 0:
             W = yield from sort(window, W, model)

@@ -15,11 +15,12 @@ from skbss.separators._filter_bank import FilterBank
 from skbss.separators._frame_by_frame import checked_entry, part_of
 from skbss.separators._sliding_learner import SlidingLearner
 from skbss.sklearn_parts import Interval, _fit_context
+from skbss.updates.target import covariances_of
 
 # Entries of a state that have any number of rows.
 GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts", "learner.tasks"}
 GROWING |= {f"learner.{name}" for name in ("W", "short", "filters")}
-GROWING |= {"learner.cancel", "learner.usual"}
+GROWING |= {"learner.cancel", "learner.usual", "learner.arrival"}
 # Samples louder than this have powers beyond single precision.
 LOUDEST = 1e15
 
@@ -53,6 +54,13 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         when they have been known for 5 s. Half as many cost half as much.
     ref_mic : int, default=0
         The microphone at which the outputs are images of the sources.
+    target : array-like, default=None
+        What is known of the source that is to be the first output: a time of the
+        signal, ``(start, end)`` in seconds, in which it is heard alone, after which its
+        output becomes the first; or steering vectors of shape (n_freqs, n_mics), such
+        as `skbss.steering_vectors` gives for a direction. After a jump a time says
+        nothing anymore, as the target may have moved; outputs go on by how they sound.
+        At least two outputs are needed.
 
     Attributes
     ----------
@@ -112,6 +120,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         "window": [Interval(Real, 3, None, closed="left")],
         "period": [Interval(Real, 0.1, None, closed="left")],
         "ref_mic": [Interval(Integral, 0, None, closed="left")],
+        "target": ["array-like", None],
     }
 
     def __init__(
@@ -123,6 +132,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         window=20.0,
         period=0.5,
         ref_mic=0,
+        target=None,
     ):
         self.sample_rate = sample_rate
         self.n_sources = n_sources
@@ -130,6 +140,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.window = window
         self.period = period
         self.ref_mic = ref_mic
+        self.target = target
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -298,6 +309,14 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"Got ref_mic={self.ref_mic}, but the signal has {n_mics} microphones."
             )
+        if self.target is not None:
+            if (self.n_sources or n_mics) < 2:
+                raise ValueError(
+                    f"Got a target and n_sources={self.n_sources or n_mics}, expected "
+                    "at least 2 outputs, of which it is the first."
+                )
+            if np.shape(self.target) != (2,):
+                covariances_of(self.target, n_mics)
         peak = abs(X).max(initial=0)
         if peak > LOUDEST:
             raise ValueError(
@@ -343,6 +362,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             period=self.period,
             n_future=n_future,
             ref_mic=self.ref_mic,
+            target=self.target,
         )
         bank = FilterBank(
             n_mics,

@@ -184,3 +184,28 @@ def likeness(C, A):
     size = np.square(abs(A)).sum(0)
     alike = (A.conj() * matmul(C.transpose(1, 2, 0), A)).real.sum(0)
     return alike / np.where(size > 0, size, 1)
+
+
+def prominence(W, C, X):
+    """How much louder outputs are in frames of a covariance than in others.
+
+    Parameters
+    ----------
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices of microphones.
+    C : ndarray of shape (n_freqs, n_mics, n_mics)
+        Covariances of the former frames.
+    X : ndarray of shape (n_frames, n_freqs, n_mics)
+        The others.
+
+    Returns
+    -------
+    ratios : ndarray of shape (n_sources,)
+        Up to a common factor.
+    """
+    x = X.transpose(1, 2, 0).astype(complex)
+    inside, overall = (
+        (matmul(W, some.transpose(1, 2, 0)) * W.conj()).real.sum((1, 2))
+        for some in (C, x @ x.conj().swapaxes(1, 2))
+    )
+    return inside / np.where(overall > 0, overall, 1)
