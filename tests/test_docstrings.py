@@ -87,6 +87,9 @@ WITHOUT_EXAMPLE = ("skbss.updates.", "skbss.Spectrogram", "skbss.RecordingWarnin
 REFERENCE = "; see `"
 
 
+OWN = ("self", "cls")
+
+
 def errors(name, ignored):
     return [error for error in validate(name)["errors"] if error[0] not in ignored]
 
@@ -107,6 +110,31 @@ def test_methods(name):
         assert REFERENCE not in validate(documented)["docstring"]
         return
     assert errors(name, IGNORED_IN_METHODS) == []
+
+
+def functions(name):
+    """Functions that a public name stands for, by their own names."""
+    thing = OBJECTS[name]
+    if not inspect.isclass(thing):
+        return {name: inspect.unwrap(thing)}
+    found = {m: inspect.unwrap(f) for m, f in public_methods(thing) if callable(f)}
+    own = "__init__" in vars(thing) and not issubclass(thing, Exception)
+    return found | ({"__init__": thing.__init__} if own else {})
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_signatures_are_annotated(name):
+    """Since `py.typed` says so."""
+    for method, function in functions(name).items():
+        function = getattr(function, "__func__", function)
+        if not inspect.isfunction(function):
+            continue
+        signature = inspect.signature(function)
+        parameters = [p for n, p in signature.parameters.items() if n not in OWN]
+        missing = [p.name for p in parameters if p.annotation is p.empty]
+        assert missing == [], method
+        if method != "__init__":
+            assert signature.return_annotation is not signature.empty, method
 
 
 @pytest.mark.parametrize("name", OBJECTS)

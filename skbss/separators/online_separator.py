@@ -2,9 +2,12 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Mapping
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.signal import oaconvolve
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -125,14 +128,14 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        sample_rate=16_000,
-        n_sources=None,
+        sample_rate: float = 16_000,
+        n_sources: int | None = None,
         *,
-        latency=0.128,
-        window=20.0,
-        period=0.5,
-        ref_mic=0,
-        target=None,
+        latency: float = 0.128,
+        window: float = 20.0,
+        period: float = 0.5,
+        ref_mic: int = 0,
+        target: ArrayLike | None = None,
     ):
         self.sample_rate = sample_rate
         self.n_sources = n_sources
@@ -143,7 +146,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.target = target
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None):
+    def fit(self, X: ArrayLike, y: object = None) -> Self:
         """Forget everything, then learn from a signal as it comes.
 
         Parameters
@@ -168,7 +171,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: ArrayLike, y: object = None) -> np.ndarray:
         """Forget everything, then separate a recording as if it were live.
 
         Parameters
@@ -202,7 +205,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         return Y
 
     @_fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y=None):
+    def partial_fit(self, X: ArrayLike, y: object = None) -> Self:
         """Go on learning from the next block; outputs that are due are dropped.
 
         Parameters
@@ -220,7 +223,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self.partial_fit_transform(X)
         return self
 
-    def partial_fit_transform(self, X, y=None):
+    def partial_fit_transform(self, X: ArrayLike, y: object = None) -> np.ndarray:
         """Go on learning from the next block, and return the outputs that are due.
 
         Parameters
@@ -249,7 +252,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             self._begin(X.shape[1])
         return self._process(X)
 
-    def flush(self):
+    def flush(self) -> np.ndarray:
         """End the signal and return the outputs that are missing.
 
         The next block begins another signal, with what was learned from this one.
@@ -265,7 +268,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self._restart()
         return Y
 
-    def transform(self, X):
+    def transform(self, X: ArrayLike) -> np.ndarray:
         """Apply the newest filters to a signal, without learning.
 
         Parameters
@@ -333,12 +336,12 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         self._restart()
 
     @property
-    def n_samples_latency(self):
+    def n_samples_latency(self) -> int:
         """Samples that outputs are behind, by the parameters."""
         return round(self.latency * self.sample_rate)
 
     @property
-    def hop_length(self):
+    def hop_length(self) -> int:
         """Samples in which the signal is learned from, a natural size of blocks."""
         return SlidingLearner.sizes(self.sample_rate)[0]
 
@@ -420,7 +423,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         for filters, start in self._learner.work(len(block)):
             self._bank.exchange(filters, start - self._origin)
 
-    def get_state(self):
+    def get_state(self) -> dict[str, Any]:
         """Return all that the coming output depends on, beside the parameters.
 
         Returns
@@ -436,7 +439,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             state |= {f"{name}.{key}": v for key, v in part.get_state().items()}
         return {key: np.copy(value)[()] for key, value in state.items()}
 
-    def set_state(self, state):
+    def set_state(self, state: Mapping[str, Any]) -> Self:
         """Go on from a state that `get_state` returned, to the same bits.
 
         Work that was going on is done again, which takes up to some tenths of a second.
@@ -468,7 +471,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             other._check(np.zeros((1, rest.shape[1])), reset=False)
         other._begin(rest.shape[1])
         other._take(state)
-        vars(self).update(vars(other))
+        self.__dict__.update(vars(other))
         return self
 
     def _take(self, state):
@@ -495,7 +498,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             raise ValueError(f"Got a state that isn't of one piece: {error}") from error
 
     @property
-    def n_jumps_(self):
+    def n_jumps_(self) -> int:
         """How often sources were found to have jumped."""
         return self._learner.n_jumps
 
@@ -506,7 +509,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _n_features_out(self):
         return len(self._bank.through)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Return the names of the outputs.
 
         Parameters

@@ -161,7 +161,7 @@ def templates() -> Environment:
         "label": words.label,
         "sorted_by": lambda value: f"{value:.10g}" if np.isfinite(value) else "",
     }
-    environment.tests["finite"] = np.isfinite
+    environment.tests |= {"finite": lambda value: bool(np.isfinite(value))}
     return environment
 
 
