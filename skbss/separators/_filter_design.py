@@ -24,7 +24,7 @@ DECAY, PRIOR = 0.5, 0.3
 # Seconds of all cancelling together that look ahead, and back; and of filters, back.
 AHEAD, BACK, PAST = 0.256, 0.512, 0.768
 # Look-ahead in seconds below which filters are fitted, over so many seconds, not cut.
-CUT, FITTED = 0.5, 8.0
+CUT, FITTED = 0.5, 12.0
 # Seconds that are filtered in a step.
 STEP = 0.5
 
@@ -49,6 +49,8 @@ class FilterDesign:
         self.n_future = n_future
         self.is_short = n_future < CUT * rate
         self.n_taps = n_future + self._samples(PAST)
+        if self.is_short:  # transforms are of twice that, a power of two
+            self.n_taps = window_length(rate, CUT)
         self.ahead = self._samples(AHEAD)
         self.n_cancel = self.ahead + self._samples(BACK)
 
@@ -84,7 +86,7 @@ class FilterDesign:
             ridge = 1 / (PRIOR * max(len(Y), 1) * DECAY ** abs(lags))
             leaks = yield from learn_leaks(Y, Cliques(), lags, ridge)
             h = canceller(leaks, lags, hop, self.ahead, self.n_cancel)
-            yield 4 * h.size
+            yield 100 * h.size
             if total is None:
                 total, g = h, convolved(h, g)
             else:
@@ -98,7 +100,7 @@ class FilterDesign:
         for start in range(begin, end - n + 1, step):
             x = self.history.read(start, min(start + step + n - 1, end))
             parts.append(filtered(x, g))
-            yield 4 * x.size * self.n_sources
+            yield 10 * x.size * self.n_sources
         return np.concatenate(parts, axis=1)
 
     def filters(self, W, cancel, begin, end, start, n_iter):

@@ -6,7 +6,7 @@ import numpy as np
 
 from skbss.linalg import pinv
 from skbss.separators import _window as windows
-from skbss.separators._filter_design import FITTED, FilterDesign
+from skbss.separators._filter_design import FilterDesign
 from skbss.separators._frame_by_frame import part_of
 from skbss.separators._history import History
 from skbss.separators._window import Window, order_like
@@ -46,15 +46,20 @@ YOUNG_ITER, ITER = 8, 3
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
 JUMP = 0.22
 USUAL = 5.0  # seconds that usual powers are averaged over
-# Seconds between two times that leaks are learned, and that must be known for it.
-LEAKS, LEAST_LEAKS = 2.0, 4.0
+# Seconds that must be known before leaks are learned.
+LEAST_LEAKS = 4.0
 # White noise to expect at each microphone, where there are more than sources.
 NOISE = 0.01
 # Iterations of fitting filters; fewer where these go on from others.
-FIT_ITER, FEWER_FIT_ITER = 10, 5
-# Places that aren't young are learned from half as often. Share of the time between
-# updates in which one is computed then.
-BUSY = 0.8
+FIT_ITER, FEWER_FIT_ITER = 20, 12
+# How many times longer it is from one update to the next where places aren't young,
+# and the share of this time in which one is computed.
+SLOWER, BUSY = 4, 0.8
+# Nanoseconds of an update before one is known, for each sample of a window; and how
+# much of the most that was done counts when less is.
+EFFORT, KEPT = 360, 0.9
+# How much more is done where a place is young, with two microphones.
+URGENT = 1.5
 # Periods in which any task ends.
 SLOWEST = 16
 # Events that are remembered, for whoever wants to look.
@@ -63,17 +68,16 @@ N_EVENTS = 256
 # What a state consists of, beside arrays.
 NUMBERS = (
     "n_jumps",
-    "next_leaks",
     "place",
     "is_fresh",
     "doubts",
     "next_update",
     "credit",
+    "effort",
     "target_begin",
     "target_end",
 )
 DTYPES = {"W": np.complex64, "short": np.complex64, "filters": np.float32}
-DTYPES["cancel"] = np.float32
 DTYPES["arrival"] = complex
 DTYPES["usual"] = float
 KINDS = "check", "update"
@@ -133,8 +137,7 @@ class SlidingLearner:
         self.is_fresh = True  # whether nothing is known of it yet
         self.doubts = 0
         self.next_update = self._samples(FIRST)
-        self.W = self.short = self.filters = self.usual = self.cancel = None
-        self.next_leaks = 0
+        self.W = self.short = self.filters = self.usual = None
         self.tasks = []
         self.credit = 0.0
         # What is known of a target: a time of the signal, where that is in the samples
@@ -146,8 +149,7 @@ class SlidingLearner:
         if target is not None and not is_time:
             C = covariances_of(target, n_mics)
             self.arrival = resampled(C, self.n_short // 2 + 1)
-        self.n_iter = ITER
-        self.rate_of_work = self._rate_of_work()
+        self.effort = EFFORT * n_mics * self._samples(window)
         self.log = []
 
     @staticmethod
@@ -163,18 +165,6 @@ class SlidingLearner:
 
     def _samples(self, seconds):
         return round(seconds * self.rate)
-
-    def _rate_of_work(self):
-        """Numbers to work on for each sample, so that updates are done in time."""
-        n_frames = self._samples(self.window) / (self.n_fft // 4)
-        n_iter = self.n_iter + 1
-        values = n_frames * self.n_fft / 2 * self.n_mics**2 * (10 + 2 * n_iter)
-        values += n_frames * 6 * self.n_fft * self.n_mics
-        values += 8 * n_frames * 512 * self.n_sources * n_iter
-        if self.design.is_short:
-            values += 64 * self.design.n_taps * self.n_mics * self.n_sources
-            values += 4 * self._samples(FITTED) * self.n_mics * (self.n_mics + 2)
-        return values / (BUSY * self._samples(2 * self.period))
 
     def hear(self, x):
         """Take the next hop (hop, n_mics), and see what is to be done.
@@ -203,7 +193,9 @@ class SlidingLearner:
         if end >= self.next_update and "update" not in running:
             self.tasks.append(Task(self, "update", end))
             is_young = age < self._samples(YOUNG)
-            self.next_update = end + self._samples(self.period) * (2 - is_young)
+            self.next_update = end + self._samples(self.period) * (
+                1 if is_young else SLOWER
+            )
         return None
 
     def work(self, n_samples):
@@ -216,16 +208,20 @@ class SlidingLearner:
         start : int
             The sample of the signal that they are good from.
         """
-        # What is urgent gets more; with many microphones there isn't much more.
-        factor = 4 / max(self.n_mics, 2) if self._is_urgent() else 1
-        self.credit += n_samples * self.rate_of_work * max(factor, 1)
+        # With many microphones there isn't more to give.
+        factor = 2 * URGENT / self.n_mics if self._is_urgent(self.history.end) else 1
+        duration = BUSY * SLOWER * self._samples(self.period)
+        self.credit += n_samples / duration * self.effort * max(factor, 1)
         while self.tasks and self.credit > 0:
-            task = self.tasks[0]
+            task, doubts = self.tasks[0], self.doubts
             try:
                 self.credit -= task.step()
             except StopIteration as end:
                 if task in self.tasks:  # a jump ends all of them
                     self.tasks.remove(task)
+                is_usual = self.doubts == doubts and not self._is_urgent(task.end)
+                if task.kind == "update" and is_usual:
+                    self.effort = max(float(task.values), KEPT * self.effort)
                 if end.value is not None:
                     yield end.value
         if not self.tasks:
@@ -261,10 +257,9 @@ class SlidingLearner:
         first = int(np.argmax(alike))
         return W[[first, *(k for k in range(len(W)) if k != first)]]
 
-    def _is_urgent(self):
-        """Whether a place is young, or a fresh start is tried."""
-        age = (self.history.end - self.place) / self.rate
-        return age < YOUNG + 1 or self._doubts_at(age)
+    def _is_urgent(self, end):
+        """Whether the place is young."""
+        return end - self.place < self._samples(YOUNG + 1)
 
     def _doubts_at(self, age):
         return self.doubts < len(DOUBTS) and age >= DOUBTS[self.doubts]
@@ -272,7 +267,7 @@ class SlidingLearner:
     def _move_to(self, place):
         """Begin to learn a new place."""
         self.place, self.is_fresh, self.doubts = place, True, 0
-        self.short = self.usual = self.cancel = None
+        self.short = self.usual = None
         if self.target_time is not None:  # it may have moved
             self.arrival = None
         self.next_update = place + self._samples(FIRST)
@@ -291,7 +286,7 @@ class SlidingLearner:
             return None
         usual = None if self.usual is None else self.usual / peak**2
         value, power = coherence(y, self.n_brief, usual)
-        yield 8 * y.size
+        yield 56 * y.size
         self._note("coherence", value)
         if value <= JUMP:
             power = power.astype(float) * peak**2
@@ -322,7 +317,7 @@ class SlidingLearner:
         x, peak = at_unit_peak(self.history.read(begin, end))
         yield 4 * x.size
         y = filtered(x, g)
-        yield 4 * x.size * self.n_sources
+        yield 10 * x.size * self.n_sources
         return y, peak
 
     def update(self, end):
@@ -343,7 +338,7 @@ class SlidingLearner:
             is_new = True
         else:
             is_doubtful = self._doubts_at(age)
-            n_iter = YOUNG_ITER if is_doubtful else self.n_iter
+            n_iter = YOUNG_ITER if is_doubtful else ITER
             W, best = yield from self._refine(window, known, n_iter)
             is_new = False
             if is_doubtful:
@@ -358,17 +353,13 @@ class SlidingLearner:
         if arrival is not None and (is_new or is_told):
             W = self._with_target_first(W, X, arrival)
             yield 4 * X.size
-        cancel, next_leaks = self.cancel, self.next_leaks
-        if age < LEAST_LEAKS or self.n_sources == 1:
-            cancel = None
-        elif is_new or is_told or cancel is None or end >= next_leaks:
+        cancel = None
+        if age > LEAST_LEAKS and self.n_sources > 1:
             cancel = yield from self.design.cancel(W, begin, end)
-            next_leaks = end + self._samples(LEAKS)
         n_iter = FIT_ITER if is_new or is_told else FEWER_FIT_ITER
         start = None if self.is_fresh or is_told else self.filters
         g = yield from self.design.filters(W, cancel, begin, end, start, n_iter)
         self.W, self.short, self.filters = W, short, g
-        self.cancel, self.next_leaks = cancel, next_leaks
         self.is_fresh, self.doubts, self.arrival = False, doubts, arrival
         self._note("anew" if is_new else "same")
         return g, self.history.place_of(self.place)
@@ -429,7 +420,6 @@ class SlidingLearner:
             "W": (M, self.n_fft // 2 + 1),
             "short": (M, self.n_short // 2 + 1),
             "filters": (M, self.design.n_taps),
-            "cancel": (self.n_sources, self.design.n_cancel),
             "usual": (self.n_brief // 2 + 1,),
             "arrival": (M, M),
         }
@@ -479,10 +469,12 @@ class Task:
     """
 
     def __init__(self, learner, kind, end):
-        self.kind, self.end, self.n_steps = kind, end, 0
+        self.kind, self.end, self.n_steps, self.values = kind, end, 0, 0
         self.steps = getattr(learner, kind)(end)
 
     def step(self):
         """Do a step and return how many numbers it has worked on."""
         self.n_steps += 1
-        return next(self.steps)
+        values = next(self.steps)
+        self.values += values
+        return values

@@ -1,8 +1,8 @@
 """A window of the newest frames, learned from in small steps.
 
-Each function here is a generator that does a part of the work, yields how many numbers
-it has touched, and returns its result at the end: so that what runs live can spread the
-work evenly over time.
+Each function here is a generator that does a part of the work, yields about how many
+nanoseconds that takes, and returns its result at the end: so that what runs live can
+spread the work evenly over time. What it yields depends on sizes alone.
 """
 
 # License: BSD-3-Clause
@@ -22,10 +22,10 @@ from skbss.updates.source import bands_of, variance_and_cost
 from skbss.updates.spatial import IP1, update_demixing
 from skbss.updates.target import Target
 
-# Features that are worked on in a step (1 MB in single precision), and numbers of
-# samples transformed in one.
-STEP_FEATURES = 1 << 18
+# Features that are worked on in a step, samples that are transformed, and powers.
+STEP_FEATURES = 1 << 17
 STEP_SAMPLES = 1 << 17
+STEP_POWERS = 1 << 16
 
 # How much a target counts, as in `skbss.AuxIVA`.
 TARGET_WEIGHT = 0.3
@@ -65,17 +65,19 @@ def transform(read, starts, n_fft, *, keep_silence=False):
     window = np.sin(np.pi * np.arange(n_fft, dtype=np.float32) / n_fft) ** 2
     n_mics = len(read(0, 0))
     X = np.empty((len(starts), n_fft // 2 + 1, n_mics), np.complex64)
+    peak = np.zeros(len(starts), np.float32)
     step = max(1, STEP_SAMPLES // (n_fft * n_mics))
     for first in range(0, len(starts), step):
         for t in range(first, min(first + step, len(starts))):
             frame = read(starts[t], starts[t] + n_fft)
             X[t] = scipy.fft.rfft(frame * window).T
+            peak[t] = abs(X[t].view(np.float32)).max() / n_fft
         yield 6 * step * n_fft * n_mics
     if keep_silence:
         return X
-    peak = abs(X.view(np.float32)).max((1, 2), initial=0) / n_fft
     loud = np.quantile(peak, 0.9) * SILENCE**0.5 if len(peak) else 0
-    return X[peak > loud] if (peak > loud).any() else X
+    is_loud = peak > loud
+    return X[is_loud] if is_loud.any() and not is_loud.all() else X
 
 
 class Window:
@@ -110,7 +112,7 @@ class Window:
         for start, stop in pairwise(edges):
             bins = slice(start, stop)
             self.groups.append((bins, Recording(self.X[:, bins], noise=self.noise)))
-            yield 10 * self._values(bins)
+            yield 16 * self._values(bins)
 
     def _values(self, bins):
         return (bins.stop - bins.start) * self.n_frames * self.n_mics**2
@@ -256,11 +258,10 @@ def iterate(window, W, source, n_iter, sort_iter=0, arrival=None):
     for iteration in range(n_iter + 1):
         power = yield from window.power_steps(W, n_bands)
         np.maximum(power, power.dtype.type(model.floor), out=power)
-        weights, cost = variance_and_cost(source, power)
-        yield 8 * power.size
+        cost = yield from _to_variances(source, power)
         if iteration == n_iter:
             break
-        weights = np.divide(1 / window.n_frames, weights, dtype=power.dtype)
+        weights = np.divide(1 / window.n_frames, power, out=power)
         for group, (bins, recording) in enumerate(window.groups):
             n, bands = 1, slice(None)
             if n_bands > 1:
@@ -276,7 +277,18 @@ def iterate(window, W, source, n_iter, sort_iter=0, arrival=None):
             W = yield from sort(window, W, model)
     volume = log_volume(W).sum()
     size = window.n_frames * window.n_freqs
-    return W, band * cost.sum(dtype=float) / size - 2 * volume / window.n_freqs
+    return W, band * cost / size - 2 * volume / window.n_freqs
+
+
+def _to_variances(source, power):
+    """Turn powers into variances, in place, and return the cost, step by step."""
+    cost, n = 0.0, max(1, STEP_POWERS // power[..., 0].size)
+    for first in range(0, power.shape[2], n):
+        part = power[..., first : first + n]
+        part[:], costs = variance_and_cost(source, part)
+        cost += costs.sum(dtype=float)
+        yield 32 * part.size
+    return cost
 
 
 def order_like(previous, W, X):

@@ -23,7 +23,7 @@ from skbss.updates.target import covariances_of
 # Entries of a state that have any number of rows.
 GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts", "learner.tasks"}
 GROWING |= {f"learner.{name}" for name in ("W", "short", "filters")}
-GROWING |= {"learner.cancel", "learner.usual", "learner.arrival"}
+GROWING |= {"learner.usual", "learner.arrival"}
 # Samples louder than this have powers beyond single precision.
 LOUDEST = 1e15
 
@@ -53,8 +53,8 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         sources better, cost more, and follow slow movement less. With 12 s four
         recordings of two talkers were separated worse by 2 dB.
     period : float, default=0.5
-        Seconds from one update to the next while the places are new; twice as long
-        when they have been known for 5 s. Half as many cost half as much.
+        Seconds from one update to the next while the places are new; four times as
+        long when they have been known for 5 s. Half as many cost half as much.
     ref_mic : int, default=0
         The microphone at which the outputs are images of the sources.
     target : array-like, default=None
@@ -87,8 +87,8 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     windows of 512 ms by some iterations of `AuxIVA` with cliques. While less than 5 s
     are known, it starts afresh on windows of 256 ms each time. At ages of 8, 16 and
     40 s it tries a fresh start beside, and keeps what has the better objective. What
-    leaks from each output into others is learned every two seconds, and taken out, as
-    by two `CrosstalkCanceller`, on windows of 256 and 128 ms.
+    leaks from each output into others is learned each time, and taken out, as by two
+    `CrosstalkCanceller`, on windows of 256 and 128 ms.
 
     Sources are taken to have jumped when the outputs of the newest second, by the
     newest filters, have a mean coherence above 0.22.

@@ -14,7 +14,7 @@ from scipy.signal.windows import hann
 # Level below the mean power over frequency up to which the microphones are whitened
 # before low-latency filters are fitted (-30 dB), and loading of their equations.
 LEAST_LEVEL = 1e-3
-LOADING = 1e-4
+LOADING = 1e-6
 
 
 def impulse_responses(W):
@@ -156,25 +156,25 @@ def short_filters(x, teacher, ahead, n_future, n_taps, start=None, n_iter=5):
     pad = np.zeros((*teacher.shape[:2], size - teacher.shape[2]), dtype)
     teacher = np.roll(np.concatenate([teacher, pad], 2), n_future - ahead, axis=2)
     wanted = _correlated(S, teacher, n_taps)
-    yield teacher.size
+    yield 10 * teacher.size
     load = LOADING * np.einsum("iif->f", S).real.mean() / M
     S += (load or dtype.type(1)) * np.eye(M, dtype=dtype)[..., None]
     inverse = np.linalg.inv(S.transpose(2, 0, 1)).transpose(1, 2, 0)
-    yield S.size
+    yield 40 * S.size
     residual = wanted - _correlated(S, g, n_taps)
     z = _correlated(inverse, residual, n_taps)
     direction, now = z, _inner(residual, z)
-    yield 4 * g.size
+    yield 60 * g.size
     for _ in range(n_iter):
         image = _correlated(S, direction, n_taps)
-        yield 2 * g.size
+        yield 16 * g.size
         step = _ratio(now, _inner(direction, image))
         g = g + step * direction
         residual = residual - step * image
         z = _correlated(inverse, residual, n_taps)
         before, now = now, _inner(residual, z)
         direction = z + _ratio(now, before) * direction
-        yield 2 * g.size
+        yield 50 * g.size
     return g
 
 
@@ -189,7 +189,7 @@ def _cross_spectra(x, size):
     for block in blocks.swapaxes(0, 1):
         X = scipy.fft.rfft(block * window)
         S += X[:, None].conj() * X
-        yield X.size * (M + 2)
+        yield 4 * X.size * (M + 2)
     return S
 
 

@@ -15,7 +15,6 @@ from skbss.updates.crosstalk import (
     leakage,
 )
 from skbss.updates.powers import frame_parts, invert_positive, powers
-from skbss.updates.recording import level
 from skbss.updates.source import source_variance
 
 
@@ -42,11 +41,15 @@ def learn_leaks(Y, source, lags, ridge):
         As from `skbss.updates.crosstalk.leakage`.
     """
     n_frames, n_freqs, K = Y.shape
-    scale = level(Y)
+    peak = 0.0
+    for part in frame_parts(n_frames):
+        peak = max(peak, abs(Y[part].view(Y.real.dtype)).max(initial=0))
+        yield 2 * Y[part].size
+    scale = float(peak) or 1.0
     mean = np.zeros((n_freqs, K))
     for part in frame_parts(n_frames):
         mean += powers(Y[part], scale).sum(0)
-        yield 4 * Y[part].size
+        yield 8 * Y[part].size
     amplitude = np.sqrt(mean / max(n_frames, 1))
     gains = (invert_positive(amplitude) / scale).astype(Y.real.dtype)
     parts, unit = [], invert_positive(amplitude**2)
@@ -54,7 +57,7 @@ def learn_leaks(Y, source, lags, ridge):
         power = band_means(powers(Y[part], scale) * unit, source.n_bands)
         power = np.maximum(power, FLOOR).transpose(2, 1, 0).astype(Y.real.dtype)
         parts.append(source_variance(source, power))
-        yield 12 * Y[part].size
+        yield 25 * Y[part].size
     variance = np.concatenate(parts, axis=2)
     least = LEAST_VARIANCE * variance.mean(2, keepdims=True)
     weights = 1 / (n_frames * np.maximum(variance, least))
