@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import is_finite_matrix
 from skbss.spectrogram import Spectrogram
-from skbss.transforms import ISTFT, STFT, ProjectionBack
+from skbss.transforms import ISTFT, STFT, WPE, CrosstalkCanceller, ProjectionBack
 from skbss.transforms.stft import blocks, n_frames_of, short_time_fft
 
 
@@ -53,6 +53,12 @@ def _check_step(step):
         return
     if not hasattr(step, "transform"):
         raise ValueError(f"Stream needs steps with transform. Got {name} without.")
+    if isinstance(step, WPE | CrosstalkCanceller):
+        raise ValueError(
+            f"Stream can't use {name}, which filters over frames and would begin anew "
+            "with every block: use OnlineWPE to dereverberate, and OnlineSeparator, "
+            "which cancels crosstalk itself, to separate."
+        )
     if isinstance(step, ProjectionBack) and step.method == "least_squares":
         raise ValueError(
             "Stream can't use ProjectionBack(method='least_squares'), whose factors "

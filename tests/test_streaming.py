@@ -17,7 +17,9 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from skbss import (
     ISTFT,
     STFT,
+    WPE,
     AuxIVA,
+    CrosstalkCanceller,
     OnlineAuxIVA,
     OnlineILRMA,
     OnlineISNMF,
@@ -460,3 +462,10 @@ def test_a_window_that_asks_for_the_recording():
     pipeline = make_pipeline(STFT(64, min_frames=9), OnlineAuxIVA(), ISTFT())
     with pytest.raises(ValueError, match="min_frames=9, which asks for the whole"):
         Stream(pipeline)
+
+
+@pytest.mark.parametrize("step", [WPE(), CrosstalkCanceller()])
+def test_steps_that_filter_over_frames_are_refused(step):
+    pipeline = make_pipeline(STFT(n_fft=128), step, ISTFT())
+    with pytest.raises(ValueError, match=f"can't use {type(step).__name__}, which"):
+        Stream(pipeline.fit(X))

@@ -55,11 +55,10 @@ FIT_ITER, FEWER_FIT_ITER = 20, 12
 # How many times longer it is from one update to the next where places aren't young,
 # and the share of this time in which one is computed.
 SLOWER, BUSY = 4, 0.8
-# Nanoseconds of an update before one is known, for each sample of a window; and how
-# much of the most that was done counts when less is.
-EFFORT, KEPT = 360, 0.9
-# How much more is done where a place is young, with two microphones.
-URGENT = 1.5
+# Nanoseconds of an update before one is known, for each sample of 20 s; how many times
+# as much is done where a place is young, at least; and how much of the most that was
+# done counts when less is.
+EFFORT, URGENT, KEPT = 360, 2.0, 0.9
 # Periods in which any task ends.
 SLOWEST = 16
 # Events that are remembered, for whoever wants to look.
@@ -149,7 +148,7 @@ class SlidingLearner:
         if target is not None and not is_time:
             C = covariances_of(target, n_mics)
             self.arrival = resampled(C, self.n_short // 2 + 1)
-        self.effort = EFFORT * n_mics * self._samples(window)
+        self.effort = self.start_effort = EFFORT * n_mics * self._samples(20.0)
         self.log = []
 
     @staticmethod
@@ -208,10 +207,11 @@ class SlidingLearner:
         start : int
             The sample of the signal that they are good from.
         """
-        # With many microphones there isn't more to give.
-        factor = 2 * URGENT / self.n_mics if self._is_urgent(self.history.end) else 1
+        effort = self.effort
+        if self._is_urgent(self.history.end):
+            effort = max(effort, self.start_effort * URGENT)
         duration = BUSY * SLOWER * self._samples(self.period)
-        self.credit += n_samples / duration * self.effort * max(factor, 1)
+        self.credit += n_samples / duration * effort
         while self.tasks and self.credit > 0:
             task, doubts = self.tasks[0], self.doubts
             try:
