@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import warnings
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from skbss import ISTFT, STFT, AuxIVA, BlockBatch, ProjectionBack
+from skbss import ISTFT, STFT, AuxIVA, BlockBatch, ProjectionBack, SoundPipeline
 from skbss.blocks.block_batch import _warn_of_rare
 from skbss.blocks.joining import (
     Activity,
@@ -292,3 +293,15 @@ def test_order_goes_on_by_voices_where_places_mean_nothing():
     assert_allclose(halves[1], y[1000:3000])
     shared = waveform_similarity(halves[3][1000:], halves[4][:1000])
     assert_allclose(np.diag(shared), 1)
+
+
+@pytest.mark.parametrize("refine", [None, "auto"])
+def test_what_is_wrong_is_said_once(recording, refine):
+    limit = abs(recording[0]).max() / 4
+    x = np.clip(recording[0], -limit, limit)
+    pipeline = SoundPipeline(pipe(1).steps, sample_rate=RATE)
+    blocks = BlockBatch(pipeline, refine=refine, sample_rate=RATE)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        blocks.fit_transform(x)
+    assert sum("clipped" in str(warning.message) for warning in told) == 1

@@ -35,6 +35,7 @@ from skbss.callbacks import CallbackSupportMixin, FitTask, fit_context
 from skbss.compose import make_refiner, make_separator, window_length
 from skbss.io import AudioReader
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
+from skbss.sound_pipeline import SoundPipeline
 from skbss.window_search import WindowSearch, overlap
 
 # What filters are learned from, in seconds, and how long the rarest talker should speak
@@ -343,6 +344,10 @@ class BlockBatch(
         activity, common = Activity(self.sample_rate), []
         if not self._is_short(len(X)):
             order = Order(moving=self.refine is None)
+            estimator = self._estimator()
+            if order.moving and isinstance(estimator, SoundPipeline):
+                # Of the recording once, by a block in the middle.
+                clone(estimator).prepare(read_part(X, slice(*spans[len(spans) // 2])))
             for piece in self._separated(X, order, task, common=common):
                 activity.add(piece)
                 yield piece

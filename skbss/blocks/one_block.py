@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import warnings
 from functools import partial
 
 from sklearn.base import clone
@@ -9,6 +10,7 @@ from sklearn.base import clone
 from skbss.blocks.tracks import describe
 from skbss.blocks.voices import describe_voices
 from skbss.compose import window_length
+from skbss.sound_pipeline import RecordingWarning
 from skbss.window_search import overlap
 
 # Windows by which blocks are compared, and outputs of one block, in seconds.
@@ -29,7 +31,10 @@ def separate_block(estimator, x, sample_rate):
     common : float
         How much they overlap, see `skbss.metrics.overlap`.
     """
-    y = estimator.fit_transform(x)
+    with warnings.catch_warnings():
+        # What is wrong with a recording is said once, not of every block.
+        warnings.simplefilter("ignore", RecordingWarning)
+        y = estimator.fit_transform(x)
     common = overlap(y, n_fft=window_length(sample_rate, OVERLAP_WINDOW))
     description = describe(x, y, window_length(sample_rate, TRACK_WINDOW))
     return y, description, describe_voices(y, sample_rate), common

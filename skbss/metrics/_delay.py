@@ -96,8 +96,15 @@ def _shifted_si_sdr(reference, estimate, delay):
 
 
 def warn_if_delayed(reference, estimate, permute, stacklevel=4):
-    """Warn of every estimate that would score higher if it were shifted."""
-    found = _find_delays(reference, estimate, _MAX_DELAY, permute)
+    """Warn of every estimate that would score higher if it were shifted.
+
+    And of those that resemble their references at no delay at all.
+    """
+    max_delay = _MAX_DELAY
+    found = _find_delays(reference, estimate, max_delay, permute)
+    if _is_chance(found[-1]).any():
+        max_delay = _LONGEST
+        found = _find_delays(reference, estimate, max_delay, permute)
     for k, (j, delay, score, shifted) in enumerate(zip(*found, strict=True)):
         if shifted > max(score + _MIN_GAIN_DB, _MIN_SCORE_DB):
             pair = reference[:, k : k + 1], estimate[:, j : j + 1]
@@ -109,6 +116,24 @@ def warn_if_delayed(reference, estimate, permute, stacklevel=4):
                 UserWarning,
                 stacklevel=stacklevel,
             )
+    _warn_of_chance(found, min(max_delay, len(reference) - 1), stacklevel + 1)
+
+
+def _is_chance(scores):
+    return (scores > _SILENT_DB) & (scores < _MIN_FOUND_DB)
+
+
+def _warn_of_chance(found, max_delay, stacklevel):
+    """Warn of estimates whose delays mean nothing."""
+    columns, _, _, scores = found
+    for k in np.flatnonzero(_is_chance(scores)):
+        warnings.warn(
+            f"Estimate {columns[k]} resembles reference {k} at no delay of up to "
+            f"{max_delay} samples (SI-SDR {scores[k]:.1f} dB at best): a delay cannot "
+            "be told.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 @validate_params(
@@ -183,13 +208,6 @@ def estimate_delay(
     check_numbers(reference.shape[1], estimate.shape[1], permute)
     if max_delay is None:
         max_delay = _LONGEST
-    columns, delays, _, scores = _find_delays(reference, estimate, max_delay, permute)
-    for k in np.flatnonzero((scores > _SILENT_DB) & (scores < _MIN_FOUND_DB)):
-        warnings.warn(
-            f"Estimate {columns[k]} resembles reference {k} at no delay of up to "
-            f"{min(max_delay, len(reference) - 1)} samples (SI-SDR "
-            f"{scores[k]:.1f} dB at best): the delay of {delays[k]} is chance.",
-            UserWarning,
-            stacklevel=3,
-        )
-    return delays
+    found = _find_delays(reference, estimate, max_delay, permute)
+    _warn_of_chance(found, min(max_delay, len(reference) - 1), 4)
+    return found[1]
