@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
@@ -18,7 +19,7 @@ from skbss.conditioning import (
     without_hum,
     without_offset,
 )
-from skbss.faults import fill, find_faults, soundness
+from skbss.faults import FADE, fill, find_faults, soundness
 from skbss.memory import check_memory
 from skbss.recording_checks import recording_problems
 from skbss.sklearn_parts import Interval, StrOptions
@@ -29,6 +30,8 @@ RANGE = 1e-100, 1e100
 # and that would take minutes.
 MANY = 8
 LEAST_SECONDS = 0.05
+# What is silenced around faults at most, in seconds.
+EDGE = 0.02
 # A microphone with so much less power than the loudest one (120 dB) is dead.
 DEAD = 1e-12
 
@@ -183,7 +186,7 @@ class SoundPipeline(Pipeline):
         if sound is filled:
             return super().fit_transform(sound, y, **params)
         super().fit(sound, y, **params)
-        return super().transform(filled)
+        return self.separate(sound, filled)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Separate later audio of the same room as was learned.
@@ -198,7 +201,33 @@ class SoundPipeline(Pipeline):
         Y : ndarray of shape (n_samples, n_sources)
             The sources.
         """
-        return super().transform(self.prepare(X, reset=False)[1])
+        return self.separate(*self.prepare(X, reset=False))
+
+    def separate(self, sound: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """Separate what `prepare` returned, by what was learned.
+
+        Parameters
+        ----------
+        sound, filled : ndarray of shape (n_samples, n_mics)
+            From `prepare`.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_sources)
+            The sources. Predictions of one of several microphones are far from what
+            separation cancels by: their errors are louder in outputs, and filters carry
+            them on. So with more than two microphones what is predicted is heard within
+            faults alone.
+        """
+        Y = super().transform(filled)
+        if sound is filled or sound.shape[1] <= 2:
+            return Y
+        n_fade = max(1, round(FADE * self.sample_rate))
+        n_edge = n_fade + round(EDGE * self.sample_rate)
+        silent = (~sound.any(axis=1)).astype(Y.dtype)
+        inside = minimum_filter1d(silent, 2 * n_edge + 1, mode="nearest")
+        inside = uniform_filter1d(inside, 2 * n_fade + 1, mode="nearest")[:, None]
+        return inside * Y + (1 - inside) * super().transform(sound)
 
     def prepare(
         self, X: ArrayLike, *, reset: bool = True

@@ -199,10 +199,10 @@ def _pieces(task, reader, result, progress):
             yield from target_first(batch, reader, task.target)
         result.n_blocks = batch.n_blocks_
         return
-    y = filled = reader[:]
+    y = sound = filled = reader[:]
     if isinstance(task.pipeline, SoundPipeline):
-        y, filled = task.pipeline.prepare(y)
-    is_sound = y is filled
+        sound, filled = task.pipeline.prepare(y)
+        y = sound
     steps = list(flat_steps(task.pipeline))
     for i, (name, step) in enumerate(steps):
         if progress:
@@ -211,8 +211,8 @@ def _pieces(task, reader, result, progress):
             if hasattr(step, "set_callbacks"):
                 step.set_callbacks(OnProgress(told))
         y = step.fit_transform(y)
-    if not is_sound:  # some of it taught nothing
-        y = Pipeline(task.pipeline.steps).transform(filled)
+    if sound is not filled:  # some of it taught nothing
+        y = task.pipeline.separate(sound, filled)
     yield y
 
 
