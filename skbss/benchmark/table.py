@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from sys import intern
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -115,14 +116,16 @@ def mean_and_interval(values: ArrayLike, interval: Interval = "t") -> Mean:
 def tabulate(rows: Iterable[dict]) -> ScoreTable:
     """Arrange rows by recording and candidate; the last of equal rows counts."""
     candidates: dict[str, dict] = {}
-    cells: dict[tuple[str, str], dict] = {}
+    cells: dict[tuple[str, str], _Cell] = {}
     metrics: dict[str, None] = {}
     for row in rows:
         name, method, params = (row.get(k) for k in ("candidate", "method", "params"))
+        name = intern(str(name))
         one = {"candidate": name, "method": method or "", "params": params or {}}
         candidates[name] = one
-        cells[row["recording"], name] = cell = _cell(row)
-        metrics |= dict.fromkeys(cell["scores"])
+        # Millions of rows name few recordings and candidates.
+        cells[intern(str(row["recording"])), name] = cell = _cell(row)
+        metrics |= dict.fromkeys(cell.scores)
     recordings = sorted({recording for recording, _ in cells}, key=natural)
 
     def array(value, missing=np.nan):
@@ -133,29 +136,36 @@ def tabulate(rows: Iterable[dict]) -> ScoreTable:
     return ScoreTable(
         recordings=recordings,
         candidates=list(candidates.values()),
-        scores={m: array(lambda c, m=m: c["scores"].get(m, np.nan)) for m in metrics},
-        ok=array(lambda cell: cell["ok"], False),
-        failed=array(lambda cell: not cell["ok"], False),
-        real_time_factor=array(lambda cell: cell["factor"]),
-        seconds=array(lambda cell: cell["seconds"]),
+        scores={m: array(lambda c, m=m: c.scores.get(m, np.nan)) for m in metrics},
+        ok=array(lambda cell: cell.ok, False),
+        failed=array(lambda cell: not cell.ok, False),
+        real_time_factor=array(lambda cell: cell.factor),
+        seconds=array(lambda cell: cell.seconds),
     )
 
 
+class _Cell(NamedTuple):
+    """What counts of a row."""
+
+    ok: bool
+    factor: float = np.nan
+    seconds: float = np.nan
+    scores: dict[str, float] = {}
+
+
 def _cell(row):
-    """Return what counts of a row, nan where it failed."""
     if row["status"] != "ok":
-        return {"ok": False, "factor": np.nan, "seconds": np.nan, "scores": {}}
+        return _Cell(ok=False)
     times, scores = row.get("seconds") or {}, row.get("scores") or {}
-    means = {
-        metric: float(mean_of_finite(list(map(number, np.atleast_1d(values)))))
-        for metric, values in scores.items()
-    }
-    return {
-        "ok": True,
-        "factor": number(row.get("real_time_factor")),
-        "seconds": sum(times.get(n) or 0.0 for n in ("stft", "separation", "istft")),
-        "scores": means,
-    }
+    return _Cell(
+        True,
+        number(row.get("real_time_factor")),
+        sum(times.get(n) or 0.0 for n in ("stft", "separation", "istft")),
+        {
+            metric: float(mean_of_finite(list(map(number, np.atleast_1d(values)))))
+            for metric, values in scores.items()
+        },
+    )
 
 
 def rank(table: ScoreTable, interval: Interval = "t") -> list[Ranked]:
