@@ -311,3 +311,16 @@ def test_recorders_are_aligned_part_by_part(tmp_path):
     parts = [reader[i : i + 10_000] for i in range(0, len(reader), 10_000)]
     np.testing.assert_array_equal(np.concatenate(parts), y)
     assert separate("two.wav", "--align") == 0
+
+
+def test_recorders_may_be_of_different_lengths(tmp_path):
+    write(tmp_path / "a.wav", X[:, :1])
+    write(tmp_path / "b.wav", X[:3000, 1:2])
+    reader = AudioReader([tmp_path / "a.wav", tmp_path / "b.wav"], pad=True)
+    expected = np.column_stack([X[:, 0], np.pad(X[:3000, 1], (0, 1000))])
+    np.testing.assert_allclose(reader[:], expected, atol=1e-4)
+    np.testing.assert_allclose(reader[3500:], expected[3500:], atol=1e-4)
+    parts = np.concatenate(list(reader.parts(1200)))
+    np.testing.assert_allclose(parts, expected, atol=1e-4)
+    assert separate("a.wav", "b.wav", "--join") == 2
+    assert separate("a.wav", "b.wav", "--join", "--align") == 0

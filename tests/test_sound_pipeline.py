@@ -181,11 +181,12 @@ def test_delays_are_mended():
 def test_clocks_are_mended(offset):
     x = RECORDING.mixture
     drifting = np.column_stack([x[:, 0], with_clock(x, offset)])
+    drifting[:16_000, 1] = 0  # this one was started later
     clocks = ResampleChannels(sample_rate=RATE).fit(drifting)
     assert abs(clocks.offsets_[1] - offset) < 0.3e-6
     mended = clocks.transform(drifting)
     assert_array_equal(mended[:, 0], x[:, 0])
-    error = mended[100:-100, 1] - x[100:-100, 1]
+    error = mended[17_000:-100, 1] - x[17_000:-100, 1]
     assert np.square(error).mean() < 1e-3 * np.square(x[:, 1]).mean()
 
 

@@ -73,6 +73,7 @@ def check_recording(
     channels=None,
     *,
     more_sources=False,
+    pad=False,
 ):
     """Read a recording and its references once and check that they can be used.
 
@@ -91,6 +92,8 @@ def check_recording(
         The channels to use. None: all.
     more_sources : bool, default=False
         Whether there may be more sources than microphones.
+    pad : bool, default=False
+        Whether its files may differ in length.
 
     Returns
     -------
@@ -107,7 +110,7 @@ def check_recording(
         sources, or if the references differ from it in rate or length or are more than
         the sources.
     """
-    reader = AudioReader(found.paths, channels=channels)
+    reader = AudioReader(found.paths, channels=channels, pad=pad)
     reader.check()
     path, n_mics, info = found.name, reader.shape[1], reader.info
     if n_mics < 2:

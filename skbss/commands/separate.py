@@ -161,6 +161,7 @@ def check_recordings(args, ref_mic, temporary):
                 args.n_sources,
                 channels,
                 more_sources=more_sources,
+                pad=args.align,
             )
             recordings.append(recording)
         except (AudioFileError, RecordingError) as error:

@@ -39,6 +39,9 @@ class AudioReader:
     dtype : dtype, default=None
         Of the samples. None means float32, or float64 where samples have more than 24
         bits.
+    pad : bool, default=False
+        Whether files may differ in length, as of several recorders. Shorter ones are
+        followed by zeros.
 
     Attributes
     ----------
@@ -80,6 +83,7 @@ class AudioReader:
         *,
         channels: Sequence[int] | None = None,
         dtype: DTypeLike | None = None,
+        pad: bool = False,
     ):
         if isinstance(paths, str | Path):
             paths = [paths]
@@ -91,7 +95,8 @@ class AudioReader:
                 lengths.append(audio.frames)
                 counts.append(audio.channels)
             self.info = self.info or info
-            if info.sample_rate != self.info.sample_rate or lengths[-1] != lengths[0]:
+            is_as_long = pad or lengths[-1] == lengths[0]
+            if info.sample_rate != self.info.sample_rate or not is_as_long:
                 raise AudioFileError(
                     f"Cannot join {path}, {lengths[-1]} samples at {info.sample_rate} "
                     f"Hz, with {self.paths[0]}, {lengths[0]} at "
@@ -107,7 +112,8 @@ class AudioReader:
         if dtype is None:
             dtype = np.float64 if self.info.subtype in DOUBLE else np.float32
         self.dtype = np.dtype(dtype)
-        self.shape = lengths[0], len(self.channels)
+        self.shape = max(lengths), len(self.channels)
+        self._sizes = list(zip(lengths, counts, strict=True))
 
     def __len__(self):
         return self.shape[0]
@@ -117,9 +123,21 @@ class AudioReader:
         start, stop, step = part.indices(len(self))
         if step != 1 or stop <= start:
             raise ValueError(f"Got {part}, expected a slice of successive samples.")
+        read = []
+        for path, (length, n_channels) in zip(self.paths, self._sizes, strict=True):
+            n = min(stop, length) - start
+            if n > 0:
+                x = read_audio(path, start=start, n_samples=n, dtype=self.dtype)[0]
+            else:
+                x = np.zeros((0, n_channels), self.dtype)
+            read.append(x)
+        return self._side_by_side(read, stop - start)
+
+    def _side_by_side(self, read, n_samples):
+        """Put the channels of files side by side, with zeros after those that end."""
         read = [
-            read_audio(path, start=start, n_samples=stop - start, dtype=self.dtype)[0]
-            for path in self.paths
+            x if len(x) == n_samples else np.pad(x, ((0, n_samples - len(x)), (0, 0)))
+            for x in read
         ]
         x = read[0] if len(read) == 1 else np.concatenate(read, axis=1)
         if self.channels != list(range(x.shape[1])):
@@ -140,7 +158,7 @@ class AudioReader:
                 read = [
                     f.read(n_samples, self.dtype.name, always_2d=True) for f in files
                 ]
-                yield np.concatenate(read, axis=1)[:, self.channels]
+                yield self._side_by_side(read, max(map(len, read)))
 
     def check(self) -> None:
         """Read all there is once, to raise AudioFileError early if that can't be."""

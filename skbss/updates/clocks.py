@@ -19,6 +19,8 @@ LOW = 100
 ROUGH = {"seconds": 0.128, "most": 160, "n_bins": 160, "high": 4000}
 EXACT = {"seconds": 0.256, "most": 640, "n_bins": 400, "high": 7800}
 LOOK = {"seconds": 0.128, "most": 80, "n_bins": 64, "high": 7800}
+# A channel is missing in frames this far below its mean power (60 dB).
+MISSING = 1e-6
 # Shortest recordings that tell of clocks, in seconds.
 SHORTEST = 1.0
 # How much finer than frames the rough likelihood is sampled.
@@ -150,7 +152,11 @@ def clock_spectra(x, sample_rate, offsets, *, seconds, most, n_bins, high):
         rest = (later - later.astype(int)) / sample_rate
         if offset:
             X[..., mic] *= np.exp(2j * np.pi * rest[:, None] * frequencies)
-    return X / (abs(X).max() or 1), starts / sample_rate, frequencies
+    X /= abs(X).max() or 1
+    # Where a channel is missing, as before a recorder was started, none tells anything.
+    power = (abs(X) ** 2).sum(1)
+    X[(power < MISSING * power.mean(0)).any(1)] = 0
+    return X, starts / sample_rate, frequencies
 
 
 def rough_offset(X, times, frequencies, max_offset):
