@@ -133,7 +133,7 @@ def _clocks(x, sample_rate, ref_mic):
             "windows cover: align them first, by AlignChannels or --align."
         ]
     offsets, gains = look_at_clocks(x, ref_mic, sample_rate, 200e-6)
-    offsets = np.where(heard & (gains > LIKELIER), offsets, 0)
+    offsets = np.where(gains > LIKELIER, offsets, 0)
     mic = int(abs(offsets).argmax())
     if abs(offsets[mic]) < LARGEST_OFFSET:
         return []

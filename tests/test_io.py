@@ -294,3 +294,26 @@ def test_links_stay_links_and_pipes_are_refused(tmp_path):
     with pytest.raises(AudioFileError, match="no regular file"):
         write_audio(tmp_path / "pipe.wav", x, 8000)
     assert (tmp_path / "pipe.wav").is_fifo()
+
+
+def chunk(name, data, size=None):
+    size = len(data) if size is None else size
+    return name + size.to_bytes(4, "little") + data + b"\0" * (len(data) % 2)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "chunks"])
+def test_headers_as_recorders_and_pipes_write_them(tmp_path, kind):
+    samples = np.arange(-100, 100, dtype="<i2").reshape(-1, 2)
+    form = bytes.fromhex("0100 0200 401f0000 007d0000 0400 1000")
+    parts = [b"WAVE", chunk(b"fmt ", form)]
+    if kind == "pipe":  # sox and others don't know the length
+        parts += [chunk(b"data", samples.tobytes(), 0xFFFFFFFF)]
+    else:
+        parts += [chunk(b"bext", bytes(602)), chunk(b"LIST", b"INFOISFT\x03\0\0\0abc")]
+        parts += [chunk(b"data", samples.tobytes()), chunk(b"id3 ", b"ID3\x03\0")]
+    body = b"".join(parts)
+    size = 0xFFFFFFFF if kind == "pipe" else len(body)
+    (tmp_path / "a.wav").write_bytes(b"RIFF" + size.to_bytes(4, "little") + body)
+    x, info = read_audio(tmp_path / "a.wav")
+    np.testing.assert_array_equal(x * 2**15, samples)
+    assert info.sample_rate == 8000

@@ -469,3 +469,22 @@ def test_steps_that_filter_over_frames_are_refused(step):
     pipeline = make_pipeline(STFT(n_fft=128), step, ISTFT())
     with pytest.raises(ValueError, match=f"can't use {type(step).__name__}, which"):
         Stream(pipeline.fit(X))
+
+
+def test_a_buffer_may_be_used_again():
+    stream, buffer = Stream(make_online()), np.empty((100, X.shape[1]))
+    done = []
+    for start in range(0, 3000, 100):
+        buffer[:] = X[start : start + 100]
+        done.append(stream.process(buffer))
+    assert_same(np.concatenate(done), Stream(make_online()).process(X[:3000]))
+
+
+def test_separation_goes_on_after_long_silence():
+    silence = np.zeros((50_000, X.shape[1]))
+    stream = Stream(make_online())
+    stream.process(X)
+    assert np.isfinite(stream.process(silence)).all()
+    y = np.concatenate([stream.process(X), stream.flush()])
+    assert np.isfinite(y).all()
+    assert np.square(y).sum(axis=0).min() > 0.01 * np.square(X).sum() / X.shape[1]
