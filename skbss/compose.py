@@ -211,25 +211,6 @@ def make_separator(
     return whole([*first, *stages, *last])
 
 
-def make_refiner(sample_rate):
-    """Make what refines sources that are separated already, in their order.
-
-    Parameters
-    ----------
-    sample_rate : float
-        In Hz.
-
-    Returns
-    -------
-    pipeline : Pipeline
-        From signals (n_samples, n_sources) to signals of the same shape, by the stages
-        'second' and 'cancel' as in `make_separator`.
-    """
-    stage = partial(_stage, sample_rate, None)
-    second = _second(stage, [_refine(20), _back("sum")])
-    return Pipeline([("second", second), ("cancel", Pipeline(_cancel(stage)))])
-
-
 def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=None):
     """Put steps of spectrograms between STFT and ISTFT; hops are a quarter or half."""
     n_fft = window_length(sample_rate, seconds)

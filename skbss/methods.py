@@ -122,7 +122,7 @@ _registry = {
         partial(make_separator, "auxiva"), "AuxIVA, the quickest of whole recordings"
     ),
     "blocks": Method(
-        _blocks, "refined, in blocks, with the filters of the best minute: for hours"
+        _blocks, "refined, in blocks, by what the best minutes teach: for hours"
     ),
     "blockauxiva": Method(
         partial(_moving, "auxiva"), "auxiva in blocks of 8 s, for people who move"

@@ -1,4 +1,4 @@
-"""Separation of long recordings in blocks, with filters of the best minute."""
+"""Separation of long recordings in blocks, with filters of their best minutes."""
 
 # License: BSD-3-Clause
 
@@ -25,32 +25,34 @@ from skbss.blocks.joining import (
 from skbss.blocks.one_block import (
     OVERLAP_WINDOW,
     TRACK_WINDOW,
-    refine_block,
     separate_block,
 )
 from skbss.blocks.order import Order
 from skbss.blocks.signals import collected, is_lazy, read_part
 from skbss.blocks.tracks import Tracks, describe
 from skbss.callbacks import CallbackSupportMixin, FitTask, fit_context
-from skbss.compose import make_refiner, make_separator, window_length
+from skbss.compose import make_separator, window_length
 from skbss.io import AudioReader
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.sound_pipeline import SoundPipeline
 from skbss.window_search import WindowSearch, overlap
 
-# What filters are learned from, in seconds, and how long the rarest talker should speak
-# there: with 2 s of it separation gained 1.3 dB, with 16 s 13.1, with 29 s 14.1.
-MINUTE = 60
-# Where people move, blocks are shorter. The recording says so if outputs overlap more
-# with what was learned in the minute than if blocks are separated on their own: in the
-# median 0.7 to 0.95 times as much where people stayed in their places, as much where
-# they walked, which nothing here separates well, and 1.13 times as much or more where
-# they changed places.
-MOVING_BLOCK, MOVING_OVERLAP = 8.0, 4.0
-MOVES, N_COMPARED = 1.05, 12
+# Recordings of up to a minute are learned from as a whole. Of longer ones some minutes
+# are, in seconds and in samples of all microphones: 20 million need some 2 GB. With 60,
+# 150 and 240 s separation of four minutes gained 29.3, 31.8 and 38.2 dB.
+MINUTE, LONGEST, MOST_SAMPLES = 60, 240, 20_000_000
+# How long the rarest talker should speak there, in seconds: with 2 s of it separation
+# gained 1.3 dB, with 16 s 13.1, with 29 s 14.1.
 ENOUGH = 20
 # An output that is active for less, in all of a recording, is nobody's.
 SPEAKS = 10
+# Where people move, blocks are shorter. The recording says so if outputs overlap more
+# by what was learned than if blocks are separated on their own: in the median 0.7 to
+# 0.95 times as much where people stayed in their places, as much where they walked,
+# which nothing here separates well, and 1.13 times as much or more where they changed
+# places.
+MOVING_BLOCK, MOVING_OVERLAP = 8.0, 4.0
+MOVES, N_COMPARED = 1.05, 12
 
 
 class BlockBatch(
@@ -60,11 +62,9 @@ class BlockBatch(
 
     First every block is separated on its own. Its outputs are put into the order of
     those before by where in the room they came from and by their waveforms, where
-    blocks overlap. In rooms that hold still this serves to find the minute in which
-    even the one who speaks least speaks long. What is learned from this minute is
-    applied to the whole recording, and refined in every block, if outputs overlap less
-    then (see `skbss.metrics.overlap`). Memory is needed for some blocks, however long
-    the recording is.
+    blocks overlap. In rooms that hold still this serves to find the minutes in which
+    even the one who speaks least speaks long. What is learned from them is applied to
+    the whole recording. Memory is needed for these minutes, however long it is.
 
     Parameters
     ----------
@@ -79,12 +79,13 @@ class BlockBatch(
         What blocks share at least, in seconds, at most half of `block`. There outputs
         are recognized, and one block fades into the next.
     refine : {'auto', 'minute', None}, default='auto'
-        Whether the best minute is learned from, which needs people to stay where they
-        are. None leaves every block as it was separated on its own, for people who
-        move. With 'auto' the blocks of a recording of more than a minute tell: people
-        move if outputs overlap more by what is learned in the minute than by what
-        blocks learn on their own, which are as short as 8 s then, overlap by 4 s, and
-        are put into order by voices where they don't go on with one another.
+        Whether to learn from the best minutes, four at most, which needs people to stay
+        where they are. None leaves every block as it was separated on its own, for
+        people who move. With 'auto' the blocks of a recording of more than a minute
+        tell: people move if outputs overlap more (see `skbss.metrics.overlap`) by what
+        the minutes teach than by what blocks learn on their own, which are as short as
+        8 s then, overlap by 4 s, and are put into order by voices where they don't go
+        on with one another.
     sample_rate : float, default=16000
         In Hz.
     n_jobs : int, default=None
@@ -95,15 +96,14 @@ class BlockBatch(
     Attributes
     ----------
     estimator_ : estimator
-        What was learned from the minute, or from all of a recording that is no longer;
-        None if `refine` is.
+        What was learned from the best minutes; None if `refine` is.
     tracks_ : Tracks
         Where in the room the outputs came from.
-    minute_ : tuple of (int, int)
-        The first sample of the minute, and the one after its last.
+    span_ : tuple of (int, int)
+        The first sample of what was learned from, and the one after its last.
     active_seconds_ : ndarray of shape (n_sources,)
-        How long each track is active in the minute, in seconds; in all of the recording
-        if `refine` is None.
+        How long each track is active there, in seconds; in all of the recording if
+        `refine` is None.
     is_moving_ : bool
         Whether every block is separated on its own.
     n_blocks_ : int
@@ -123,12 +123,13 @@ class BlockBatch(
     are read twice, unless `refine` is None. `iter_fit_transform` yields the outputs
     piece by piece; `fit_transform` collects them.
 
-    Recordings of up to a minute are learned from as a whole.
+    Recordings of up to four minutes are learned from as a whole, and less of those with
+    more than 80,000 samples a second of all microphones together.
 
-    The order of the outputs is that of the minute, which with `make_separator` is the
+    Outputs have the order of what is learned from, which with `make_separator` is the
     loudest first.
 
-    Warns if somebody is heard for less than 20 s in the best minute.
+    Warns if somebody is heard there for less than 20 s.
 
     Examples
     --------
@@ -299,26 +300,31 @@ class BlockBatch(
     def _samples(self, seconds):
         return round(seconds * self.sample_rate)
 
-    def _spans(self, n_samples, block=None, overlap=None):
-        block = self.block if block is None else block
-        overlap = self.overlap if overlap is None else overlap
-        return spans_of(n_samples, max(2, self._samples(block)), self._samples(overlap))
+    def _spans(self, n_samples, seconds=None):
+        """First and last samples of blocks of a length and overlap in seconds."""
+        block, overlap = map(self._samples, seconds or (self.block, self.overlap))
+        return spans_of(n_samples, max(2, block), overlap)
+
+    def _wide_spans(self, n_samples):
+        """Blocks for filters, whose windows may be longer than seconds."""
+        return self._spans(n_samples, (2 * self.block, 2 * self.overlap))
 
     def _is_short(self, n_samples):
         """Whether all of a recording is learned from at once."""
         seconds = self.block if self.refine is None else max(MINUTE, self.block)
         return n_samples <= seconds * self.sample_rate
 
-    def _n_parts(self, n_samples, n_passes=1):
-        """Blocks to work on, and the minute."""
-        n_blocks = len(self._spans(n_samples))
+    def _n_parts(self, n_samples):
+        """How many blocks to separate, and to learn from."""
         if self._is_short(n_samples):
-            return 1 + (n_passes - 1) * n_blocks
-        return n_passes * n_blocks + (self.refine is not None)
+            return 1
+        return len(self._spans(n_samples)) + (self.refine is not None)
 
     def _fit_pieces(self, X, y):
-        n_passes = 1 if self.refine is None else 2
-        task = FitTask(self, X, y, self._n_parts(len(X), n_passes))
+        n_parts = self._n_parts(len(X))
+        if self.refine is not None:
+            n_parts += len(self._wide_spans(len(X)))
+        task = FitTask(self, X, y, n_parts)
         for piece in self._learn(X, task):
             if self.refine is None:
                 yield piece
@@ -334,13 +340,16 @@ class BlockBatch(
         if self.is_moving_:
             own = MOVING_BLOCK, MOVING_OVERLAP
             return self._separated(X, Order(moving=True), None, seconds=own)
-        return self._refined(X, task)
+        spans = self._wide_spans(len(X))
+        calls = ((read_part(X, slice(*span)),) for span in spans)
+        results = self._in_parallel(self.estimator_.transform, calls, task)
+        return crossfade(results, spans, self._samples(self.overlap))
 
     def _learn(self, X, task):
         """Learn where tracks are and, to refine, what separates them; yield them."""
         spans = self._spans(len(X))
         self.n_blocks_, self.is_moving_ = len(spans), self.refine is None
-        self.estimator_, self.minute_ = None, (0, len(X))
+        self.estimator_, self.span_ = None, (0, len(X))
         activity, common = Activity(self.sample_rate), []
         if not self._is_short(len(X)):
             order = Order(moving=self.refine is None)
@@ -356,10 +365,12 @@ class BlockBatch(
             self.active_seconds_ = active.sum(0)
             if self.refine is None:
                 return
-            start, self.active_seconds_ = busiest(active, MINUTE)
+            most = MOST_SAMPLES / self.n_features_in_ / self.sample_rate
+            seconds = int(min(LONGEST, max(most, 1)))
+            start, self.active_seconds_ = busiest(active, seconds)
             start *= activity.size
-            self.minute_ = start, min(len(X), start + MINUTE * activity.size)
-        for part in task.parts([slice(*self.minute_)], dict, "block"):
+            self.span_ = start, min(len(X), start + seconds * activity.size)
+        for part in task.parts([slice(*self.span_)], dict, "block"):
             x = read_part(X, part)
             self.estimator_ = clone(self._estimator())
             y = self.estimator_.fit_transform(x)
@@ -371,18 +382,16 @@ class BlockBatch(
         elif self.refine == "auto" and self._moves(X, spans, common):
             self.is_moving_ = True
             warnings.warn(
-                "What was learned in one minute doesn't hold in others: people seem to "
+                "What was learned at one time doesn't hold at others: people seem to "
                 "move. Blocks are separated on their own.",
                 stacklevel=2,
             )
         else:
-            _warn_of_rare(
-                active, self.minute_[0] // activity.size, self.active_seconds_
-            )
+            _warn_of_rare(active, self.span_[0] // activity.size, self.active_seconds_)
         yield y
 
     def _moves(self, X, spans, common):
-        """Whether outputs overlap more by the minute's filters than by blocks' own."""
+        """Whether outputs overlap more by what was learned than by blocks' own."""
         n_fft = window_length(self.sample_rate, OVERLAP_WINDOW)
         n_compared = min(len(spans), N_COMPARED)
         chosen = np.linspace(0, len(spans) - 1, n_compared).astype(int)
@@ -414,8 +423,7 @@ class BlockBatch(
 
     def _separated(self, X, order, task=None, *, seconds=None, common=None):
         """Separate blocks on their own and yield pieces of the tracks they make."""
-        block, overlap = seconds or (self.block, self.overlap)
-        spans = self._spans(len(X), block, overlap)
+        spans = self._spans(len(X), seconds)
         estimator = self._estimator() if order.moving else self._scout()
         rate = self.sample_rate
         calls = ((clone(estimator), read_part(X, slice(*s)), rate) for s in spans)
@@ -427,17 +435,8 @@ class BlockBatch(
                     common.append(share)
                 yield order.place(span, *block)
 
+        _, overlap = seconds or (self.block, self.overlap)
         return crossfade(ordered(), spans, self._samples(overlap))
-
-    def _refined(self, X, task=None):
-        """Apply what was learned to blocks and yield pieces of what that gives."""
-        spans = self._spans(len(X))
-        refiner = make_refiner(self.sample_rate)
-        n_fft = window_length(self.sample_rate, OVERLAP_WINDOW)
-        what = self.estimator_, refiner, n_fft
-        calls = ((*what, read_part(X, slice(*span))) for span in spans)
-        results = self._in_parallel(refine_block, calls, task)
-        return crossfade(results, spans, self._samples(self.overlap))
 
     def _in_parallel(self, function, calls, task):
         """Call a function with blocks, some at a time, so that few are in memory."""
@@ -458,12 +457,12 @@ class BlockBatch(
 
 
 def _warn_of_rare(active, start, counts):
-    """Warn if somebody who speaks in the recording hardly does in the minute."""
+    """Warn if somebody who speaks is hardly heard in what was learned from."""
     speaks = active.sum(0) >= SPEAKS
     rarest = counts[speaks].min(initial=ENOUGH)
     if rarest < ENOUGH:
         warnings.warn(
-            f"The one who speaks least is heard for {rarest:.0f} s in the best minute, "
-            f"which begins at {start} s. Below {ENOUGH} s, separation is poorer.",
+            f"The one who speaks least is heard for {rarest:.0f} s in the best "
+            f"minutes, from {start} s on. Below {ENOUGH} s, separation is poorer.",
             stacklevel=2,
         )

@@ -3,9 +3,6 @@
 # License: BSD-3-Clause
 
 import warnings
-from functools import partial
-
-from sklearn.base import clone
 
 from skbss.blocks.tracks import describe
 from skbss.blocks.voices import describe_voices
@@ -38,16 +35,3 @@ def separate_block(estimator, x, sample_rate):
     common = overlap(y, n_fft=window_length(sample_rate, OVERLAP_WINDOW))
     description = describe(x, y, window_length(sample_rate, TRACK_WINDOW))
     return y, description, describe_voices(y, sample_rate), common
-
-
-def refine_block(estimator, refiner, n_fft, x):
-    """Apply what was learned elsewhere to a block, and adapt it if that is better.
-
-    Where somebody hardly speaks, adapting does harm as often as not.
-    """
-    candidates = [estimator.transform(x)]
-    if not 1 < candidates[0].shape[1] <= x.shape[1]:
-        return candidates[0]  # masks made them, or there is nothing to tell apart
-    for _, stage in clone(refiner).steps:
-        candidates.append(stage.fit_transform(candidates[-1]))
-    return min(candidates, key=partial(overlap, n_fft=n_fft))

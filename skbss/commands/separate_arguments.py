@@ -31,9 +31,9 @@ output:
   the reference microphone: talkers are the loud ones.
 
 long recordings:
-  Beyond two minutes, recordings are separated in blocks, whose memory doesn't grow with
-  the length, and with the filters of the best minute. People should stay where they
-  are; --moving gives this minute up.
+  Beyond two minutes, recordings are separated by what their best minutes teach, four at
+  most, in memory that doesn't grow with the length. People should stay where they are;
+  if they move, every block is separated on its own, which --moving asks for.
 
 parameters:
   Names are STEP.PARAMETER. The steps are stft, ilrma or auxiva, as the method, then

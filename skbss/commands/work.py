@@ -227,7 +227,7 @@ def target_first(batch, reader, target):
         )
     if batch.is_moving_:
         warnings.warn("As people move, _source0 may not be the target.", stacklevel=2)
-    spans = slice(first, last), slice(*batch.minute_)
+    spans = slice(first, last), slice(*batch.span_)
     known, others = (batch.estimator_.transform(reader[span]) for span in spans)
     shares = prominence(np.concatenate([known, others]), slice(len(known)))
     order = np.argsort(np.arange(len(shares)) != shares.argmax(), kind="stable")
