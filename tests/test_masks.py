@@ -81,6 +81,7 @@ def test_densities_are_those_of_the_distribution(rng):
         q = (1 - masks.NOISE) * (u.conj() @ B @ u).real
         q += masks.NOISE * np.trace(B).real / 3
         det = np.linalg.det(shapes.matrices[f, k]).real
+        q *= masks.counts_of(U)[f, 0, t]  # the same for all sources
         assert_allclose(p[f, k, t], weights[k] / det / q**3)
 
 

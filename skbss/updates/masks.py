@@ -27,6 +27,11 @@ from skbss.updates.recording import Recording
 # narrow a distribution may become. 30 dB did best.
 NOISE = 1e-3
 
+# Twice the power of a bin that this share of its frames is below is taken for noise.
+# What is louder counts the more for it, and all at least so much. On four scenes with
+# 20 dB of white noise masks gained 1.3 dB by it, and lost 0.1 without noise.
+QUIET, LEAST_PRESENCE = 0.05, 0.01
+
 # Least weight of a source.
 LEAST = 1e-10
 
@@ -58,6 +63,24 @@ class Whitening(NamedTuple):
         return (self.Z[..., bins].transpose(2, 0, 1) @ x).swapaxes(0, 1)
 
 
+def presence(power):
+    """How much frames count: less where they hardly are louder than noise.
+
+    Parameters
+    ----------
+    power : ndarray of shape (n_bins, n_frames)
+        Powers of frames.
+
+    Returns
+    -------
+    counts : ndarray of shape (n_bins, n_frames)
+        From `LEAST_PRESENCE` to 1.
+    """
+    noise = 2 * np.quantile(power, QUIET, axis=1, keepdims=True)
+    share = np.divide(noise, power, out=np.ones_like(power), where=power > noise)
+    return np.maximum(1 - share, LEAST_PRESENCE)
+
+
 def directions(x):
     """Features of unit vectors in the direction of frames, with noise.
 
@@ -69,17 +92,24 @@ def directions(x):
     Returns
     -------
     U : ndarray of shape (n_bins, n_mics ** 2, n_frames)
-        The features have unit trace. Silence has no direction.
+        The trace of the features is how much a frame counts. Silence has no direction.
     """
     M = len(x)
     peak = np.maximum(abs(x.real), abs(x.imag)).max(0)
+    counts = presence(peak**2)
     x = x / np.where(peak > 0, peak, 1)
     U = np.empty((M * M, *x.shape[1:]))
     hermitian_features(x.real, x.imag, U)
     power = U[:M].sum(0)
     U *= (1 - NOISE) / np.where(power > 0, power, 1)
     U[:M] += np.where(power > 0, NOISE / M, 1 / M)
+    U *= counts
     return np.ascontiguousarray(U.swapaxes(0, 1))
+
+
+def counts_of(U):
+    """How much frames count, (n_bins, 1, n_frames); see `presence`."""
+    return U[:, : math.isqrt(U.shape[1])].sum(1, keepdims=True)
 
 
 class Shapes:
@@ -123,7 +153,8 @@ class Shapes:
 
     def quadratic(self, U):
         """Quadratic forms of directions, (n_bins, n_sources, n_frames)."""
-        return np.maximum(self.forms @ U, NOISE / self.n_mics / 10)
+        least = NOISE * LEAST_PRESENCE / self.n_mics / 10
+        return np.maximum(self.forms @ U, least)
 
     def joint(self, q, weights):
         """Weights of the sources times their densities at the quadratic forms."""
@@ -133,7 +164,7 @@ class Shapes:
         return p
 
 
-def adapted(U, masks, q=1.0):
+def adapted(U, masks, q=None):
     """Shapes that fit the frames of the sources better.
 
     Parameters
@@ -142,19 +173,20 @@ def adapted(U, masks, q=1.0):
         From `directions`.
     masks : ndarray of shape (n_bins, n_sources, n_frames)
         What belongs to whom.
-    q : ndarray of the shape of `masks`, or 1
+    q : ndarray of the shape of `masks`, default=None
         Quadratic forms of the shapes until then.
     """
-    M = math.isqrt(U.shape[1])
-    S = (masks / q) @ U.swapaxes(1, 2)
+    M, counts = math.isqrt(U.shape[1]), counts_of(U)
+    masks = masks * counts
+    S = (masks / (counts if q is None else q)) @ U.swapaxes(1, 2)
     S *= M / np.maximum(masks.sum(2, keepdims=True), LEAST)
     return Shapes(S)
 
 
-def share(p):
+def share(p, counts=1.0):
     """Shares of the sources in each frame, and the sum of logarithms by bin."""
     total = p.sum(1, keepdims=True)
-    return p / total, np.log(total).sum((1, 2))
+    return p / total, (counts * np.log(total)).sum((1, 2))
 
 
 def find_masks(U, n_iter, starts):
@@ -176,14 +208,16 @@ def find_masks(U, n_iter, starts):
     log_likelihoods : list of ndarray of shape (n_bins,)
         After each iteration from the last start.
     """
-    best, highest = None, None
+    best, highest, counts = None, None, counts_of(U)
+    total = counts.sum(2, keepdims=True)
     for masks in starts:
-        q, log_likelihoods = 1.0, []
+        q, log_likelihoods = None, []
         for _ in range(n_iter):
-            weights = np.maximum(masks.mean(2, keepdims=True), LEAST)
+            weights = (masks * counts).sum(2, keepdims=True) / total
+            weights = np.maximum(weights, LEAST)
             shapes = adapted(U, masks, q)
             q = shapes.quadratic(U)
-            masks, log_likelihood = share(shapes.joint(q, weights))
+            masks, log_likelihood = share(shapes.joint(q, weights), counts)
             log_likelihoods.append(log_likelihood)
         if best is None:
             best, highest = masks, log_likelihood.copy()
@@ -229,7 +263,9 @@ def masks_of_bins(X, whitening, n_sources, n_iter, seeds):
     def write(bins):
         U = directions(whitening.apply(X, bins))
         starts = (random_masks(some[bins], n_sources, T) for some in seeds)
-        masks[bins] = find_masks(U, n_iter, starts)[0]
+        found, counts = find_masks(U, n_iter, starts)[0], counts_of(U)
+        # What doesn't count doesn't tell which sources of other bins it belongs to.
+        masks[bins] = counts * found + (1 - counts) / n_sources
 
     map_some(write, bin_blocks(F, T, M * M + 4 * n_sources))
     return masks
@@ -255,18 +291,28 @@ def weigh_frames(X, whitening, masks):
     T, F, M = X.shape
     K = masks.shape[1]
     blocks = bin_blocks(F, T, M * M + 4 * K)
-    shapes = [None] * len(blocks)
+    shapes, counts = [None] * len(blocks), np.empty((F, T), masks.dtype)
+    sums = np.empty((len(blocks), K, T))
+
+    def add(i):
+        bins = blocks[i]
+        counts[bins] = counts_of(directions(whitening.apply(X, bins)))[:, 0]
+        sums[i] = (masks[bins] * counts[bins, None]).sum(0, dtype=float)
+
+    map_some(add, list(range(len(blocks))))
     while True:
-        weights = np.maximum(masks.mean(0, dtype=float), LEAST)
+        weights = sums.sum(0) / counts.sum(0, dtype=float)
+        weights = np.maximum(weights, LEAST)
         log_likelihoods = np.empty(len(blocks))
 
         def adapt(i, weights=weights, log_likelihoods=log_likelihoods):
             bins = blocks[i]
             U = directions(whitening.apply(X, bins))
-            q = 1.0 if shapes[i] is None else shapes[i].quadratic(U)
+            q = None if shapes[i] is None else shapes[i].quadratic(U)
             shapes[i] = adapted(U, masks[bins].astype(float), q)
             p = shapes[i].joint(shapes[i].quadratic(U), weights)
-            masks[bins], some = share(p)
+            masks[bins], some = share(p, counts[bins, None])
+            sums[i] = (masks[bins] * counts[bins, None]).sum(0, dtype=float)
             log_likelihoods[i] = some.sum()
 
         map_some(adapt, list(range(len(blocks))))
