@@ -278,6 +278,8 @@ def test_a_page_to_look_and_listen(tmp_path):
     assert separate(*command) == 1
     page = (tmp_path / "page.html").read_text("utf-8")
     assert "a &lt;b&gt;.wav" in page
+    assert "1 of 2 recordings" in page
+    assert "Cannot read" in page
     assert page.count("<audio ") == page.count("<img ") == 3
     assert page.count('src="data:audio/') == 3
     assert "http" not in page.split("</style>")[1]

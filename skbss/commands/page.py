@@ -15,7 +15,7 @@ from skbss.io import AudioReader, whole_file
 SECONDS = 20
 
 
-def write_page(path, results, method, ref_mic):
+def write_page(path, results, failed, method, ref_mic):
     """Write a page of recordings and their sources, which needs no other file.
 
     Parameters
@@ -24,6 +24,8 @@ def write_page(path, results, method, ref_mic):
         The file. It appears when it is complete.
     results : list of Result
         What became of the recordings.
+    failed : list of (str, Exception)
+        Names of those that couldn't be used, and why.
     method : str
         How they were separated.
     ref_mic : int
@@ -35,7 +37,8 @@ def write_page(path, results, method, ref_mic):
         n_done=sum(result.error is None for result in results),
         method=method,
         seconds=SECONDS,
-        sections=[_section(result, ref_mic) for result in results],
+        sections=[_section(result, ref_mic) for result in results]
+        + [_failure(name, error) for name, error in failed],
     )
     with whole_file(path) as temporary:
         # Names of files may be bytes that are no text.
@@ -44,10 +47,9 @@ def write_page(path, results, method, ref_mic):
 
 def _section(result: Result, ref_mic):
     """Return what the template shows of a recording."""
-    section = {"name": str(result.recording.path), "facts": "", "figures": []}
-    if result.error is not None:
-        return section | {"warnings": [str(result.error)]}
     recording = result.recording
+    if result.error is not None:
+        return _failure(recording.path, result.error)
     facts = (
         f"{recording.duration:.1f} s, {recording.n_mics} microphones at "
         f"{recording.info.sample_rate} Hz, separated in {result.seconds:.1f} s"
@@ -74,7 +76,17 @@ def _section(result: Result, ref_mic):
             captions, clips, spectrograms, strict=True
         )
     ]
-    return section | {"facts": facts, "warnings": result.warnings, "figures": figures}
+    return {
+        "name": str(recording.path),
+        "facts": facts,
+        "warnings": result.warnings,
+        "figures": figures,
+    }
+
+
+def _failure(name, error):
+    """Return what the template shows of a recording that failed."""
+    return {"name": str(name), "facts": "", "warnings": [str(error)], "figures": []}
 
 
 def _clip(reader, path, channel):

@@ -69,12 +69,12 @@ def run(args):
     with ExitStack() as stack:
         temporary = tempfile.TemporaryDirectory(prefix="skbss-")
         temporary = Path(stack.enter_context(temporary))
-        recordings, n_failed = check_recordings(args, ref_mic, temporary)
+        recordings, failed = check_recordings(args, ref_mic, temporary)
         tasks = make_tasks(args, recordings, method, params, ref_mic)
         results = separate_all(args, tasks)
         if args.report:
-            write_report(args.report, results, method, ref_mic)
-    n_failed += sum(result.error is not None for result in results)
+            write_report(args.report, results, failed, method, ref_mic)
+    n_failed = len(failed) + sum(result.error is not None for result in results)
     n_files = sum(len(task.outputs) for task in tasks)
     if not args.json and not args.quiet and not n_failed:
         say(f"Wrote {n_files} files to {folder}{os.sep}")
@@ -135,8 +135,8 @@ def check_recordings(args, ref_mic, temporary):
     -------
     recordings : list of Recording
         Those that can be used.
-    n_failed : int
-        How many can't be, with ``--keep-going``.
+    failed : list of (str, Exception)
+        Names of those that can't be, with ``--keep-going``, and why.
     """
     channels = parse_channels(args.channels) if args.channels else None
     inputs = find_inputs(
@@ -144,7 +144,7 @@ def check_recordings(args, ref_mic, temporary):
     )
     args.n_inputs = len(inputs)
     more_sources = read_params(args)[0] == "refined"
-    recordings, n_failed = [], 0
+    recordings, failed = [], []
     for found in inputs:
         if shows_progress(args):
             tell(f"checking {found.name}", transient=True)
@@ -167,9 +167,9 @@ def check_recordings(args, ref_mic, temporary):
         except (AudioFileError, RecordingError) as error:
             if not args.keep_going:
                 raise
-            n_failed += 1
+            failed.append((found.name, error))
             tell_failure(args, found.name, Result(None, error=error))
-    return recordings, n_failed
+    return recordings, failed
 
 
 def make_tasks(args, recordings, method, params, ref_mic):
@@ -255,12 +255,12 @@ def results_of(args, tasks):
         yield next(results)
 
 
-def write_report(path, results, method, ref_mic):
+def write_report(path, results, failed, method, ref_mic):
     """Write the page to look and listen."""
     from skbss.commands.page import write_page  # pictures need other libraries
 
     try:
-        write_page(path, results, method, ref_mic)
+        write_page(path, results, failed, method, ref_mic)
     except OSError as error:
         raise AudioFileError(f"Cannot write {path}: {error.strerror}.") from error
 
