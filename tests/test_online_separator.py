@@ -306,3 +306,17 @@ def test_swapped_sources_are_told():
         for part in (slice(3 * RATE, 5 * RATE), slice(6 * RATE, None))
     ]
     assert orders[0] == orders[1]
+
+
+def test_a_click_teaches_nothing_and_leaves_a_gap():
+    rng = np.random.default_rng(0)
+    history = History(2, 512, 100, 31.25)
+    for _ in range(50):
+        assert history.append(rng.standard_normal((512, 2)))[0]
+    assert history.is_whole(history.end - 5120, history.end)
+    x = rng.standard_normal((512, 2))
+    x[100] += 90
+    assert not history.append(x)[0]
+    history.append(rng.standard_normal((512, 2)))
+    assert not history.is_whole(history.end - 5120, history.end)
+    assert history.is_whole(history.end - 512, history.end)

@@ -8,8 +8,9 @@ import numpy as np
 SILENCE = 1e-5
 # A hop counts at most as this often the running power in its average (10 dB).
 PEAK = 10.0
-# Hops that far above it (20 dB) are clicks and not kept, for up to a second in a row.
-CLICK = 100.0
+# Hops that far above it (20 dB), or with a sample so far above (35 dB), are clicks and
+# not kept, for up to a second in a row.
+CLICK, CLICK_SAMPLE = 100.0, 3000.0
 # Seconds that the running power and the microphones' shares in it are averaged over.
 MEMORY = 5.0
 # A microphone whose share of the power is that far below its usual one (40 dB) is dead,
@@ -79,7 +80,9 @@ class History:
             self._follow_drop(power)
             return False, False
         self.quiet = np.zeros(4)
-        is_loud = power > CLICK * self.power > 0
+        peak = float(abs(x).max()) ** 2
+        is_loud = power > CLICK * self.power or peak > CLICK_SAMPLE * self.power
+        is_loud = is_loud and self.power > 0
         self.n_loud = self.n_loud + 1 if is_loud else 0
         if is_loud and self.n_loud < self.rate:
             return False, False
@@ -131,6 +134,10 @@ class History:
         if hop < max(self.n_kept - len(self.where), 0):
             return 0
         return int(self.where[hop % len(self.where)]) * self.hop + time - hop * self.hop
+
+    def is_whole(self, begin, end):
+        """Whether nothing has been left out between two times."""
+        return self.place_of(end - 1) - self.place_of(begin) == end - 1 - begin
 
     def get_state(self):
         """Return a dict of arrays and numbers."""

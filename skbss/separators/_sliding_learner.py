@@ -281,6 +281,11 @@ class SlidingLearner:
 
     def check(self, end):
         """Look for a jump in the newest second."""
+        # Where something was left out, as silence or clicks, what is before and after
+        # doesn't fit together, and filters that reach over it don't separate.
+        begin = max(end - self._samples(LOOK) - self.n_fft, self.place)
+        if not self.history.is_whole(begin, end):
+            return None
         y, peak = yield from self._outputs(end, LOOK)
         if y is None:
             return None
