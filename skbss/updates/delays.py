@@ -7,7 +7,10 @@ from functools import cache
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal.windows import tukey
 
+# Share of a recording that fades in and out before delays are looked for.
+FADE = 0.05
 # Taps on either side of an interpolation, its Kaiser window, and how many parts of a
 # sample the weights are tabled for, between which they are straight (-118 dB).
 HALF = 24
@@ -41,12 +44,14 @@ def find_delays(x, ref_mic, max_lag):
     n_samples, n_channels = x.shape
     max_lag = min(max_lag, n_samples - 1)
     n_fft = next_fast_len(n_samples + max_lag, real=True)
-    reference = rfft(x[:, ref_mic], n_fft).conj()
+    # Ends that don't fade are loud where signals aren't, and look like delays.
+    fade = tukey(n_samples, FADE).astype(np.result_type(x, np.float32))
+    reference = rfft(fade * x[:, ref_mic], n_fft).conj()
     delays, prominences = np.zeros(n_channels, int), np.zeros(n_channels)
     for mic in range(n_channels):
         if mic == ref_mic:
             continue
-        product = reference * rfft(x[:, mic], n_fft)
+        product = reference * rfft(fade * x[:, mic], n_fft)
         size = abs(product)
         product /= np.maximum(size, 1e-9 * (size.max() or 1))
         correlation = irfft(product, n_fft)
