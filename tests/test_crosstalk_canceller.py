@@ -239,7 +239,7 @@ def test_silence_stays_silent():
 
 @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
 def test_memory(dtype, rng):
-    shape = (1000, 513, 3)
+    shape = (3000, 513, 3)
     X = (rng.normal(size=(*shape, 2)) @ [1, 1j]).astype(dtype)
     CrosstalkCanceller().fit_transform(X[:9])  # loads what is loaded once
     tracemalloc.start()
