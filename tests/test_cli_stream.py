@@ -541,3 +541,14 @@ def test_all_that_comes_is_read_early():
         got += data
     assert got == sent
     os.close(descriptor)
+
+
+def test_who_cannot_keep_up_says_so_once(mixture, pipe, monkeypatch):
+    data = encode(mixture, "PCM_16")
+    err = pipe(data, "-", "-", *RAW, *SMALL)[2]
+    assert "behind" not in err
+    monkeypatch.setattr("skbss.commands.stream.LATE", -np.inf)
+    status, _, err = pipe(data, "-", "-", *RAW, *SMALL)
+    assert status == 0
+    assert err.count("behind the sound") == 1
+    assert "2 channels at 8000 Hz" in err

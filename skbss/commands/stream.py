@@ -29,6 +29,8 @@ from skbss.streaming import Stream
 METHOD = "onlineseparator"
 # Seconds of the signal between two times that the state is saved.
 SAVE_SECONDS = 10.0
+# Seconds by which work may be behind, as in the first ones of a new place.
+LATE = 5.0
 # Those that learn frame by frame.
 RECURSIVE = {
     "onlineauxiva": OnlineAuxIVA,
@@ -192,6 +194,7 @@ class Session:
         self.n_sources = self._process(np.empty((0, reader.n_channels))).shape[1]
         self.n_samples = self.n_clipped = 0
         self.seconds = self.slowest = 0.0
+        self.is_late = False
         if self.state and self.state.exists():
             self._load()
         elif self.state:
@@ -225,11 +228,25 @@ class Session:
             self.slowest = max(self.slowest, seconds)
             self.n_samples += len(block)
             self._write(writer, y)
+            self._tell_if_late()
             if signals.stopped:
                 break
             late = self.n_samples - self.n_saved
             if self.state and late >= SAVE_SECONDS * self.reader.sample_rate:
                 self._save()
+
+    def _tell_if_late(self):
+        """Say once if sound comes faster than it is separated."""
+        rate, n_channels = self.reader.sample_rate, self.reader.n_channels
+        behind = self.seconds - self.n_samples / rate
+        if self.is_late or behind < LATE or not isinstance(self.reader, PipeReader):
+            return
+        self.is_late = True
+        warnings.warn(
+            f"Separation is {behind:.0f} s behind the sound: this machine is too slow "
+            f"for {n_channels} channels at {rate:g} Hz. Give fewer channels or 16 kHz, "
+            "or --method onlineauxiva."
+        )
 
     def _process(self, block):
         try:
