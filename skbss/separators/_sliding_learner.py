@@ -53,14 +53,15 @@ NOISE = 0.01
 # Iterations of fitting filters; fewer where these go on from others.
 FIT_ITER, FEWER_FIT_ITER = 20, 12
 # How many times longer it is from one update to the next where places aren't young,
-# and the share of this time in which one is computed.
-SLOWER, BUSY = 4, 0.8
+# and the share of this time in which one is computed. Where more than so many samples
+# come a second, of all microphones, it becomes up to twice as long as places get older.
+SLOWER, BUSY, SAMPLES = 4, 0.8, 32_000
 # Nanoseconds of an update before one is known, for each sample of 20 s; how many times
 # as much is done where a place is young, at least; and how much of the most that was
 # done counts when less is.
 EFFORT, URGENT, KEPT = 360, 2.0, 0.9
-# Periods in which any task ends.
-SLOWEST = 16
+# How many times longer than an update any task takes.
+SLOWEST = 4
 # Events that are remembered, for whoever wants to look.
 N_EVENTS = 256
 
@@ -127,7 +128,8 @@ class SlidingLearner:
         self.hop, _ = self.sizes(sample_rate)
         self.window, self.period, self.ref_mic = window, period, ref_mic
         # Long enough for the slowest task, a fresh start on all of the window.
-        slack = FIRST + SLOWEST * period
+        self.slower = SLOWER * np.clip(n_mics * sample_rate / SAMPLES, 1, 2).item()
+        slack = FIRST + SLOWEST * self.slower * period
         n_hops = -(-self._samples(window + slack) // self.hop)
         self.history = History(n_mics, self.hop, n_hops, sample_rate / self.hop)
         self.design = FilterDesign(self.history, sample_rate, n_sources, n_future)
@@ -192,9 +194,8 @@ class SlidingLearner:
         if end >= self.next_update and "update" not in running:
             self.tasks.append(Task(self, "update", end))
             is_young = age < self._samples(YOUNG)
-            self.next_update = end + self._samples(self.period) * (
-                1 if is_young else SLOWER
-            )
+            seconds = self.period if is_young else self._interval(end)
+            self.next_update = end + self._samples(seconds)
         return None
 
     def work(self, n_samples):
@@ -210,7 +211,7 @@ class SlidingLearner:
         effort = self.effort
         if self._is_urgent(self.history.end):
             effort = max(effort, self.start_effort * URGENT)
-        duration = BUSY * SLOWER * self._samples(self.period)
+        duration = BUSY * self._samples(self._interval(self.history.end))
         self.credit += n_samples / duration * effort
         while self.tasks and self.credit > 0:
             task, doubts = self.tasks[0], self.doubts
@@ -260,6 +261,11 @@ class SlidingLearner:
     def _is_urgent(self, end):
         """Whether the place is young."""
         return end - self.place < self._samples(YOUNG + 1)
+
+    def _interval(self, end):
+        """Seconds from one update to the next where a place isn't young."""
+        age = (end - self.place) / self.rate
+        return self.period * min(self.slower, max(SLOWER, SLOWER * age / YOUNG))
 
     def _doubts_at(self, age):
         return self.doubts < len(DOUBTS) and age >= DOUBTS[self.doubts]
