@@ -203,7 +203,7 @@ def test_degenerate_outputs(case, dtype):
 
 
 def test_memory(rng):
-    shape = (1000, 513, 3)
+    shape = (3000, 513, 3)
     for dtype in (np.complex64, np.complex128):
         X = (rng.normal(size=(*shape, 2)) @ [1, 1j]).astype(dtype)
         NoiseReducer().fit_transform(X[:30])  # loads what is loaded once
