@@ -236,9 +236,9 @@ def leakage_filters(X, source, lags, ridge):
     return filters
 
 
-def bin_blocks(n_freqs, bin_bytes):
+def bin_blocks(n_freqs, bin_bytes, block_bytes=BLOCK_BYTES):
     """Divide bins into blocks that are worth a thread's while."""
-    return list(gen_batches(n_freqs, max(1, BLOCK_BYTES // bin_bytes)))
+    return list(gen_batches(n_freqs, max(1, block_bytes // bin_bytes)))
 
 
 def cancel(X, filters, lags):

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.fft
 from scipy.signal.windows import hann
 
+from skbss.parallel import CACHE_BYTES
 from skbss.updates.crosstalk import (
     FLOOR,
     LEAST_VARIANCE,
@@ -63,7 +64,7 @@ def learn_leaks(Y, source, lags, ridge):
     weights = 1 / (n_frames * np.maximum(variance, least))
     bands = np.arange(n_freqs) // band_size(n_freqs, source.n_bands)
     filters = np.empty((n_freqs, K, K, len(lags)), complex)
-    for bins in bin_blocks(n_freqs, 64 * K * len(lags) * n_frames):
+    for bins in bin_blocks(n_freqs, 64 * K * len(lags) * n_frames, CACHE_BYTES):
         x = Y[:, bins].transpose(1, 2, 0) * gains[bins, :, None]
         w = weights[:, bands[bins]].swapaxes(0, 1)
         filters[bins] = leakage(x, amplitude[bins], w, lags, ridge)
