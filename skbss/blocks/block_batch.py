@@ -435,8 +435,8 @@ class BlockBatch(
                     common.append(share)
                 yield order.place(span, *block)
 
-        _, overlap = seconds or (self.block, self.overlap)
-        return crossfade(ordered(), spans, self._samples(overlap))
+        _, shared = seconds or (self.block, self.overlap)
+        return crossfade(ordered(), spans, self._samples(shared))
 
     def _in_parallel(self, function, calls, task):
         """Call a function with blocks, some at a time, so that few are in memory."""

@@ -21,7 +21,7 @@ LEAST_VARIANCE = 1e-8
 LOADING = 10
 
 # Arrays of the bins that are worked on at a time. With fewer, threads wait for each
-# other's small steps: two of them were 1.8 times as fast as one, and slower with 1 MB.
+# other's small steps: two were 1.4 to 1.6 times as fast as one, and slower with 1 MB.
 BLOCK_BYTES = 8 << 20
 
 # Bounds of the ratio of two outputs' powers in a bin; beyond, one of them is silent.

@@ -87,7 +87,7 @@ def _bins(W):
 def move(W, S, spatial, Q=None):
     """Update demixing matrices by covariances S (n_sources, n_mics ** 2, n_freqs).
 
-    Its steps are too small for threads: they took twice as long with two.
+    Its steps are too small for threads: with two they took 1.6 times as long.
     """
     new = np.empty_like(W)
     # Users' updates may look at all bins together.
