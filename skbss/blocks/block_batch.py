@@ -53,6 +53,10 @@ SPEAKS = 10
 # places.
 MOVING_BLOCK, MOVING_OVERLAP = 8.0, 4.0
 MOVES, N_COMPARED = 1.05, 12
+# Compared are blocks in which about as many speak as ever, for so many seconds each:
+# where somebody is away, what was learned overlaps up to three times as much as what a
+# block learns on its own, which gives the free output nothing.
+SPEAKS_LONG, AS_MANY = 3.0, 0.8
 
 
 class BlockBatch(
@@ -379,7 +383,7 @@ class BlockBatch(
         if self._is_short(len(X)):
             activity.add(y)
             self.active_seconds_ = activity.is_active().sum(0)
-        elif self.refine == "auto" and self._moves(X, spans, common):
+        elif self.refine == "auto" and self._moves(X, spans, common, active):
             self.is_moving_ = True
             warnings.warn(
                 "What was learned at one time doesn't hold at others: people seem to "
@@ -390,13 +394,17 @@ class BlockBatch(
             _warn_of_rare(active, self.span_[0] // activity.size, self.active_seconds_)
         yield y
 
-    def _moves(self, X, spans, common):
+    def _moves(self, X, spans, common, active):
         """Whether outputs overlap more by what was learned than by blocks' own."""
         n_fft = window_length(self.sample_rate, OVERLAP_WINDOW)
-        n_compared = min(len(spans), N_COMPARED)
-        chosen = np.linspace(0, len(spans) - 1, n_compared).astype(int)
+        seconds = [
+            active[a : b + 1].sum(0) for a, b in np.array(spans) // self._samples(1)
+        ]
+        n_speaking = np.minimum(seconds, SPEAKS_LONG).sum(1)
+        busy = np.flatnonzero(n_speaking >= AS_MANY * n_speaking.max())
+        n_compared = min(len(busy), N_COMPARED)
         ratios = []
-        for k in chosen:
+        for k in busy[np.linspace(0, len(busy) - 1, n_compared).astype(int)]:
             y = self.estimator_.transform(read_part(X, slice(*spans[k])))
             if common[k] > 0:
                 ratios.append(overlap(y, n_fft=n_fft) / common[k])
