@@ -14,6 +14,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import is_finite_matrix
+from skbss.frame_by_frame import part_of
 from skbss.spectrogram import Spectrogram
 from skbss.transforms import ISTFT, STFT, WPE, CrosstalkCanceller, ProjectionBack
 from skbss.transforms.stft import blocks, n_frames_of, short_time_fft
@@ -85,9 +86,7 @@ def separate(pipeline, record):
 
 def restored(name, step, state):
     """Return a copy of an online step with its part of the state of a stream."""
-    prefix = f"{name}."
-    part = {k.removeprefix(prefix): state[k] for k in state if k.startswith(prefix)}
-    return deepcopy(step).set_state(part)
+    return deepcopy(step).set_state(part_of(state, name))
 
 
 def analyze_frames(x, sft):

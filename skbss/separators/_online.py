@@ -9,7 +9,8 @@ import numpy as np
 
 from skbss.base import LinearSeparator, resolve
 from skbss.callbacks import FitTask
-from skbss.separators._frame_by_frame import Changes, FrameByFrameMixin
+from skbss.frame_by_frame import FrameByFrameMixin
+from skbss.separators._changes import Changes
 from skbss.separators._level import FLOOR, LevelMixin
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions
 from skbss.spectrogram import Spectrogram

@@ -4,10 +4,10 @@
 
 import numpy as np
 
+from skbss.frame_by_frame import part_of
 from skbss.linalg import pinv
 from skbss.separators import _window as windows
 from skbss.separators._filter_design import FilterDesign
-from skbss.separators._frame_by_frame import part_of
 from skbss.separators._history import History
 from skbss.separators._window import Window, order_like
 from skbss.spectrogram import window_length

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import SpectrogramInputMixin, SpectrogramOutputMixin, check_spectrogram
 from skbss.callbacks import CallbackSupportMixin, FitTask
-from skbss.separators._frame_by_frame import FrameByFrameMixin
+from skbss.frame_by_frame import FrameByFrameMixin
 from skbss.sklearn_parts import Interval, StrOptions
 from skbss.spectrogram import Spectrogram, separated
 from skbss.updates.online_nmf import (

@@ -10,7 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import check_as_fitted, check_spectrogram
 from skbss.callbacks import FitTask
-from skbss.separators._frame_by_frame import FrameByFrameMixin
+from skbss.frame_by_frame import FrameByFrameMixin
 from skbss.sklearn_parts import Interval
 from skbss.spectrogram import Spectrogram
 from skbss.transforms._outputs import OutputsTransformer
