@@ -93,6 +93,11 @@ def shorten_inherited(app, what, name, obj, options, lines):
         lines[:] = ["Call `fit`, then `transform`, on the same `X`.", ""]
 
 
+def leave_out_signature(app, what, name, obj, options, signature, annotation):
+    """Leave out how to call what isn't called: protocols have an ``__init__``, too."""
+    return ("", None) if getattr(obj, "_is_protocol", False) else None
+
+
 def cut_links_back(app, pagename, templatename, context, doctree):
     """Leave links from source to reference out: viewcode mixes up names of modules."""
     if pagename.startswith("_modules/"):
@@ -104,4 +109,5 @@ def setup(app):
     """Connect to Sphinx."""
     app.connect("autodoc-skip-member", skip_inherited)
     app.connect("autodoc-process-docstring", shorten_inherited, priority=400)
+    app.connect("autodoc-process-signature", leave_out_signature)
     app.connect("html-page-context", cut_links_back)

@@ -15,6 +15,7 @@ from skbss.separators._batch import BatchSeparator, output_power, run
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
+from skbss.updates.protocols import SourceModel, SpatialUpdate
 from skbss.updates.source import SOURCE_MODELS, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES
 
@@ -32,14 +33,13 @@ class AuxIVA(BatchSeparator):
 
     Parameters
     ----------
-    source : {'gauss', 'laplace', 't', 'ggd', 'cliques'} or object, default='gauss'
+    source : {'gauss', 'laplace', 't', 'ggd', 'cliques'} or SourceModel, default='gauss'
         The source model. 'gauss' is a Gaussian whose variance changes from frame to
         frame [1]_, 'laplace' a spherical Laplace distribution [2]_; 't' and 'ggd' are
         `skbss.updates.StudentT` and `skbss.updates.GeneralizedGauss`. 'cliques' tells
         ranges of frequency apart and refines what another separator has found; see
-        `skbss.updates.Cliques`. An object needs the two methods of
-        `skbss.updates.Gauss`, and its parameters are then reached as
-        ``source__<parameter>``.
+        `skbss.updates.Cliques`. The parameters of an object, a
+        `skbss.updates.SourceModel`, are reached as ``source__<parameter>``.
     n_sources : int, default=None
         Number of outputs, at most that of microphones. None means as many as there are
         microphones. What fewer sources leave, noise and reverberation, is taken for a
@@ -51,10 +51,10 @@ class AuxIVA(BatchSeparator):
         there are fewer sources than microphones. With less, weak and lively remainders
         of reverberation count as sources: 30 dB were lost in one scene. With more than
         0.01, weak talkers are taken for background.
-    spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or object, default='ip1'
+    spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or SpatialUpdate, default='ip1'
         The update of the demixing matrices: iterative projection by one source [2]_ or
         two at a time, or iterative source steering by one or two. All lower the same
-        objective. An object needs the method of `skbss.updates.IP1`.
+        objective. An object is a `skbss.updates.SpatialUpdate`.
     max_iter : int, default=50
         Most iterations.
     sort_iter : int, default=25
@@ -170,11 +170,11 @@ class AuxIVA(BatchSeparator):
 
     def __init__(
         self,
-        source: str | object = "gauss",
+        source: str | SourceModel = "gauss",
         *,
         n_sources: int | None = None,
         noise: float = 1e-5,
-        spatial: str | object = "ip1",
+        spatial: str | SpatialUpdate = "ip1",
         max_iter: int = 50,
         sort_iter: int = 25,
         tol: float = 0.0,

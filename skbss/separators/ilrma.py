@@ -17,6 +17,7 @@ from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import BinVariances, iterate
 from skbss.updates.nmf import LowRankVariances
+from skbss.updates.protocols import SourceModel, SpatialUpdate, VarianceModel
 from skbss.updates.source import GeneralizedGauss, StudentT, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES
 
@@ -45,22 +46,22 @@ class ILRMA(BatchSeparator):
     noise : float, default=1e-5
         Power of white noise to expect at each microphone, relative to its power, where
         there are fewer sources than microphones, as in `AuxIVA`.
-    source : {'nmf'} or object, default='nmf'
-        The variance model. An object with a method ``variance(power)`` replaces the
-        factorization: it gets the powers of the outputs, an ndarray of shape
+    source : {'nmf'} or VarianceModel, default='nmf'
+        The variance model. A `skbss.updates.VarianceModel` replaces the factorization:
+        its method ``variance`` gets the powers of the outputs, an ndarray of shape
         (n_sources, n_freqs, n_frames) whose mean is 1 for each source, and returns
         their variances, positive and of the same shape. A trained network fits in.
-    likelihood : {'gauss', 't', 'ggd'} or object, default='gauss'
+    likelihood : {'gauss', 't', 'ggd'} or SourceModel, default='gauss'
         The distribution of a bin, given its variance. 'gauss' is the complex Gaussian
         of [1]_, `skbss.updates.StudentT` [2]_ and `skbss.updates.GeneralizedGauss` [3]_
-        have heavier tails, which holds back what fits neither source. An object needs
-        the two methods of `skbss.updates.Gauss`, and is asked about the power of single
-        bins relative to their variances. Only with ``source='nmf'``.
+        have heavier tails, which holds back what fits neither source. A
+        `skbss.updates.SourceModel` is asked about the power of single bins relative to
+        their variances. Only with ``source='nmf'``.
     update : {'mm', 'me'}, default='mm'
         Multiplicative updates of basis and activations. 'mm' (majorization-
         minimization) never raises the objective, 'me' (majorization-equalization, no
         square root) takes larger steps and needs fewer iterations.
-    spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or object, default='ip1'
+    spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or SpatialUpdate, default='ip1'
         The update of the demixing matrices, as in `AuxIVA`.
     max_iter : int, default=50
         Most iterations.
@@ -169,10 +170,10 @@ class ILRMA(BatchSeparator):
         *,
         n_sources: int | None = None,
         noise: float = 1e-5,
-        source: str | object = "nmf",
-        likelihood: str | object = "gauss",
+        source: str | VarianceModel = "nmf",
+        likelihood: str | SourceModel = "gauss",
         update: Literal["mm", "me"] = "mm",
-        spatial: str | object = "ip1",
+        spatial: str | SpatialUpdate = "ip1",
         max_iter: int = 50,
         tol: float = 0.0,
         init: str | ArrayLike = "auxiva",

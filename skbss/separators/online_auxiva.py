@@ -7,6 +7,7 @@ import numpy as np
 from skbss.base import resolve
 from skbss.separators._online import FLOOR, RecursiveSeparator
 from skbss.sklearn_parts import HasMethods, StrOptions
+from skbss.updates.protocols import SpatialUpdate, VarianceModel
 from skbss.updates.source import SOURCE_MODELS, bands_of, source_variance
 
 # Models of whole frames: what one frame says of many bands is too little.
@@ -33,14 +34,15 @@ class OnlineAuxIVA(RecursiveSeparator):
     inner_iter : int, default=1
         Updates per frame. More than one did not separate better in rooms: they fit the
         newest frame more closely.
-    source : {'gauss', 'laplace', 't', 'ggd'} or object, default='gauss'
+    source : {'gauss', 'laplace', 't', 'ggd'} or VarianceModel, default='gauss'
         The source model, as in `AuxIVA`, but of whole frames: ``variance`` is asked
         about mean powers of shape (n_sources, 1, n_frames), and nothing else is needed
-        of an object. Outputs have a running mean power of one.
-    spatial : {'ip1', 'iss1'} or object, default='ip1'
+        of an object, a `skbss.updates.VarianceModel`. Outputs have a running mean power
+        of one.
+    spatial : {'ip1', 'iss1'} or SpatialUpdate, default='ip1'
         The update of the demixing matrices, as in `AuxIVA`. 'ip1' is the fastest here,
-        'iss1' does without matrix inverses [2]_. An object needs the method of
-        `skbss.updates.IP1`.
+        'iss1' does without matrix inverses [2]_. An object is a
+        `skbss.updates.SpatialUpdate`.
     lookback : int, default=64
         The weights of so many past frames, 2 s by default, are computed anew for every
         fourth frame, with the demixing matrices of then (for every frame at the start).
@@ -134,8 +136,8 @@ class OnlineAuxIVA(RecursiveSeparator):
         forget: float = 0.994,
         *,
         inner_iter: int = 1,
-        source: str | object = "gauss",
-        spatial: str | object = "ip1",
+        source: str | VarianceModel = "gauss",
+        spatial: str | SpatialUpdate = "ip1",
         lookback: int = 64,
         ref_mic: int = 0,
     ):

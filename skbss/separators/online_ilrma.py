@@ -9,6 +9,7 @@ from sklearn.utils import check_random_state
 
 from skbss.separators._online import FLOOR, RecursiveSeparator
 from skbss.sklearn_parts import Interval
+from skbss.updates.protocols import SpatialUpdate
 
 # Least variance of a bin, relative to an output's mean power (-20 dB).
 BIN_FLOOR = 1e-2
@@ -72,7 +73,7 @@ class OnlineILRMA(RecursiveSeparator):
         constant of ``hop_length / (sample_rate * (1 - forget))`` seconds.
     inner_iter : int, default=1
         Updates of activations and demixing matrices per frame.
-    spatial : {'ip1', 'iss1'} or object, default='ip1'
+    spatial : {'ip1', 'iss1'} or SpatialUpdate, default='ip1'
         The update of the demixing matrices, as in `OnlineAuxIVA`.
     lookback : int, default=64
         Number of past frames whose loudness is computed anew for every fourth frame, as
@@ -159,7 +160,7 @@ class OnlineILRMA(RecursiveSeparator):
         *,
         forget: float = 0.994,
         inner_iter: int = 1,
-        spatial: str | object = "ip1",
+        spatial: str | SpatialUpdate = "ip1",
         lookback: int = 64,
         blend: float = 0.25,
         basis_forget: float = 0.999,

@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from skbss.updates.protocols import SourceModel, SpatialUpdate, VarianceModel
 from skbss.updates.source import Cliques, Gauss, GeneralizedGauss, Laplace, StudentT
 from skbss.updates.spatial import IP1, IP2, ISS1, ISS2
 
@@ -14,5 +15,8 @@ __all__ = [
     "Gauss",
     "GeneralizedGauss",
     "Laplace",
+    "SourceModel",
+    "SpatialUpdate",
     "StudentT",
+    "VarianceModel",
 ]

@@ -1,8 +1,6 @@
 """Source models: what a source looks like.
 
-A source model has the methods `variance` and `cost`, which are asked about the mean
-powers of the outputs in bands of frequency, and may have an attribute `n_bands`, the
-number of bands that it tells apart (1 if it is missing: whole frames).
+They are objects as `skbss.updates.protocols.SourceModel` says.
 """
 
 # License: BSD-3-Clause
@@ -35,35 +33,11 @@ class Gauss(BaseEstimator):
     """
 
     def variance(self, power: np.ndarray) -> np.ndarray:
-        """Variance that a frame is weighted by, the inverse of d cost / d power.
-
-        Parameters
-        ----------
-        power : ndarray of shape (n_sources, n_bands, n_frames)
-            Mean power of the outputs over the bins of each band; `n_bands` is 1 for a
-            model without that attribute. Never zero: the separator floors it relative
-            to the power of the recording.
-
-        Returns
-        -------
-        variance : ndarray of shape (n_sources, n_bands, n_frames)
-            Positive variances.
-        """
+        """Variance that a frame is weighted by; see `SourceModel.variance`."""
         return power
 
     def cost(self, power: np.ndarray) -> np.ndarray:
-        """Negative log-likelihood per frequency bin, up to a constant.
-
-        Parameters
-        ----------
-        power : ndarray of shape (n_sources, n_bands, n_frames)
-            As in `variance`.
-
-        Returns
-        -------
-        cost : ndarray of shape (n_sources, n_bands, n_frames)
-            A concave function of the power, else the objective may rise.
-        """
+        """Negative log-likelihood per bin; see `SourceModel.cost`."""
         return np.log(power) + 1
 
 
@@ -96,11 +70,11 @@ class GeneralizedGauss(BaseEstimator):
         self.shape = shape
 
     def variance(self, power: np.ndarray) -> np.ndarray:
-        """Variance that a frame is weighted by; see `Gauss.variance`."""
+        """Variance that a frame is weighted by; see `SourceModel.variance`."""
         return 2 / self.shape * power ** (1 - self.shape / 2)
 
     def cost(self, power: np.ndarray) -> np.ndarray:
-        """Negative log-likelihood per bin; see `Gauss.cost`."""
+        """Negative log-likelihood per bin; see `SourceModel.cost`."""
         return power ** (self.shape / 2)
 
 
@@ -119,11 +93,11 @@ class Laplace(BaseEstimator):
     """
 
     def variance(self, power: np.ndarray) -> np.ndarray:
-        """Variance that a frame is weighted by; see `Gauss.variance`."""
+        """Variance that a frame is weighted by; see `SourceModel.variance`."""
         return 2 * np.sqrt(power)
 
     def cost(self, power: np.ndarray) -> np.ndarray:
-        """Negative log-likelihood per bin; see `Gauss.cost`."""
+        """Negative log-likelihood per bin; see `SourceModel.cost`."""
         return np.sqrt(power)
 
 
@@ -156,11 +130,11 @@ class StudentT(BaseEstimator):
         self.dof = dof
 
     def variance(self, power: np.ndarray) -> np.ndarray:
-        """Variance that a frame is weighted by; see `Gauss.variance`."""
+        """Variance that a frame is weighted by; see `SourceModel.variance`."""
         return (self.dof + 2 * power) / (self.dof + 2)
 
     def cost(self, power: np.ndarray) -> np.ndarray:
-        """Negative log-likelihood per bin; see `Gauss.cost`."""
+        """Negative log-likelihood per bin; see `SourceModel.cost`."""
         return (1 + self.dof / 2) * np.log1p(2 / self.dof * power)
 
 
@@ -249,14 +223,14 @@ class Cliques(BaseEstimator):
         self.n_bands = n_bands
 
     def variance(self, power: np.ndarray) -> np.ndarray:
-        """Variance that each band is weighted by; see `Gauss.variance`."""
+        """Variance that each band is weighted by; see `SourceModel.variance`."""
         variance = np.empty_like(power)
         for frames in frame_blocks(power):
             variance[..., frames] = self._variance_and_cost(power[..., frames])[0]
         return variance
 
     def cost(self, power: np.ndarray) -> np.ndarray:
-        """Negative log-likelihood per bin; see `Gauss.cost`.
+        """Negative log-likelihood per bin; see `SourceModel.cost`.
 
         The logarithms of the cliques' variances are averaged over the widths. It stands
         at the clique around each band, and its sum over the bands is what counts.

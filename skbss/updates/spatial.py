@@ -202,23 +202,7 @@ class _SpatialUpdate(BaseEstimator):
     """Base of the built-in spatial updates."""
 
     def update(self, W: np.ndarray, V: np.ndarray) -> np.ndarray:
-        """Return demixing matrices that lower the majorizing function.
-
-        Parameters
-        ----------
-        W : ndarray of shape (n_sources, n_mics, n_bins)
-            Demixing matrices of the whitened microphones, y = W Z x, in some or all of
-            the frequency bins, which come last. Not modified. There are as many rows as
-            microphones: if fewer sources are asked for, those of the background follow.
-        V : ndarray of shape (n_sources, n_mics, n_mics, n_bins)
-            Weighted covariances of each source in the same coordinates, Hermitian and
-            positive definite; the identity for the background.
-
-        Returns
-        -------
-        W : ndarray of shape (n_sources, n_mics, n_bins)
-            The new matrices.
-        """
+        """Lower the majorizing function; see `SpatialUpdate.update`."""
         return self._sweep(W, V)
 
 
