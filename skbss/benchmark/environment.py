@@ -2,14 +2,19 @@
 
 # License: BSD-3-Clause
 
+import json
 import platform
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 from joblib import cpu_count
 from threadpoolctl import threadpool_info
+
+from skbss.benchmark.results import RunError
 
 PACKAGES = (
     "skbss",
@@ -31,9 +36,10 @@ def now() -> str:
 
 def describe_environment(threads: int) -> dict:
     """Return versions and machine, as ``environment.json`` has them."""
+    config = np.show_config(mode="dicts")
     return {
         "python": platform.python_version(),
-        **{name: found for name in PACKAGES if (found := _version(name))},
+        **_packages(),
         "blas": sorted(
             f"{info['internal_api']} {info['version']}"
             for info in threadpool_info()
@@ -43,9 +49,7 @@ def describe_environment(threads: int) -> dict:
         "processor": _processor(),
         "processors": cpu_count(),
         "byte_order": sys.byteorder,
-        "simd": np.show_config(mode="dicts")
-        .get("SIMD Extensions", {})
-        .get("found", []),
+        "simd": config.get("SIMD Extensions", {}).get("found", []),
         "threads": threads,
         "started": now(),
     }
@@ -56,19 +60,26 @@ def versions(environment: dict) -> dict:
     return {k: environment.get(k) for k in ("python", *PACKAGES) if k in environment}
 
 
-def _version(name):
+def read_environment(folder: Path) -> dict:
+    """Read what a run folder says of it; raise RunError if it says nothing."""
+    path = folder / "environment.json"
     try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+        return dict(json.loads(path.read_text("utf-8")))
+    except (OSError, TypeError, ValueError) as error:
+        raise RunError(f"Cannot read {path}: {error}.") from error
+
+
+def _packages():
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _processor():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

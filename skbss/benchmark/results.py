@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -22,6 +23,9 @@ from skbss.benchmark.output import OutputError, replacing
 from skbss.io import reason
 from skbss.jsonl import json_line
 
+# What the seconds of a task are spent on, and what of it is the method's own work.
+STAGES = ("read", "stft", "separation", "istft", "score", "write")
+COMPUTING = ("stft", "separation", "istft")
 SYNC_SECONDS = 1.0
 
 
@@ -116,16 +120,13 @@ class ResultsFile:
     def __init__(self, folder: Path, *, retry_failed: bool = False):
         self.path = folder / "results.jsonl"
         self.done: set[tuple[str, str]] = set()
-        self._lock = FileLock(folder / "run.lock", timeout=0)
         self._synced = time.monotonic()
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire()
-            try:
-                self._open(retry_failed)
-            except BaseException:
-                self._lock.release()
-                raise
+            with ExitStack() as stack:
+                stack.enter_context(FileLock(folder / "run.lock", timeout=0))
+                self._file = stack.enter_context(self._open(retry_failed))
+                self._closing = stack.pop_all()
         except Timeout as error:
             raise RunError(
                 f"Got {folder}, in which another process is running."
@@ -134,7 +135,7 @@ class ResultsFile:
             raise self._failure(error) from error
 
     def _open(self, retry_failed):
-        """Find what is done, and cut off a torn line."""
+        """Find what is done, cut off a torn line, and open the file."""
         if retry_failed and self.path.exists():
             rows = (row for row, _ in iterate_results(self.path.parent))
             kept = (row for row in rows if row["status"] != "failed")
@@ -153,7 +154,7 @@ class ResultsFile:
             self.done.add(key)
         os.truncate(self.path, end)
         self._size = end
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115
+        return open(self.path, "ab", buffering=0)
 
     def append(self, row: dict) -> None:
         """Append the row of a task; if it cannot be written, the others stay."""
@@ -174,12 +175,10 @@ class ResultsFile:
     def close(self) -> None:
         """Synchronize to the disk and let other processes write."""
         try:
-            os.fsync(self._file.fileno())
+            with self._closing:
+                os.fsync(self._file.fileno())
         except OSError as error:
             raise self._failure(error) from error
-        finally:
-            self._file.close()
-            self._lock.release()
 
     def _failure(self, error):
         return OutputError(f"Cannot write {self.path}: {reason(error)}.")

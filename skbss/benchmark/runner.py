@@ -14,7 +14,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
-from skbss.benchmark.environment import describe_environment, now, versions
+from skbss.benchmark.environment import (
+    describe_environment,
+    now,
+    read_environment,
+    versions,
+)
 from skbss.benchmark.execution import backend, execute
 from skbss.benchmark.experiment import (
     NOT_IN_FINGERPRINT,
@@ -179,7 +184,7 @@ def _check_folder(experiment, folder):
         if results.exists() and results.stat().st_size:
             raise RunError(f"Got {folder}, which has results but no {path.name}.")
         return environment
-    before = _read_environment(path)
+    before = read_environment(folder)
     if before.get("experiment") != experiment.fingerprint:
         raise RunError(
             f"Got {folder}, which has results of another experiment"
@@ -198,13 +203,6 @@ def _begin(folder, experiment, environment):
         save_yaml(temporary, experiment.config)
     with replacing(folder / "environment.json") as temporary:
         temporary.write_text(json.dumps(environment, indent=1) + "\n", "utf-8")
-
-
-def _read_environment(path):
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise RunError(f"Cannot read {path}: {error}.") from error
 
 
 def _difference(config, folder):

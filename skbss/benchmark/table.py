@@ -5,16 +5,17 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from sys import intern
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import bootstrap, rankdata, sem, t
 
 from skbss.benchmark.output import write_csv
-from skbss.benchmark.results import iterate_results
+from skbss.benchmark.results import COMPUTING, iterate_results
 
 CONFIDENCE = 0.95
 Interval = Literal["t", "bootstrap"]
@@ -85,9 +86,8 @@ def mean_of_finite(values: Any, axis: int | None = None) -> Any:
     """Return the mean of what is finite along an axis, nan where nothing is."""
     values = np.asarray(values, dtype=float)
     finite = np.isfinite(values)
-    n = finite.sum(axis)
-    total = np.where(finite, values, 0.0).sum(axis)
-    return np.where(n, total / np.maximum(n, 1), np.nan)[()]
+    with np.errstate(invalid="ignore"):
+        return values.sum(axis, where=finite) / np.count_nonzero(finite, axis)
 
 
 def mean_and_interval(values: ArrayLike, interval: Interval = "t") -> Mean:
@@ -115,57 +115,45 @@ def mean_and_interval(values: ArrayLike, interval: Interval = "t") -> Mean:
 
 def tabulate(rows: Iterable[dict]) -> ScoreTable:
     """Arrange rows by recording and candidate; the last of equal rows counts."""
-    candidates: dict[str, dict] = {}
-    cells: dict[tuple[str, str], _Cell] = {}
-    metrics: dict[str, None] = {}
+    candidates, outcomes, scores = {}, {}, {}
     for row in rows:
-        name, method, params = (row.get(k) for k in ("candidate", "method", "params"))
-        name = intern(str(name))
-        one = {"candidate": name, "method": method or "", "params": params or {}}
-        candidates[name] = one
         # Millions of rows name few recordings and candidates.
-        cells[intern(str(row["recording"])), name] = cell = _cell(row)
-        metrics |= dict.fromkeys(cell.scores)
-    recordings = sorted({recording for recording, _ in cells}, key=natural)
+        at = intern(str(row["recording"])), intern(str(row["candidate"]))
+        method, params = row.get("method") or "", row.get("params") or {}
+        candidates[at[1]] = {"candidate": at[1], "method": method, "params": params}
+        outcomes[at], scores[at] = _outcome(row), _scores(row)
+    recordings = sorted({recording for recording, _ in outcomes}, key=natural)
 
-    def array(value, missing=np.nan):
-        found = {at: value(cell) for at, cell in cells.items()}
-        every = [found.get((r, c), missing) for r in recordings for c in candidates]
-        return np.array(every).reshape(len(recordings), len(candidates))
+    def array(cells, name, missing=np.nan):
+        pairs = product(recordings, candidates)
+        values = np.array([cells.get(at, {}).get(name, missing) for at in pairs])
+        return values.reshape(len(recordings), len(candidates))
 
+    metrics = dict.fromkeys(metric for cell in scores.values() for metric in cell)
     return ScoreTable(
         recordings=recordings,
         candidates=list(candidates.values()),
-        scores={m: array(lambda c, m=m: c.scores.get(m, np.nan)) for m in metrics},
-        ok=array(lambda cell: cell.ok, False),
-        failed=array(lambda cell: not cell.ok, False),
-        real_time_factor=array(lambda cell: cell.factor),
-        seconds=array(lambda cell: cell.seconds),
+        scores={metric: array(scores, metric) for metric in metrics},
+        ok=array(outcomes, "ok", False),
+        failed=array(outcomes, "failed", False),
+        real_time_factor=array(outcomes, "real_time_factor"),
+        seconds=array(outcomes, "seconds"),
     )
 
 
-class _Cell(NamedTuple):
-    """What counts of a row."""
-
-    ok: bool
-    factor: float = np.nan
-    seconds: float = np.nan
-    scores: dict[str, float] = {}
-
-
-def _cell(row):
+def _outcome(row):
+    """Return how a task went, and how long it took if it went well."""
     if row["status"] != "ok":
-        return _Cell(ok=False)
-    times, scores = row.get("seconds") or {}, row.get("scores") or {}
-    return _Cell(
-        True,
-        number(row.get("real_time_factor")),
-        sum(times.get(n) or 0.0 for n in ("stft", "separation", "istft")),
-        {
-            metric: float(mean_of_finite(list(map(number, np.atleast_1d(values)))))
-            for metric, values in scores.items()
-        },
-    )
+        return {"failed": True}
+    factor, seconds = number(row.get("real_time_factor")), row.get("seconds") or {}
+    seconds = sum(seconds.get(name) or 0.0 for name in COMPUTING)
+    return {"ok": True, "real_time_factor": factor, "seconds": seconds}
+
+
+def _scores(row):
+    """Return the scores of what went well, means over the sources."""
+    scores = row.get("scores") or {} if row["status"] == "ok" else {}
+    return {metric: float(mean_of_finite(v)) for metric, v in scores.items()}
 
 
 def rank(table: ScoreTable, interval: Interval = "t") -> list[Ranked]:
@@ -174,15 +162,11 @@ def rank(table: ScoreTable, interval: Interval = "t") -> list[Ranked]:
     Those without a score come last, the faster first, as all do where there are no
     scores.
     """
-    factors = table.real_time_factor
-    score = table.scores.get(
-        next(iter(table.metrics), ""), np.full_like(factors, np.nan)
-    )
+    factors = np.ma.masked_invalid(table.real_time_factor)
+    medians = np.ma.filled(np.ma.median(factors, axis=0), np.nan)
+    metric, unknown = next(iter(table.metrics), ""), np.full(factors.shape, np.nan)
+    score = table.scores.get(metric, unknown)
     means = mean_of_finite(score, axis=0)
-    medians = [
-        float(np.median(f[np.isfinite(f)])) if np.isfinite(f).any() else np.nan
-        for f in factors.T
-    ]
     order = np.lexsort((medians, -means))  # nan, of what always failed, goes last
     ranking = []
     for j in order:
@@ -206,7 +190,7 @@ def rank(table: ScoreTable, interval: Interval = "t") -> list[Ranked]:
                 n_done=n_done,
                 n_failed=n_failed,
                 n_missing=len(table.recordings) - n_done - n_failed,
-                real_time_factor=medians[j],
+                real_time_factor=float(medians[j]),
             )
         )
     return ranking

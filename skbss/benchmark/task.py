@@ -17,13 +17,14 @@ from sklearn.utils.validation import check_memory
 from skbss.benchmark.environment import now
 from skbss.benchmark.experiment import Candidate
 from skbss.benchmark.output import OutputError, replacing, writing
+from skbss.benchmark.results import COMPUTING, STAGES
 from skbss.benchmark.scoring import assign, score, score_windows
 from skbss.io import write_audio
 from skbss.parallel import threadpool_controller
 from skbss.sound_pipeline import SoundPipeline
 from skbss.transforms import ISTFT, STFT
 
-SECONDS = ("read", "stft", "separation", "istft", "score", "write", "total")
+SECONDS = (*STAGES, "total")
 _MAX_MESSAGE = 1000
 
 
@@ -64,7 +65,7 @@ def run_task(task: Task) -> dict:
     row["seconds"] = {name: clock.seconds.get(name, 0.0) for name in SECONDS}
     row["steps"] = clock.steps
     if row["status"] == "ok":
-        compute = sum(row["seconds"][n] for n in ("stft", "separation", "istft"))
+        compute = sum(row["seconds"][n] for n in COMPUTING)
         row["real_time_factor"] = compute / row["duration"]
     if messages := dict.fromkeys(" ".join(str(w.message).split()) for w in caught):
         row["warnings"] = list(messages)

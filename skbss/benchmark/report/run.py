@@ -2,15 +2,17 @@
 
 # License: BSD-3-Clause
 
-import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from skbss.benchmark.environment import read_environment
 from skbss.benchmark.report.charts import COLORS
+from skbss.benchmark.results import RunError
 from skbss.benchmark.table import (
     Interval,
     Ranked,
@@ -48,20 +50,17 @@ class Run:
     @cached_property
     def environment(self) -> dict:
         """What environment.json has."""
-        try:
-            text = (self.folder / "environment.json").read_text("utf-8")
-            found = json.loads(text)
-        except (OSError, ValueError):
-            found = None
-        return {"skbss": ""} | (found if isinstance(found, dict) else {})
+        found = {"skbss": ""}
+        with suppress(RunError):
+            found |= read_environment(self.folder)
+        return found
 
     @cached_property
     def title(self) -> str:
         """What the experiment is called, or else its folder."""
-        try:
+        name = None
+        with suppress(ConfigError):
             name = load_yaml(self.folder / "experiment.yaml").get("name")
-        except ConfigError:
-            name = None
         return str(name or f"Benchmark {self.folder.resolve().name}")
 
     def find(self, path: str) -> Path | None:
@@ -91,11 +90,8 @@ def choose_colors(table: ScoreTable, ranking: list[Ranked]) -> dict[str, str]:
 
 def choose_candidates(ranking: list[Ranked], n_candidates: int) -> list[Ranked]:
     """Return the best of each method and then the best of all, in their order."""
-    first: dict[str, Ranked] = {}
-    for one in ranking:
-        first.setdefault(one.method, one)
-    best = list(first.values())
-    chosen = (best + [one for one in ranking if one not in best])[:n_candidates]
+    first = {one.method: one for one in reversed(ranking)}.values()
+    chosen = sorted(ranking, key=lambda one: one not in first)[:n_candidates]
     return [one for one in ranking if one in chosen]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from skbss.benchmark.report import charts, listening, words
 from skbss.benchmark.report.run import Run
+from skbss.benchmark.results import STAGES
 
 _N_SHADES = 8
 _CHART_FILES = {
@@ -18,7 +19,6 @@ _CHART_FILES = {
     "spread": "scores.svg",
     "course": "score_over_time.svg",
 }
-_STAGES = ("read", "stft", "separation", "istft", "score", "write")
 
 
 def minutes(run: Run) -> float:
@@ -180,7 +180,7 @@ def _times(run):
         if row["status"] == "ok" and row.get("duration"):
             seconds = {k: v for k, v in (row.get("seconds") or {}).items() if v}
             totals[row["candidate"]].update(seconds, duration=row["duration"])
-    stages = [s for s in _STAGES if any(s in total for total in totals.values())]
+    stages = [s for s in STAGES if any(s in total for total in totals.values())]
     if not stages:
         return [], []
     stages.append("total")
