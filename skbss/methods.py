@@ -327,3 +327,28 @@ def _call(factory, context):
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return factory(**context)
     return factory(**{name: context[name] for name in context if name in parameters})
+
+
+def flat_steps(pipeline, joint="."):
+    """Yield the steps of a pipeline and of the pipelines in it, with their names.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        What is run.
+    joint : str, default='.'
+        What is between the names of a pipeline and of its step.
+
+    Yields
+    ------
+    name : str
+        The path to the step.
+    step : estimator
+        None that is left out by None or 'passthrough'.
+    """
+    for name, step in pipeline.steps:
+        if isinstance(step, Pipeline):
+            for inner, part in flat_steps(step, joint):
+                yield f"{name}{joint}{inner}", part
+        elif step is not None and step != "passthrough":
+            yield name, step

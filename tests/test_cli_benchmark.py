@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from skbss.benchmark import read_results
-from skbss.benchmark.progress import RunProgress
+from skbss.benchmark.runner import RunProgress
 from skbss.cli import main
 from skbss.config import load_yaml
 

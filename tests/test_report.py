@@ -19,11 +19,11 @@ from scipy.stats import bootstrap, ttest_1samp, ttest_rel
 
 from skbss.benchmark import RunError, read_results
 from skbss.benchmark.report import write_report
-from skbss.benchmark.report.clips import Clip, picture, power
 from skbss.benchmark.report.listening import mean_curves
 from skbss.benchmark.report.run import Run, spread_out
 from skbss.benchmark.table import natural, rank, tabulate
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
+from skbss.pages.clips import Clip, picture, power
 
 VOID = {"meta", "link", "img", "input", "br", "wbr", "hr"}
 
@@ -309,12 +309,12 @@ def test_power():
     rate = 16000
     tone = np.sin(2 * np.pi * 1000 * np.arange(rate) / rate)
     tone[: rate // 2] = 0
-    pixels = power(Clip(None, tone.astype(np.float32), rate))
+    pixels = power(Clip(tone.astype(np.float32), rate))
     assert pixels.shape == (120, 61)
     assert abs(pixels[:, 45].argmax() - 120 * (1 - 1 / 8)) <= 1  # 1 of 8 kHz
     assert pixels[:, :29].max() == 0
     for n_samples in (1, 100):
-        silence = power(Clip(None, np.zeros(n_samples, np.float32), rate))
+        silence = power(Clip(np.zeros(n_samples, np.float32), rate))
         assert picture(silence, 0.0).startswith(b"\x89PNG")
 
 

@@ -42,7 +42,7 @@ def execute(
                 yield _run_alone(task, crashes)
 
 
-class _Source:
+class _Source(Iterator):
     """Hands out tasks to joblib's threads, and remembers those under way."""
 
     def __init__(self, tasks):
@@ -50,9 +50,6 @@ class _Source:
         self.under_way = {}
         self.closed = False
         self._lock = Lock()
-
-    def __iter__(self):
-        return self
 
     def __next__(self):
         with self._lock:

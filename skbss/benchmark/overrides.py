@@ -2,7 +2,7 @@
 
 # License: BSD-3-Clause
 
-from skbss.benchmark.schema import RUNTIME, SECTIONS
+from skbss.benchmark.schema import RUNTIME, SECTIONS, check_keys
 from skbss.config import ConfigError, did_you_mean, parse_override
 
 
@@ -22,9 +22,7 @@ def override(config: dict, text: str, parameters: dict[str, set[str]]) -> None:
     elif section == "methods" and rest.count(".") >= 2:
         label, kind, param = rest.split(".", 2)
         method = _method(config, label)
-        if kind not in ("params", "grid"):
-            hint = did_you_mean(kind, ("params", "grid"))
-            raise ConfigError(f"Got unknown key 'methods.{label}.{kind}'.{hint}")
+        check_keys([kind], ("params", "grid"), f"methods.{label}.")
         method[kind][param] = value
     else:
         for label in _methods_with(name, parameters):

@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -109,7 +109,7 @@ def _parse(line):
     return row if known else None
 
 
-class ResultsFile:
+class ResultsFile(AbstractContextManager):
     """The results of a run, open to be appended to by this process alone.
 
     With `retry_failed`, rows of tasks that failed are taken out, so that they are done
@@ -182,9 +182,6 @@ class ResultsFile:
 
     def _failure(self, error):
         return OutputError(f"Cannot write {self.path}: {reason(error)}.")
-
-    def __enter__(self):
-        return self
 
     def __exit__(self, *exception):
         self.close()

@@ -9,6 +9,7 @@ audio and errors, and a run that was interrupted goes on with the tasks that hav
 # License: BSD-3-Clause
 
 import json
+import time
 import uuid
 import warnings
 from collections.abc import Callable
@@ -27,13 +28,43 @@ from skbss.benchmark.experiment import (
     make_experiment,
 )
 from skbss.benchmark.output import replacing
-from skbss.benchmark.progress import RunProgress
 from skbss.benchmark.results import ResultsFile, RunError
 from skbss.benchmark.table import summarize
 from skbss.benchmark.task import Task
 from skbss.config import ConfigError, flatten, load_yaml, save_yaml
 from skbss.datasets import load_dataset
 from skbss.datasets.sequence import SceneSequence
+
+
+class RunProgress:
+    """Counts tasks, and estimates the time left from the pace of those that are done.
+
+    Tasks come recording by recording, each with all candidates, so that what is done
+    is a fair sample of what is left.
+    """
+
+    def __init__(self, n_total: int, n_done: int = 0):
+        self.n_total = n_total
+        self.n_done = n_done
+        self._n_before = n_done
+        self._start = time.monotonic()
+
+    def seconds_left(self) -> float:
+        """Return the estimate, nan before the first task is done."""
+        n_now = self.n_done - self._n_before
+        if not n_now:
+            return float("nan")
+        return (time.monotonic() - self._start) / n_now * (self.n_total - self.n_done)
+
+    def __str__(self):
+        left, text = self.seconds_left(), f"[{self.n_done}/{self.n_total}]"
+        if self.n_done == self.n_total or left != left:
+            return text
+        if left < 100:
+            return f"{text} {max(left, 1):.0f} s left"
+        if left < 6000:
+            return f"{text} {left / 60:.0f} min left"
+        return f"{text} {left / 3600:.1f} h left"
 
 
 def run_experiment(
@@ -207,18 +238,23 @@ def _begin(folder, experiment, environment):
 
 def _difference(config, folder):
     """Return the first key in which the experiment of a folder differs, in words."""
-    before, after = flatten(_read_config(folder)), flatten(config)
-    for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key) and key not in NOT_IN_FINGERPRINT:
-            return f": there {key} is {before.get(key)!r}, here {after.get(key)!r}"
+    before = flatten(_read_config(folder))
+    for key, there, here in _changes(before, flatten(config)):
+        if key not in NOT_IN_FINGERPRINT:
+            return f": there {key} is {there!r}, here {here!r}"
     return ", as its experiment.yaml was changed"
+
+
+def _changes(before, after):
+    """Yield the keys that have other values, with both values."""
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            yield key, before.get(key), after.get(key)
 
 
 def _warn_of_versions(before, after):
     changed = [
-        f"{name} {before.get(name)} is now {after.get(name)}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
+        f"{name} {old} is now {new}" for name, old, new in _changes(before, after)
     ]
     if changed:
         warnings.warn(
@@ -267,14 +303,13 @@ def _tasks(experiment, dataset, folder, done):
         else:
             part, place = dataset, index
         for candidate in experiment.candidates:
-            if (recording, candidate.name) in done:
-                continue
-            yield Task(
-                dataset=part,
-                index=place,
-                recording=recording,
-                candidate=candidate,
-                seed=experiment.seed(recording, candidate.method),
-                is_first=candidate is experiment.candidates[0],
-                **common,
-            )
+            if (recording, candidate.name) not in done:
+                yield Task(
+                    dataset=part,
+                    index=place,
+                    recording=recording,
+                    candidate=candidate,
+                    seed=experiment.seed(recording, candidate.method),
+                    is_first=candidate is experiment.candidates[0],
+                    **common,
+                )

@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from collections.abc import Iterable
 from numbers import Integral
 from pathlib import Path
 
@@ -13,27 +14,18 @@ from skbss.sklearn_parts import Interval, Options, make_constraint
 SECTIONS = ("name", "dataset", "stft", "methods", "metrics", "runtime")
 METHOD_KEYS = ("method", "pipeline", "params", "grid")
 
-RUNTIME = {
-    "n_jobs": None,
-    "backend": None,
-    "scheduler": None,
-    "threads": 1,
-    "seed": 0,
-    "save_audio": True,
-    "framewise": False,
-    "memory": None,
-}
 _POSITIVE = Interval(Integral, 1, None, closed="left")
-_CONSTRAINTS = {
-    "n_jobs": [_POSITIVE, Options(Integral, {-1}), None],
-    "backend": [str, None],
-    "scheduler": [str, None],
-    "threads": [_POSITIVE],
-    "seed": [Interval(Integral, 0, None, closed="left")],
-    "save_audio": ["boolean"],
-    "framewise": ["boolean", dict],
-    "memory": [str, None],
+_RUNTIME = {  # the default, and what it may be
+    "n_jobs": (None, [_POSITIVE, Options(Integral, {-1}), None]),
+    "backend": (None, [str, None]),
+    "scheduler": (None, [str, None]),
+    "threads": (1, [_POSITIVE]),
+    "seed": (0, [Interval(Integral, 0, None, closed="left")]),
+    "save_audio": (True, ["boolean"]),
+    "framewise": (False, ["boolean", dict]),
+    "memory": (None, [str, None]),
 }
+RUNTIME = {name: default for name, (default, _) in _RUNTIME.items()}
 METRICS = ["si_sdr", "si_sdr_improvement"]
 
 
@@ -43,7 +35,7 @@ def fill_in(config: dict) -> dict:
     `stft`, and `params` and `grid` of methods, are by dotted names there. Raises
     ConfigError if a key is unknown or missing, or a value is none that it takes.
     """
-    _check_keys(config, SECTIONS, "")
+    check_keys(config, SECTIONS, "")
     for name in ("dataset", "methods"):
         if not config.get(name):
             raise ConfigError(f"Got no key {name!r}, expected one.")
@@ -63,11 +55,14 @@ def _dataset(dataset):
     dataset = _mapping(dataset, "dataset")
     if "name" not in dataset:
         raise ConfigError("Got no key 'dataset.name', expected one.")
-    dataset = dict(dataset)
-    if isinstance(dataset.get("folder"), str):
-        # The run may be resumed from elsewhere.
-        dataset["folder"] = str(Path(dataset["folder"]).expanduser().absolute())
-    return dataset
+    return _with_absolute_path(dataset, "folder")
+
+
+def _with_absolute_path(mapping, key):
+    """Since the run may be resumed from elsewhere."""
+    if isinstance(path := mapping.get(key), str):
+        return mapping | {key: str(Path(path).expanduser().absolute())}
+    return dict(mapping)
 
 
 def _methods(methods):
@@ -85,7 +80,7 @@ def _methods(methods):
 
 def _method(label, method):
     key = f"methods.{label}"
-    _check_keys(method, METHOD_KEYS, f"{key}.")
+    check_keys(method, METHOD_KEYS, f"{key}.")
     if "method" in method and "pipeline" in method:
         raise ConfigError(f"Got both {key}.method and {key}.pipeline, expected one.")
     steps = method.get("pipeline")
@@ -111,13 +106,10 @@ def _metrics(metrics):
 
 
 def _runtime(runtime):
-    _check_keys(runtime, RUNTIME, "runtime.")
-    runtime = RUNTIME | runtime
-    if isinstance(runtime["memory"], str):
-        # The run may be resumed from elsewhere.
-        runtime["memory"] = str(Path(runtime["memory"]).expanduser().absolute())
+    check_keys(runtime, RUNTIME, "runtime.")
+    runtime = _with_absolute_path(RUNTIME | runtime, "memory")
     for name, value in runtime.items():
-        constraints = [make_constraint(c) for c in _CONSTRAINTS[name]]
+        constraints = [make_constraint(c) for c in _RUNTIME[name][1]]
         if not any(c.is_satisfied_by(value) for c in constraints):
             expected = " or ".join(map(str, constraints))
             raise ConfigError(f"Got runtime.{name}={value!r}, expected {expected}.")
@@ -143,7 +135,8 @@ def _mapping(value, key):
     return value
 
 
-def _check_keys(mapping, known, prefix):
+def check_keys(mapping: Iterable[str], known: Iterable[str], prefix: str) -> None:
+    """Raise ConfigError if a key, which has a prefix in the file, is unknown."""
     for name in mapping:
         if name not in known:
             hint = did_you_mean(f"{prefix}{name}", [f"{prefix}{k}" for k in known])

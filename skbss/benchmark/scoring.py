@@ -44,34 +44,43 @@ def find_metrics(names: list[str]) -> dict[str, Callable]:
 def check_framewise(framewise: dict) -> None:
     """Raise ConfigError if parameters of `framewise_si_sdr` cannot be used."""
     signals = _TINY_SIGNALS
+    scene = {"references": signals, "mixture": signals, "sample_rate": 256}
     try:
-        framewise_si_sdr(
-            signals, signals, mixture=signals, **{"sample_rate": 256} | framewise
-        )
+        _score_windows(scene, signals, 0, framewise)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"In runtime.framewise: {error}") from error
 
 
-def assign(reference: np.ndarray, estimate: np.ndarray) -> np.ndarray:
-    """Return the numbers of the estimates that match the references best by SI-SDR."""
-    return si_sdr(reference, estimate, return_permutation=True)[1]
-
-
 def score(
-    scene: dict, estimate: np.ndarray, metrics: dict[str, Callable], ref_mic: int
-) -> dict[str, np.ndarray]:
-    """Compute all metrics of estimates in the order of the references.
+    scene: dict,
+    estimate: np.ndarray,
+    metrics: dict[str, Callable],
+    ref_mic: int,
+    framewise: dict | bool,
+) -> tuple[np.ndarray, dict[str, list], dict[str, np.ndarray] | None]:
+    """Score estimates of all references of a scene.
 
-    Each has a score of every source, nan where it is undefined.
+    Returned are the numbers of the estimates that match the references best by SI-SDR;
+    by metric a score of every source, nan where it is undefined; and what
+    `framewise_si_sdr` returns, if windows are asked for.
     """
-    pair = scene["references"], estimate
+    references = scene["references"]
+    _, permutation = si_sdr(references, estimate, return_permutation=True)
+    estimate = estimate[:, permutation]
     own = _own(metrics)
     options = {"mixture": scene["mixture"], "ref_mic": ref_mic, "permute": False}
-    scores = score_separation(*pair, metrics=own, **options) if own else {}
-    return {
-        name: np.atleast_1d(scores[name] if name in own else metric(*pair))
+    found = (
+        score_separation(references, estimate, metrics=own, **options) if own else {}
+    )
+    scores = {
+        name: found[name] if name in own else metric(references, estimate)
         for name, metric in metrics.items()
     }
+    scores = {name: np.atleast_1d(values).tolist() for name, values in scores.items()}
+    windows = None
+    if framewise is not False:
+        windows = _score_windows(scene, estimate, ref_mic, framewise)
+    return permutation, scores, windows
 
 
 def _own(metrics):
@@ -79,10 +88,7 @@ def _own(metrics):
     return [name for name in metrics if metrics[name] is score_separation]
 
 
-def score_windows(
-    scene: dict, estimate: np.ndarray, ref_mic: int, framewise: dict | bool
-) -> dict[str, np.ndarray]:
-    """Compute what `framewise_si_sdr` does, in windows as `framewise` says."""
+def _score_windows(scene, estimate, ref_mic, framewise):
     return framewise_si_sdr(
         scene["references"],
         estimate,

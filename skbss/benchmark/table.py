@@ -37,10 +37,9 @@ class ScoreTable:
     def metrics(self) -> list[str]:
         """Names of the metrics, the one to rank by first."""
         names = list(self.scores)
-        if names[:1] == ["si_sdr"] and "si_sdr_improvement" in names:
+        if names[:1] == ["si_sdr"]:
             # The same order, if nothing is missing, but 0 dB means no effect.
-            names.remove("si_sdr_improvement")
-            names.insert(0, "si_sdr_improvement")
+            names.sort(key=lambda name: name != "si_sdr_improvement")
         return names
 
 
@@ -171,6 +170,8 @@ def rank(table: ScoreTable, interval: Interval = "t") -> list[Ranked]:
     ranking = []
     for j in order:
         finite = score[np.isfinite(score[:, j]), j]
+        scores = {m: table.scores[m][:, j] for m in table.metrics}
+        difference = score[:, j] - score[:, order[0]]
         one = table.candidates[j]
         n_done, n_failed = int(table.ok[:, j].sum()), int(table.failed[:, j].sum())
         ranking.append(
@@ -179,14 +180,9 @@ def rank(table: ScoreTable, interval: Interval = "t") -> list[Ranked]:
                 name=one["candidate"],
                 method=one["method"],
                 params=one["params"],
-                scores={
-                    m: mean_and_interval(table.scores[m][:, j], interval)
-                    for m in table.metrics
-                },
+                scores={m: mean_and_interval(s, interval) for m, s in scores.items()},
                 worst=float(finite.min()) if finite.size else np.nan,
-                difference=mean_and_interval(
-                    score[:, j] - score[:, order[0]], interval
-                ),
+                difference=mean_and_interval(difference, interval),
                 n_done=n_done,
                 n_failed=n_failed,
                 n_missing=len(table.recordings) - n_done - n_failed,

@@ -18,8 +18,9 @@ from skbss.benchmark.environment import now
 from skbss.benchmark.experiment import Candidate
 from skbss.benchmark.output import OutputError, replacing, writing
 from skbss.benchmark.results import COMPUTING, STAGES
-from skbss.benchmark.scoring import assign, score, score_windows
+from skbss.benchmark.scoring import score
 from skbss.io import write_audio
+from skbss.methods import flat_steps
 from skbss.parallel import threadpool_controller
 from skbss.sound_pipeline import SoundPipeline
 from skbss.transforms import ISTFT, STFT
@@ -62,7 +63,7 @@ def run_task(task: Task) -> dict:
             raise
         except Exception as error:
             row["error"] = _describe(error) | {"during": clock.current}
-    row["seconds"] = {name: clock.seconds.get(name, 0.0) for name in SECONDS}
+    row["seconds"] |= clock.seconds
     row["steps"] = clock.steps
     if row["status"] == "ok":
         compute = sum(row["seconds"][n] for n in COMPUTING)
@@ -75,11 +76,7 @@ def run_task(task: Task) -> dict:
 
 def failed_row(task: Task, error: Exception) -> dict:
     """Return the row of a task whose process was lost."""
-    return _begin_row(task) | {
-        "error": _describe(error),
-        "seconds": dict.fromkeys(SECONDS, 0.0),
-        "finished": now(),
-    }
+    return _begin_row(task) | {"error": _describe(error), "finished": now()}
 
 
 def _begin_row(task):
@@ -90,6 +87,7 @@ def _begin_row(task):
         "params": task.candidate.params,
         "seed": task.seed,
         "status": "failed",
+        "seconds": dict.fromkeys(SECONDS, 0.0),
     }
 
 
@@ -136,45 +134,34 @@ def _separate_and_score(task, clock):
         scene = _read(task)
     mixture, references = scene["mixture"], scene.get("references")
     save_audio, framewise = task.runtime["save_audio"], task.runtime["framewise"]
+    sample_rate = scene["sample_rate"]
     if save_audio and task.is_first:
         with clock.measure("write"):
             _write_scene(task, scene)
+    n_samples, n_mics = mixture.shape
     pipeline = task.candidate.make(
-        scene["sample_rate"],
-        ref_mic=task.ref_mic,
-        seed=task.seed,
-        n_mics=mixture.shape[1],
+        sample_rate, ref_mic=task.ref_mic, seed=task.seed, n_mics=n_mics
     )
+    row = {"sample_rate": sample_rate, "duration": n_samples / sample_rate}
     with threadpool_controller().limit(limits=task.runtime["threads"]):
         estimate = separate(pipeline, mixture, clock, memory=task.runtime["memory"])
-        fields = {"cpu_seconds": clock.cpu_seconds, "scores": {}}
-        n_estimates = estimate.shape[1]
-        order = np.arange(n_estimates)
+        n_sources = estimate.shape[1]
+        row |= {"n_mics": n_mics, "n_sources": n_sources}
+        row |= {"cpu_seconds": clock.cpu_seconds, "scores": {}}
+        order, windows = np.arange(n_sources), None
         if references is not None:
             with clock.measure("score"):
-                permutation = assign(references, estimate)
-                scored = estimate[:, permutation]
-                scores = score(scene, scored, task.metrics, task.ref_mic)
-                fields |= {
-                    "scores": {name: s.tolist() for name, s in scores.items()},
-                    "permutation": permutation.tolist(),
-                }
-                order = np.append(permutation, np.setdiff1d(order, permutation))
-                if framewise is not False:
-                    windows = score_windows(scene, scored, task.ref_mic, framewise)
+                permutation, row["scores"], windows = score(
+                    scene, estimate, task.metrics, task.ref_mic, framewise
+                )
+            row |= {"n_sources": len(permutation), "permutation": permutation.tolist()}
+            order = np.append(permutation, np.setdiff1d(order, permutation))
     with clock.measure("write"):
         if save_audio:
-            sources = estimate[:, order]
-            fields["audio"] = _write_sources(task, sources, scene["sample_rate"])
-        if references is not None and framewise is not False:
-            fields["framewise"] = _write_windows(task, windows)
-    return {
-        "sample_rate": scene["sample_rate"],
-        "duration": len(mixture) / scene["sample_rate"],
-        "n_mics": mixture.shape[1],
-        "n_sources": n_estimates if references is None else references.shape[1],
-        **fields,
-    }
+            row["audio"] = _write_sources(task, estimate[:, order], sample_rate)
+        if windows is not None:
+            row["framewise"] = _write_windows(task, windows)
+    return row
 
 
 def separate(
@@ -188,7 +175,7 @@ def separate(
     of shape (n_samples, n_sources).
     """
     cached = check_memory(memory or pipeline.memory).cache(_fit_transform)
-    steps, y = list(_steps(pipeline)), mixture
+    steps, y = list(flat_steps(pipeline, "__")), mixture
     if isinstance(pipeline, SoundPipeline):
         sound, y = clock.step("prepare", "separation", _timed, pipeline.prepare, y)
         if sound is not y:  # the steps are fitted on one, and separate the other
@@ -206,15 +193,6 @@ def separate(
     if not np.isfinite(estimate).all():
         raise ValueError("Got separated signals with NaN or infinite samples.")
     return estimate
-
-
-def _steps(pipeline, prefix=""):
-    """Yield the steps of a pipeline and of the pipelines in it, with their names."""
-    for name, step in pipeline.steps:
-        if isinstance(step, Pipeline):
-            yield from _steps(step, f"{prefix}{name}__")
-        elif step is not None and step != "passthrough":
-            yield f"{prefix}{name}", step
 
 
 def _fit_transform(step, X):
@@ -266,17 +244,22 @@ def _write_audio(path, x, sample_rate):
 def _write_scene(task, scene):
     folder = task.folder / "audio" / task.recording
     _write_audio(folder / "mixture.wav", scene["mixture"], scene["sample_rate"])
-    for k, reference in enumerate(scene.get("references", np.empty((0, 0))).T):
-        path = folder / f"reference_{k:02d}.wav"
-        _write_audio(path, reference, scene["sample_rate"])
+    if scene.get("references") is not None:
+        _write_each(folder / "reference", scene["references"], scene["sample_rate"])
 
 
 def _write_sources(task, sources, sample_rate):
-    folder = Path("audio", task.recording, task.candidate.name)
-    paths = [folder / f"source_{k:02d}.wav" for k in range(sources.shape[1])]
-    for path, source in zip(paths, sources.T, strict=True):
-        _write_audio(task.folder / path, source, sample_rate)
-    return [path.as_posix() for path in paths]
+    folder = task.folder / "audio" / task.recording / task.candidate.name
+    paths = _write_each(folder / "source", sources, sample_rate)
+    return [path.relative_to(task.folder).as_posix() for path in paths]
+
+
+def _write_each(stem, signals, sample_rate):
+    """Write a file for each channel, numbered, and return their paths."""
+    paths = [Path(f"{stem}_{k:02d}.wav") for k in range(signals.shape[1])]
+    for path, signal in zip(paths, signals.T, strict=True):
+        _write_audio(path, signal, sample_rate)
+    return paths
 
 
 def _write_windows(task, arrays):

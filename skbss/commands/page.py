@@ -2,14 +2,12 @@
 
 # License: BSD-3-Clause
 
-from importlib import resources
-
 import numpy as np
 
-from skbss.benchmark.report.clips import Clip, data_uri, encode, picture, power
-from skbss.benchmark.report.page import templates
 from skbss.commands.work import Result
 from skbss.io import AudioReader, whole_file
+from skbss.pages.clips import Clip, data_uri, encode, picture, power
+from skbss.pages.templates import templates
 
 # What of a recording is shown, in seconds: its middle.
 SECONDS = 20
@@ -31,9 +29,8 @@ def write_page(path, results, failed, method, ref_mic):
     ref_mic : int
         The microphone to show.
     """
-    page = templates().get_template("separated.html")
+    page = templates("skbss.commands").get_template("separated.html")
     text = page.render(
-        css=resources.files("skbss.benchmark.report").joinpath("page.css").read_text(),
         n_done=sum(result.error is None for result in results),
         method=method,
         seconds=SECONDS,
@@ -55,14 +52,14 @@ def _section(result: Result, ref_mic):
         f"{recording.info.sample_rate} Hz, separated in {result.seconds:.1f} s"
     )
     captions = [f"microphone {ref_mic}"]
-    clips = [_clip(recording.reader, recording.path, ref_mic)]
+    clips = [_clip(recording.reader, ref_mic)]
     for k, (output, level) in enumerate(
         zip(result.outputs, result.levels, strict=True)
     ):
         captions.append(f"source {k}, {level:.1f} dB")
         if result.scores is not None:
             captions[-1] += f", improved by {result.scores[k]:.1f} dB"
-        clips.append(_clip(AudioReader(output), output, 0))
+        clips.append(_clip(AudioReader(output), 0))
     spectrograms = [power(clip) for clip in clips]
     peak = spectrograms[0].max()
     figures = [
@@ -89,12 +86,12 @@ def _failure(name, error):
     return {"name": str(name), "facts": "", "warnings": [str(error)], "figures": []}
 
 
-def _clip(reader, path, channel):
+def _clip(reader, channel):
     """Return the middle of a channel, scaled down if it is beyond full scale."""
     n_samples = min(len(reader), SECONDS * reader.info.sample_rate)
     start = (len(reader) - n_samples) // 2
     x = reader[start : start + n_samples][:, channel].astype(np.float32)
-    return Clip(path, x / max(1.0, abs(x).max()), reader.info.sample_rate)
+    return Clip(x / max(1.0, abs(x).max()), reader.info.sample_rate)
 
 
 def _audio(clip):

@@ -6,7 +6,6 @@ import inspect
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.pipeline import Pipeline
 
 from skbss.config import (
     ConfigError,
@@ -112,15 +111,6 @@ def reference_of(pipeline, default=0):
                     raise ConfigError(f"Got {dotted}.ref_mic='sum', expected a number.")
                 return params[key]
     return default
-
-
-def flat_steps(pipeline, prefix=""):
-    """Yield names and steps of a pipeline, and of the pipelines that are its steps."""
-    for name, step in pipeline.steps:
-        if isinstance(step, Pipeline):
-            yield from flat_steps(step, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", step
 
 
 def check_method(method, methods):

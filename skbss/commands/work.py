@@ -19,10 +19,10 @@ from skbss.callbacks import OnProgress
 from skbss.commands.aligned_reader import AlignedReader
 from skbss.commands.console import Progress, tell
 from skbss.commands.outputs import FileFormat, SourceFiles
-from skbss.commands.pipelines import flat_steps
 from skbss.commands.recordings import Recording, RecordingError
 from skbss.compose import METHODS
 from skbss.io import AudioFileError, AudioReader, AudioWriter
+from skbss.methods import flat_steps
 from skbss.metrics import si_sdr_improvement
 from skbss.metrics.decibels import decibels
 from skbss.sound_pipeline import SoundPipeline

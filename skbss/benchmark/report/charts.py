@@ -4,10 +4,9 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from itertools import product
-from types import MappingProxyType
 
 import matplotlib as mpl
 import numpy as np
@@ -60,20 +59,20 @@ def draw(
     fill: Callable[[Axes, bool], dict[str, str]],
     height: float,
     description: str,
-    lines_below: Mapping[str, int] = MappingProxyType({}),
+    lines_below: tuple[int, int] = (0, 0),
 ) -> Chart:
     """Draw a chart for wide and for narrow windows, and as a file.
 
     `fill` is called with axes and whether there is room for names; it returns a tool
-    tip for each gid of an artist. `lines_below` says for "wide" and "narrow" how many
-    lines of text the height, in px, has no room for. The description is for those who
+    tip for each gid of an artist. `lines_below` says for either window how many lines
+    of text the height, in px, has no room for. The description is for those who
     don't see the chart. Returned are the markup for both windows, and an SVG file.
     """
     page, file = {}, ""
-    for kind, width in WIDTHS.items():
+    for (kind, width), n_lines in zip(WIDTHS.items(), lines_below, strict=True):
         with mpl.rc_context(_STYLE | {"svg.hashsalt": f"{description} {kind}"}):
-            tall = height + 20 * lines_below.get(kind, 0)
-            figure = Figure((width / 72, tall / 72), dpi=72, layout="constrained")
+            size = width / 72, (height + 20 * n_lines) / 72
+            figure = Figure(size, dpi=72, layout="constrained")
             axes = figure.subplots()
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0)
@@ -138,45 +137,46 @@ def scatter(
 ) -> Chart:
     """Draw the score of candidates against their real-time factor."""
     points = [
-        (f"{place} {one.name}", place, one.real_time_factor, one.scores[metric], one)
+        (place, one, one.real_time_factor, one.scores[metric])
         for place, one in enumerate(ranking, 1)
         if np.isfinite(one.scores[metric].mean) and one.real_time_factor > 0
     ]
 
     def fill(axes, wide):
         axes.set_xscale("log")
-        tips, times = {}, [time for _, _, time, _, _ in points] or [1.0]
+        tips, times = {}, [time for _, _, time, _ in points] or [1.0]
         low, high = min(times) / 1.5, max(times) * 1.5
         axes.set(xlim=(low, max(high, 5 * low)), xlabel="real-time factor")
         axes.set_title(y_label, loc="left", fontsize=12, color=SOFT)
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=9))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: factor(v)))
         axes.xaxis.set_minor_locator(LogLocator(subs=()))
-        ends = reach([(s.mean, s.low, s.high) for _, _, _, s, _ in points])
+        ends = reach([(s.mean, s.low, s.high) for _, _, _, s in points])
         _decibel_axis(axes.yaxis, ends, 6)
-        for name, place, time, score, one in points:
+        for place, one, time, score in points:
             color, _ = style(kinds[one.name])
             if np.isfinite(score.low):
                 axes.plot([time, time], [score.low, score.high], color=color, lw=1.5)
             gid = f"point-{place}"
             axes.plot(time, score.mean, "o", color=color, ms=9, gid=gid)
             interval = f"{decibels(score.low)} to {decibels(score.high)}"
-            tips[gid] = f"{name}: {decibels(score.mean)} ({interval}), {factor(time)}"
+            score = f"{decibels(score.mean)} ({interval})"
+            tips[gid] = f"{place} {one.name}: {score}, {factor(time)}"
         axes.figure.draw_without_rendering()  # so that all is where it will be
-        long = wide and len(points) <= MAX_NAMES
-        _name_points(axes, [(p[0] if long else str(p[1]), *p[1:4]) for p in points])
+        _name_points(axes, points, wide and len(points) <= MAX_NAMES)
         return tips
 
     return draw(fill, 380, f"{y_label} against real-time factor")
 
 
-def _name_points(axes, points):
+def _name_points(axes, points, has_room):
     """Write names beside their points where they overlap nothing, else numbers."""
     places = [(time, score.mean) for _, _, time, score in points]
     dots = [axes.transData.transform(place) for place in places]
     taken = [Bbox.from_extents(*(dot - 6), *(dot + 6)) for dot in dots]
-    for (name, place, *_), at in zip(points, places, strict=True):
-        for text, (x, y) in product(dict.fromkeys((name, str(place))), _AROUND):
+    for (place, one, *_), at in zip(points, places, strict=True):
+        texts = [f"{place} {one.name}"] * has_room + [str(place)]
+        for text, (x, y) in product(texts, _AROUND):
             side = "left" if x > 0 else "right"
             label = axes.annotate(
                 text, at, (x, y), textcoords="offset points", ha=side, va="center"
@@ -196,7 +196,8 @@ def boxes(
 
     The box is from the first to the third quartile with a line at the median, the
     whiskers reach the last score within 1.5 times its length, and dots are recordings:
-    all of them if there are at most 60, else those beyond the whiskers.
+    all of them if there are at most 60, else those beyond the whiskers. One score at
+    least is needed.
     """
     columns = []
     for place, one in enumerate(ranking, 1):
@@ -206,27 +207,25 @@ def boxes(
 
     def fill(axes, wide):
         tips = {}
+        parts = axes.boxplot(
+            [values for _, _, values in columns],
+            positions=range(len(columns)),
+            orientation="horizontal",
+            widths=0.3,
+            showcaps=False,
+            patch_artist=True,
+            manage_ticks=False,
+            flierprops={"marker": ""},
+            medianprops={"lw": 3},
+        )
         for k, (place, one, values) in enumerate(columns):
             color, _ = style(kinds[one.name])
-            line = {"color": color}
-            parts = axes.boxplot(
-                values,
-                positions=[k],
-                orientation="horizontal",
-                widths=0.3,
-                showcaps=False,
-                patch_artist=True,
-                manage_ticks=False,
-                flierprops={"marker": ""},
-                medianprops=line | {"lw": 3},
-                whiskerprops=dict(line),  # matplotlib changes what it gets
-                boxprops=dict(line),
-            )
-            (box,) = parts["boxes"]
-            box.set(facecolor=mpl.colors.to_rgba(color, 0.18), gid=f"box-{k}")
-            ends = np.concatenate([w.get_xdata() for w in parts["whiskers"]])
-            beyond = (values < ends.min()) | (values > ends.max())
-            dots = values if len(values) <= 60 else values[beyond]
+            for part in (parts["medians"][k], *parts["whiskers"][2 * k : 2 * k + 2]):
+                part.set_color(color)
+            faint = mpl.colors.to_rgba(color, 0.18)
+            parts["boxes"][k].set(facecolor=faint, edgecolor=color, gid=f"box-{k}")
+            beyond = parts["fliers"][k].get_xdata()
+            dots = values if len(values) <= 60 else beyond
             axes.plot(dots, np.full(len(dots), k), "o", color=color, ms=4, alpha=0.6)
             first, median, third = np.percentile(values, [25, 50, 75])
             tips[f"box-{k}"] = (
@@ -240,7 +239,7 @@ def boxes(
                 textcoords="offset points",
             )
         axes.set_yticks([])
-        every = np.concatenate([v for _, _, v in columns] or [np.zeros(1)])
+        every = np.concatenate([values for _, _, values in columns])
         room = 0.06 * max(np.ptp(every), 1.0)
         _decibel_axis(
             axes.xaxis, (every.min() - room, every.max() + room), 8 if wide else 4
@@ -285,5 +284,5 @@ def curves(lines: list[tuple[str, str, np.ndarray, np.ndarray]], y_label: str) -
         )
         return {}
 
-    below = {"wide": -(-len(lines) // 2), "narrow": len(lines)}
+    below = -(-len(lines) // 2), len(lines)
     return draw(fill, 260, f"{y_label} over time", below)

@@ -9,7 +9,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from skbss.benchmark.report.clips import (
+from skbss.benchmark.report.run import Run
+from skbss.benchmark.report.words import decibels
+from skbss.benchmark.table import Ranked, mean_of_finite, number
+from skbss.io import AudioFileError
+from skbss.pages.clips import (
     CODECS,
     data_uri,
     encode,
@@ -17,10 +21,6 @@ from skbss.benchmark.report.clips import (
     power,
     read_clip,
 )
-from skbss.benchmark.report.run import Run
-from skbss.benchmark.report.words import decibels
-from skbss.benchmark.table import Ranked, mean_of_finite, number
-from skbss.io import AudioFileError
 
 _SAME_SCALE = 100.0  # of power, 20 dB
 

@@ -2,17 +2,16 @@
 
 # License: BSD-3-Clause
 
-import re
+from itertools import zip_longest
 from numbers import Integral
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
 
 from skbss.benchmark.output import replacing, write_csv
-from skbss.benchmark.report import sections, words
 from skbss.benchmark.report.run import Run
+from skbss.benchmark.report.sections import sections
+from skbss.benchmark.report.words import FILTERS
 from skbss.benchmark.results import RunError, read_results
 from skbss.benchmark.table import (
     Interval,
@@ -21,6 +20,7 @@ from skbss.benchmark.table import (
     summary_row,
     write_summary,
 )
+from skbss.pages.templates import templates
 from skbss.sklearn_parts import Interval as Range
 from skbss.sklearn_parts import StrOptions, validate_params
 
@@ -114,25 +114,14 @@ def write_report(
     write_summary(output / "ranking.csv", list(map(summary_row, run.ranking)))
     write_recordings(output / "per_recording.csv", run)
     files: dict[str, bytes] = {}  # by name of a figure
-    page = (
-        templates()
-        .get_template("page.html")
-        .render(
-            run=run,
-            ranking=run.ranking,
-            metric=run.metric,
-            metrics=run.table.metrics,
-            count=words.count,
-            minutes=sections.minutes(run),
-            ended=(folder / "summary.csv").exists(),
-            **sections.verdict(run),
-            at=sections.whisker_scale(run),
-            score_rows=sections.score_rows(run),
-            **sections.sections(run, output, files, max_size, audio),
-            config=_read(folder / "experiment.yaml"),
-            css=_read(Path(__file__).parent / "page.css"),
-            script=_read(Path(__file__).parent / "page.js"),
-        )
+    environment = templates("skbss.benchmark.report")
+    environment.filters |= FILTERS
+    page = environment.get_template("page.html").render(
+        run=run,
+        ended=(folder / "summary.csv").exists(),
+        config=_read(folder / "experiment.yaml"),
+        script=_read(Path(__file__).parent / "page.js"),
+        **sections(run, output, files, max_size, audio),
     )
     for name, data in files.items():
         with replacing(output / "figures" / name) as temporary:
@@ -147,29 +136,6 @@ def _read(path):
     return path.read_text("utf-8", errors="replace") if path.is_file() else ""
 
 
-def templates() -> Environment:
-    """Return the environment of all pages, which escapes whatever is put into them."""
-    environment = Environment(
-        loader=PackageLoader("skbss.benchmark.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters |= {
-        "breakable": breakable,
-        "decibels": words.decibels,
-        "factor": words.factor,
-        "label": words.label,
-        "sorted_by": lambda value: f"{value:.10g}" if np.isfinite(value) else "",
-    }
-    environment.tests |= {"finite": lambda value: bool(np.isfinite(value))}
-    return environment
-
-
-def breakable(name: str) -> Markup:
-    """Return text that may be broken after commas and dots, but not in numbers."""
-    return Markup(re.sub(r",|\.(?=[a-z_])", r"\g<0><wbr>", str(escape(name))))
-
-
 def write_recordings(path: Path, run: Run) -> None:
     """Write the score of every source, or the error."""
     metrics = run.table.metrics
@@ -177,12 +143,12 @@ def write_recordings(path: Path, run: Run) -> None:
     lines = []
     for row in sorted(run.rows.values(), key=lambda row: natural(row["recording"])):
         scores = row.get("scores") or {}
-        scores = {m: v if isinstance(v, list) else [v] for m, v in scores.items()}
+        columns = [np.atleast_1d(scores.get(metric, [])) for metric in metrics]
         start = [row["recording"], row["candidate"], row.get("method"), row["status"]]
         error = ": ".join(map(str, (row.get("error") or {}).values()))
         end = [number(row.get("real_time_factor")), error]
-        for k in range(max(map(len, scores.values()), default=1)):
-            columns = (scores.get(metric, []) for metric in metrics)
-            values = [number(v[k]) if k < len(v) else np.nan for v in columns]
-            lines.append([*start, k if scores else "", *values, *end])
+        for k, values in enumerate(zip_longest(*columns)):
+            lines.append([*start, k, *map(number, values), *end])
+        if not scores:
+            lines.append([*start, "", *[np.nan] * len(metrics), *end])
     write_csv(path, [*header, "real_time_factor", "error"], lines)

@@ -23,7 +23,6 @@ from skbss.benchmark.table import (
 )
 from skbss.config import ConfigError, load_yaml
 
-_N_COLORS = len(COLORS)
 _N_CURVES = 7  # more lines than that cannot be told apart
 
 
@@ -76,13 +75,13 @@ def choose_colors(table: ScoreTable, ranking: list[Ranked]) -> dict[str, str]:
     A color each if there are enough, else one for each method, whose candidates differ
     by the dashes of their lines, the best one's being solid.
     """
-    if len(ranking) <= _N_COLORS:
+    if len(ranking) <= len(COLORS):
         return {one["candidate"]: f"c{k}" for k, one in enumerate(table.candidates)}
     methods = list(dict.fromkeys(one["method"] for one in table.candidates))
     dashes: Counter = Counter()
     colors = {}
     for one in ranking:
-        color = methods.index(one.method) % _N_COLORS
+        color = methods.index(one.method) % len(COLORS)
         colors[one.name] = f"c{color} d{dashes[one.method] % 4}"
         dashes[one.method] += 1
     return colors

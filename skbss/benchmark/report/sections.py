@@ -21,7 +21,7 @@ _CHART_FILES = {
 }
 
 
-def minutes(run: Run) -> float:
+def _minutes(run: Run) -> float:
     """Return how long the recordings last together."""
     durations: dict[str, float] = defaultdict(float)
     for (recording, _), row in run.rows.items():
@@ -29,7 +29,7 @@ def minutes(run: Run) -> float:
     return sum(durations.values()) / 60
 
 
-def verdict(run: Run) -> dict:
+def _verdict(run: Run) -> dict:
     """Return whom the sentences on the best candidate speak of."""
     best, *others = run.ranking
     close = [
@@ -48,14 +48,14 @@ def verdict(run: Run) -> dict:
     }
 
 
-def whisker_scale(run: Run) -> Callable[[float], float]:
+def _whisker_scale(run: Run) -> Callable[[float], float]:
     """Return the function from dB to pixels of the intervals in the ranking."""
     scores = [one.scores[run.metric] for one in run.ranking] if run.metric else []
     low, high = charts.reach([(s.mean, s.low, s.high) for s in scores])
     return lambda v: round(float(np.interp(v, [low, high], [4, 92])), 1)
 
 
-def score_rows(run: Run) -> list[tuple]:
+def _score_rows(run: Run) -> list[tuple]:
     """Return the scores of each recording, their colors and whether they are best."""
     if not run.metric:
         return []
@@ -81,32 +81,34 @@ def score_rows(run: Run) -> list[tuple]:
 def sections(
     run: Run, output: Path, files: dict[str, bytes], max_size: int, audio: bool
 ) -> dict:
-    """Return what the page shows below the ranking; put figures into `files`."""
+    """Return what the template shows of a run; put figures into `files`."""
     drawn, end = _charts(run, files) if run.metric else ({}, 0.0)
     recordings, codec, n_linked = _recordings(run, output, files, max_size, audio)
-    failures = _failures(run)
     stages, time_rows = _times(run)
-    anchors = ["ranking", *drawn]
-    anchors += ["recordings"] * bool(run.metric) + ["listen"]
-    anchors += ["failures"] * bool(failures) + ["time"] * bool(time_rows)
-    return {
+    return _verdict(run) | {
+        "ranking": run.ranking,
+        "metric": run.metric,
+        "metrics": run.table.metrics,
+        "count": words.count,
+        "minutes": _minutes(run),
+        "at": _whisker_scale(run),
+        "score_rows": _score_rows(run),
         "charts": drawn,
         "end": end,
         "recordings": recordings,
         "codec": codec,
         "n_linked": n_linked,
-        "failures": failures,
+        "failures": _failures(run),
         "stages": stages,
         "time_rows": time_rows,
-        "anchors": [*anchors, "configuration"],
     }
 
 
 def _charts(run, files):
     name = f"{words.label(run.metric)} (dB)"
     drawn = {"speed": charts.scatter(run.ranking, run.metric, run.colors, name)}
-    if len(run.table.recordings) > 1:
-        scores = run.table.scores[run.metric]
+    scores = run.table.scores[run.metric]
+    if len(scores) > 1 and np.isfinite(scores).any():
         drawn["spread"] = charts.boxes(run.ranking, scores, run.colors, name)
     lines, end = listening.mean_curves(run)
     if lines:
@@ -181,13 +183,9 @@ def _times(run):
             seconds = {k: v for k, v in (row.get("seconds") or {}).items() if v}
             totals[row["candidate"]].update(seconds, duration=row["duration"])
     stages = [s for s in STAGES if any(s in total for total in totals.values())]
-    if not stages:
-        return [], []
-    stages.append("total")
-    return stages, [
-        (
-            name,
-            [1000 * t[s] / t["duration"] if t["duration"] else np.nan for s in stages],
-        )
-        for name, t in totals.items()
-    ]
+    stages += ["total"] * bool(stages)
+    rows = []
+    for name, total in totals.items():
+        milliseconds = np.array([1000 * total[stage] for stage in stages])
+        rows.append((name, milliseconds / (total["duration"] or np.nan)))
+    return stages, rows

@@ -34,6 +34,14 @@ def factor(value: float) -> str:
     return f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
+def sorted_by(value: float) -> str:
+    """Write what a column is sorted by."""
+    return f"{value:.10g}" if np.isfinite(value) else ""
+
+
 def count(n: int, noun: str) -> str:
     """Return a number with its noun."""
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+FILTERS = {f.__name__: f for f in (label, decibels, factor, sorted_by)}

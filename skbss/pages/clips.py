@@ -26,7 +26,6 @@ CODECS = {"flac": ("FLAC", "PCM_16"), "mpeg": ("MP3", "MPEG_LAYER_III")}
 class Clip:
     """One channel of an audio file, at most full scale."""
 
-    path: Path
     samples: np.ndarray
     sample_rate: int
 
@@ -35,7 +34,7 @@ def read_clip(path: Path) -> Clip:
     """Read the first channel of a file, scaled down if it is beyond full scale."""
     x, info = read_audio(path, dtype=np.float32)
     x = np.ascontiguousarray(x[:, 0])
-    return Clip(path, x / max(1.0, np.abs(x).max()), info.sample_rate)
+    return Clip(x / max(1.0, np.abs(x).max()), info.sample_rate)
 
 
 def encode(clip: Clip, codec: str) -> bytes | None:
