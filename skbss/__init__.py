@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
     from skbss.config import load_yaml, save_yaml
     from skbss.each_recording import EachRecording
     from skbss.jsonl import read_jsonl
+    from skbss.live import OnlineSeparator
     from skbss.loudest_sources import LoudestSources
     from skbss.separators import (
         ILRMA,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         OnlineAuxIVA,
         OnlineILRMA,
         OnlineISNMF,
-        OnlineSeparator,
     )
     from skbss.sound_pipeline import RecordingWarning, SoundPipeline
     from skbss.spectrogram import Spectrogram
@@ -84,6 +84,7 @@ _NAMES = {
     "config": ("load_yaml", "save_yaml"),
     "each_recording": ("EachRecording",),
     "jsonl": ("read_jsonl",),
+    "live": ("OnlineSeparator",),
     "loudest_sources": ("LoudestSources",),
     "sound_pipeline": ("RecordingWarning", "SoundPipeline"),
     "spectrogram": ("Spectrogram",),

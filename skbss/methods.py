@@ -20,13 +20,9 @@ from skbss.config import (
     did_you_mean,
     import_attribute,
 )
+from skbss.live import OnlineSeparator
 from skbss.plug_ins import check_name, find_plug_in
-from skbss.separators import (
-    OnlineAuxIVA,
-    OnlineILRMA,
-    OnlineISNMF,
-    OnlineSeparator,
-)
+from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
 
 # Blocks in which people who move stay about where they are.
 BLOCK_SECONDS, OVERLAP_SECONDS = 8.0, 2.0

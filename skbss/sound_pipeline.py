@@ -71,6 +71,8 @@ class SoundPipeline(Pipeline):
         may need 0 or 25.
     faults : bool, default=True
         Whether to look for gaps, bursts and clicks.
+    checks : bool, default=True
+        Whether to look for what else is wrong with a recording, and to warn of it.
     transform_input : list of str, default=None
         As in `sklearn.pipeline.Pipeline`.
     memory : str or object with the joblib.Memory interface, default=None
@@ -119,6 +121,7 @@ class SoundPipeline(Pipeline):
         "sample_rate": [Interval(Real, 0, None, closed="neither")],
         "highpass": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "faults": ["boolean"],
+        "checks": ["boolean"],
     }
 
     def __init__(
@@ -128,6 +131,7 @@ class SoundPipeline(Pipeline):
         sample_rate: float = 16_000,
         highpass: float | Literal["auto"] = "auto",
         faults: bool = True,
+        checks: bool = True,
         transform_input: list[str] | None = None,
         memory: object = None,
         verbose: bool = False,
@@ -138,6 +142,7 @@ class SoundPipeline(Pipeline):
         self.sample_rate = sample_rate
         self.highpass = highpass
         self.faults = faults
+        self.checks = checks
 
     def __getitem__(self, ind):
         if isinstance(ind, slice):
@@ -261,9 +266,8 @@ class SoundPipeline(Pipeline):
             check_length(x, self.sample_rate)
             check_memory(x, self.sample_rate)
             self.mics_ = living_first(x, ref_mic)
-            ref_mic = int(np.arange(x.shape[1])[self.mics_][ref_mic])
-            for problem in recording_problems(x, self.sample_rate, ref_mic):
-                warnings.warn(problem, RecordingWarning, stacklevel=4)
+            if self.checks:
+                self._warn(x, ref_mic)
         if isinstance(self.mics_, np.ndarray) and len(self.mics_) == x.shape[1]:
             x = x[:, self.mics_]
         faults = find_faults(x, self.sample_rate) if self.faults else np.zeros((0, 1))
@@ -275,6 +279,19 @@ class SoundPipeline(Pipeline):
         # First of all, since gaps would make steps of a constant.
         x = self._without_lows(x, gain, reset)
         return gain * x, fill(x, faults, self.sample_rate)
+
+    def _warn(self, x, ref_mic):
+        """Say what is wrong with a recording."""
+        living = int(np.arange(x.shape[1])[self.mics_][ref_mic])
+        problems = recording_problems(x, self.sample_rate, living)
+        if living != ref_mic:
+            problems = [
+                f"Microphone {ref_mic}, the reference, is silent: microphone {living} "
+                f"is taken instead. Check the plug, or say ref_mic={living}.",
+                *problems,
+            ]
+        for problem in problems:
+            warnings.warn(problem, RecordingWarning, stacklevel=5)
 
     def _without_lows(self, x, gain, reset):
         """Take away what is below speech, where it is loud or asked for."""
@@ -334,10 +351,4 @@ def living_first(x, ref_mic):
     mics = np.arange(len(level))
     living = next(m for m in np.roll(mics, -ref_mic) if not dead[m])
     mics[[ref_mic, living]] = living, ref_mic
-    warnings.warn(
-        f"Microphone {ref_mic}, the reference, is silent: microphone {living} is taken "
-        f"instead. Check the plug, or say ref_mic={living}.",
-        RecordingWarning,
-        stacklevel=4,
-    )
     return mics

@@ -14,7 +14,7 @@ from sklearn.pipeline import Pipeline
 
 from skbss.base import to_floats
 from skbss.frame_stream import FrameStream
-from skbss.separators import OnlineSeparator
+from skbss.live import OnlineSeparator
 
 
 class SignalStream:

@@ -36,6 +36,21 @@ class Voices:
     mean: np.ndarray
     square: np.ndarray
 
+    # Numbers of a source, as an array.
+    SIZE = 1 + N_CEPSTRA + N_CEPSTRA**2
+
+    def to_array(self):
+        """Return an array (n_sources, SIZE) of all that is known."""
+        n_sources = len(self.mean)
+        count = np.full((n_sources, 1), self.count)
+        return np.hstack([count, self.mean, self.square.reshape(n_sources, -1)])
+
+    @classmethod
+    def from_array(cls, rows):
+        """Return what `to_array` was called for."""
+        square = rows[:, 1 + N_CEPSTRA :].reshape(-1, N_CEPSTRA, N_CEPSTRA)
+        return cls(rows[0, 0], rows[:, 1 : 1 + N_CEPSTRA], square)
+
     def take(self, order):
         """Return the voices in another order."""
         return Voices(self.count, self.mean[order], self.square[order])

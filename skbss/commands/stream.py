@@ -23,7 +23,8 @@ from skbss.commands.recordings import RecordingError
 from skbss.compose import online_pipeline
 from skbss.config import ConfigError, configure
 from skbss.io import PCM_BITS, AudioFileError, reason
-from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineSeparator
+from skbss.live import OnlineSeparator
+from skbss.separators import OnlineAuxIVA, OnlineILRMA
 from skbss.streaming import Stream
 
 METHOD = "onlineseparator"

@@ -9,7 +9,7 @@ import numpy as np
 from skbss import Stream, make_separator
 from skbss.commands.console import say
 from skbss.compiled import kernels
-from skbss.separators import OnlineSeparator
+from skbss.live import OnlineSeparator
 from skbss.transforms import STFT, WPE, OnlineWPE
 
 SAMPLE_RATE = 16_000

@@ -9,7 +9,6 @@ from skbss.separators.mask_separator import MaskSeparator
 from skbss.separators.online_auxiva import OnlineAuxIVA
 from skbss.separators.online_ilrma import OnlineILRMA
 from skbss.separators.online_isnmf import OnlineISNMF
-from skbss.separators.online_separator import OnlineSeparator
 
 __all__ = [
     "ILRMA",
@@ -19,5 +18,4 @@ __all__ = [
     "OnlineAuxIVA",
     "OnlineILRMA",
     "OnlineISNMF",
-    "OnlineSeparator",
 ]

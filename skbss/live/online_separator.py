@@ -8,22 +8,26 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.signal import oaconvolve
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.base import is_finite_matrix, to_floats
 from skbss.callbacks import CallbackSupportMixin, FitTask
-from skbss.frame_by_frame import checked_entry, part_of
-from skbss.separators._filter_bank import FilterBank
-from skbss.separators._sliding_learner import SlidingLearner
+from skbss.live.decimator import Decimator
+from skbss.live.filter_bank import FilterBank
+from skbss.live.learner import Learner, hop_length
+from skbss.separators._frame_by_frame import checked_entry, part_of
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.updates.target import covariances_of
 
 # Entries of a state that have any number of rows.
-GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts", "learner.tasks"}
-GROWING |= {f"learner.{name}" for name in ("W", "short", "filters")}
-GROWING |= {"learner.usual", "learner.arrival"}
+GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts"}
+GROWING |= {f"learner.{name}" for name in ("filters", "pending", "usual", "voices")}
+# Seconds that filters look ahead at most, and back. What remains of the latency lets
+# filters be learned from what comes after the sound that they are for.
+AHEAD, BACK = 0.256, 0.45
+# Samples that are filtered at a time where nothing is learned.
+LONG_BLOCK = 8192
 # Samples louder than this have powers beyond single precision.
 LOUDEST = 1e15
 
@@ -284,13 +288,16 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = self._check(X, reset=False)
-        x = X.astype(np.float32, copy=False)
-        g, first = self._bank.newest, self._bank.n_future
-        Y = np.empty((len(x), len(g)), X.dtype)
-        for k, filters in enumerate(g):
-            parts = map(oaconvolve, x.T, filters)
-            Y[:, k] = sum(part[first : first + len(x)] for part in parts)
-        return Y
+        if self._learner.filters is None:
+            return X[:, np.full(self._n_features_out, self.ref_mic)]
+        bank = self._filter_bank(X.shape[1], LONG_BLOCK, self._bank.n_future, delay=0)
+        bank.filters = self._bank.newest[None]
+        bank.restart()
+        n_blocks = -(-(len(X) + bank.n_future) // LONG_BLOCK)
+        x = np.zeros((n_blocks, LONG_BLOCK, X.shape[1]), np.float32)
+        x.reshape(-1, X.shape[1])[: len(X)] = X
+        Y = np.concatenate([bank.process(block) for block in x])
+        return Y[bank.n_future :][: len(X)].astype(X.dtype, copy=False)
 
     def _check(self, X, *, reset, least=1):
         """Return a signal of at least so many samples, checked."""
@@ -329,13 +336,6 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             )
         return X
 
-    def _begin(self, n_mics):
-        """Forget everything."""
-        self._learner, self._bank = self._parts(n_mics)
-        self.n_samples_latency_ = self.n_samples_latency
-        self._origin = 0
-        self._restart()
-
     @property
     def n_samples_latency(self) -> int:
         """Samples that outputs are behind, by the parameters."""
@@ -344,47 +344,56 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     @property
     def hop_length(self) -> int:
         """Samples in which the signal is learned from, a natural size of blocks."""
-        return SlidingLearner.sizes(self.sample_rate)[0]
+        factor = Decimator(1, self.sample_rate).factor
+        return factor * hop_length(self.sample_rate / factor)
 
-    def _parts(self, n_mics):
-        """Return a new learner and a new filter bank."""
-        n_sources = self.n_sources or n_mics
-        latency, rate = self.n_samples_latency, self.sample_rate
-        hop, reach = SlidingLearner.sizes(rate)
+    def _begin(self, n_mics):
+        """Forget everything."""
+        latency, hop = self.n_samples_latency, self.hop_length
         # Blocks of an eighth of the latency, of 2 to 32 ms: smaller ones cost more.
         block = hop
-        while 8 * block > latency and block > rate * 0.003:
+        while 8 * block > latency and block > self.sample_rate * 0.003:
             block //= 2
         n_future = latency - (block - 1)
-        delay = max(0, (n_future - reach) // block * block)
+        longest = round(AHEAD * self.sample_rate)
+        delay = max(0, n_future - longest) // block * block
         n_future -= delay
-        learner = SlidingLearner(
+        self._decimator = Decimator(n_mics, self.sample_rate)
+        rate = self.sample_rate / self._decimator.factor
+        n_ahead = self._decimator.n_future(n_future)
+        self._learner = Learner(
             n_mics,
-            n_sources,
+            self.n_sources or n_mics,
             rate,
             window=self.window,
             period=self.period,
-            n_future=n_future,
+            n_taps=n_ahead + round(BACK * rate),
+            n_future=n_ahead,
             ref_mic=self.ref_mic,
             target=self.target,
         )
-        bank = FilterBank(
+        self._bank = self._filter_bank(n_mics, block, n_future, delay)
+        self.n_samples_latency_ = latency
+        self._restart()
+
+    def _filter_bank(self, n_mics, block, n_future, delay):
+        return FilterBank(
             n_mics,
-            n_sources,
-            n_taps=learner.design.n_taps,
+            self.n_sources or n_mics,
+            n_taps=self._decimator.n_taps(self._learner.n_taps, n_future),
             n_future=n_future,
             block=block,
-            fade=hop // 2,
+            fade=self.hop_length // 2,
             delay=delay,
             ref_mic=self.ref_mic,
+            lowpass=self._decimator.lowpass,
         )
-        return learner, bank
 
     def _restart(self):
         """Begin another signal."""
         n_sources, n_mics, _ = self._bank.through.shape
         self._bank.restart()
-        self._origin = self._learner.n_heard
+        self._origin = self._learner.n_heard * self._decimator.factor
         self._n_in = self._n_out = 0
         # Samples that don't make a block yet, blocks that don't make a hop, and outputs
         # that aren't due.
@@ -415,14 +424,23 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     def _learn(self, block):
         """Learn from a block, and exchange filters."""
-        self._hop = np.concatenate([self._hop, block])
+        self._hop = np.concatenate([self._hop, self._decimator.process(block)])
         if len(self._hop) == self._learner.hop:
             changed_at = self._learner.hear(self._hop)
             self._hop = self._hop[:0]
             if changed_at is not None:
-                self._bank.exchange(None, changed_at - self._origin)
-        for filters, start in self._learner.work(len(block)):
-            self._bank.exchange(filters, start - self._origin)
+                self._exchange(None, changed_at)
+        learned = self._learner.work()
+        if learned is not None:
+            self._exchange(*learned)
+
+    def _exchange(self, filters, start):
+        """Use filters, at the lower rate, from a sample at the lower rate on."""
+        bank, decimator = self._bank, self._decimator
+        if filters is not None:
+            filters = decimator.filters(filters, bank.n_future, bank.n_taps)
+        start = start * decimator.factor - decimator.delay
+        bank.exchange(filters, start - self._origin)
 
     def get_state(self) -> dict[str, Any]:
         """Return all that the coming output depends on, beside the parameters.
@@ -435,7 +453,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         state = {name: getattr(self, f"_{name}") for name in ("n_in", "n_out")}
         state |= {name: getattr(self, f"_{name}") for name in ("rest", "hop", "ready")}
-        state["origin"] = self._origin
+        state |= {"origin": self._origin, "decimator": self._decimator.past}
         for name, part in (("bank", self._bank), ("learner", self._learner)):
             state |= {f"{name}.{key}": v for key, v in part.get_state().items()}
         return {key: np.copy(value)[()] for key, value in state.items()}
@@ -492,6 +510,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             values[key] = checked_entry(key, value, example, type(self).__name__)
         for name in ("n_in", "n_out", "origin", "rest", "hop", "ready"):
             setattr(self, f"_{name}", values[name])
+        self._decimator.past = values["decimator"]
         try:
             for name, part in (("bank", self._bank), ("learner", self._learner)):
                 part.set_state(part_of(values, name))

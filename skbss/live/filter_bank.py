@@ -36,18 +36,37 @@ class FilterBank:
         block: filters for it may then be learned from what comes after it.
     ref_mic : int, default=0
         The microphone that outputs are compared with, and are until filters are given.
+    lowpass : ndarray of shape (n_around,), default=(1,)
+        What filters know nothing of is what this filter, symmetric, leaves out of the
+        microphone. Outputs share it by how loud they are at high frequencies.
     """
 
     def __init__(
-        self, n_mics, n_sources, *, n_taps, n_future, block, fade, delay=0, ref_mic=0
+        self,
+        n_mics,
+        n_sources,
+        *,
+        n_taps,
+        n_future,
+        block,
+        fade,
+        delay=0,
+        ref_mic=0,
+        lowpass=(1.0,),
     ):
         self.n_taps, self.n_future, self.block = n_taps, n_future, block
         self.delay, self.ref_mic = delay, ref_mic
         self.n_parts = -(-n_taps // block)
         self.n_fade = max(1, fade // block)
         through = np.zeros((n_sources, n_mics, n_taps), np.float32)
-        through[:, ref_mic, n_future] = 1
+        reach = len(lowpass) // 2
+        through[:, ref_mic, n_future - reach : n_future + reach + 1] = lowpass
         self.through = through
+        self.highs = None
+        if reach:
+            highs = -through[:1]
+            highs[:, ref_mic, n_future] += 1
+            self.highs = self._transform(highs)
         self.filters = through[None]
         self.starts = np.zeros(1, int)
         self.restart()
@@ -63,6 +82,8 @@ class FilterBank:
         self.filters, self.starts = self.filters[-1:], np.zeros(1, int)
         self.faded = 0  # blocks of the fade to the next filters so far
         self.powers = np.zeros(1 + n_sources)
+        self.high_powers = np.zeros(n_sources)
+        self.shares = np.full(n_sources, 1 / n_sources, np.float32)
         self.gain = np.ones(n_sources, np.float32)
         self._prepare()
 
@@ -146,6 +167,8 @@ class FilterBank:
             fade = np.arange(1, B + 1, dtype=np.float32) / np.float32(B * self.n_fade)
             fade += np.float32((self.faded - 1) / self.n_fade)
             y += fade * (self._filter(self.second, spectra) - y)
+        if self.highs is not None:
+            y += self._shared_highs(y, spectra)
         self.position += B
         return self._turned_down(y, past[self.ref_mic, : 2 * B]).T
 
@@ -153,10 +176,25 @@ class FilterBank:
         y = np.einsum("kaf,af->kf", H, spectra)
         return scipy.fft.irfft(y, 2 * self.block)[:, self.block :]
 
+    def _shared_highs(self, y, spectra):
+        """Return each output's share of what filters leave out of the microphone."""
+        kept = KEPT ** (1 / self.n_fade)
+        now = _power(np.diff(y, 2))
+        self.high_powers = kept * self.high_powers + (1 - kept) * now
+        total = self.high_powers.sum()
+        before, ramp = self.shares, self._ramp()
+        if total > 0:
+            self.shares = (self.high_powers / total).astype(np.float32)
+        shares = before[:, None] + (self.shares - before)[:, None] * ramp
+        return shares * self._filter(self.highs, spectra)
+
+    def _ramp(self):
+        return np.arange(1, self.block + 1, dtype=np.float32) / self.block
+
     def _turned_down(self, y, mic):
         """Turn outputs down that are much louder than the microphone."""
         mic = mic[-self.block :]
-        now = np.array([_power(mic), *map(_power, y)])
+        now = _power(np.vstack([mic, y]))
         kept = KEPT ** (1 / self.n_fade)
         self.powers = kept * self.powers + (1 - kept) * now
         limit = MOST * self.powers[0]
@@ -165,15 +203,15 @@ class FilterBank:
         gain[loud] = np.sqrt(limit / self.powers[1:][loud])
         gain = gain.astype(np.float32)
         if loud.any() or (self.gain < 1).any():
-            ramp = np.arange(1, self.block + 1, dtype=np.float32) / self.block
-            y *= self.gain[:, None] + (gain - self.gain)[:, None] * ramp
+            y *= self.gain[:, None] + (gain - self.gain)[:, None] * self._ramp()
         self.gain = gain
         return y
 
     def get_state(self):
         """Return all that the coming output depends on, as a dict of arrays."""
         names = "position", "past", "spectra", "filters", "starts", "faded"
-        return {name: getattr(self, name) for name in (*names, "powers", "gain")}
+        names += "powers", "high_powers", "shares", "gain"
+        return {name: getattr(self, name) for name in names}
 
     def set_state(self, state):
         """Go on from what `get_state` returned."""
@@ -182,4 +220,4 @@ class FilterBank:
 
 
 def _power(a):
-    return np.square(a, dtype=float).mean()
+    return np.square(a, dtype=float).mean(-1)

@@ -1,0 +1,391 @@
+"""What learns live: filters from the newest seconds, in the background."""
+
+# License: BSD-3-Clause
+
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from skbss.blocks.voices import Voices, describe_voices
+from skbss.compose import make_separator
+from skbss.separators._frame_by_frame import part_of
+from skbss.live.history import History
+from skbss.spectrogram import window_length
+from skbss.updates.filters import at_unit_peak, filtered, fit_filters
+from skbss.updates.jumps import change_point, coherence
+from skbss.window_search import overlap
+
+# Seconds of a hop in which the signal is taken, and of the windows of `coherence`.
+HOP, BRIEF = 0.032, 0.128
+# Seconds for each source that must be known of a place before anything is learned of
+# it, two at least, and for which it is young: updates follow each other at once, and
+# jumps aren't looked for.
+FIRST, YOUNG = 1.0, 5.0
+# Seconds that an update is expected to take, for each square of a microphone and second
+# of 16 kHz, and the seconds that what doesn't depend on the length is worth.
+EFFORT, FIXED = 0.009, 5.0
+# An update may take this share of the time for each microphone, and at most so much of
+# it. Where places aren't young, it is idle for as long.
+SHARE, MOST = 0.2, 0.7
+# Iterations of fitting filters, and those where they go on from others.
+FIT_ITER, MORE_ITER = 60, 30
+# Seconds between two looks for a jump, of sound that is looked at, and that is searched
+# for when it was.
+CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
+# The coherence of outputs that is taken for a jump, and how much higher than usual it
+# must be: what many talkers have in common takes long to get small.
+JUMP, RISE = 0.22, 2.0
+USUAL, CALM = 5.0, 2.0  # seconds that usual powers and coherences are averaged over
+# Events that are remembered, for whoever wants to look.
+N_EVENTS = 256
+
+# What a state consists of, beside arrays.
+NUMBERS = "n_jumps", "place", "next_update", "first", "asked", "due", "calm"
+NUMBERS += ("is_fresh", "target_begin", "target_end")
+
+
+def hop_length(sample_rate):
+    """Return the samples of a hop, a power of two near to 32 ms."""
+    return max(1, window_length(sample_rate, 16 * HOP) // 16)
+
+
+class Learner:
+    """Learn filters from a sliding window over a signal.
+
+    Every now and then the window is separated as a recording is, by `make_separator`,
+    and the filters are found that come nearest to this with the look-ahead that they
+    may have. That is done in another thread, and used after a time that depends on
+    numbers of samples alone: so what comes out doesn't depend on how fast it is done.
+
+    Parameters
+    ----------
+    n_mics, n_sources : int
+        Numbers of channels.
+    sample_rate : float
+        In Hz.
+    window, period : float
+        Seconds that are learned from, and least from one update to the next.
+    n_taps, n_future : int
+        Taps of the filters, and those that look ahead.
+    ref_mic : int
+        The microphone at which outputs are images.
+    target : array-like, default=None
+        As of `skbss.OnlineSeparator`.
+
+    Attributes
+    ----------
+    log : list of tuple
+        The newest events: seconds heard, and what happened.
+    """
+
+    def __init__(
+        self,
+        n_mics,
+        n_sources,
+        sample_rate,
+        *,
+        window,
+        period,
+        n_taps,
+        n_future,
+        ref_mic,
+        target=None,
+    ):
+        self.n_mics, self.n_sources, self.rate = n_mics, n_sources, sample_rate
+        self.window, self.period, self.ref_mic = window, period, ref_mic
+        self.n_taps, self.n_future = n_taps, n_future
+        self.hop = hop_length(sample_rate)
+        self.brief = window_length(sample_rate, BRIEF)
+        n_hops = -(-self._samples(window) // self.hop) + 1
+        self.history = History(n_mics, self.hop, n_hops, sample_rate / self.hop)
+        self.target = target
+        # Where the time of a target is in the samples kept.
+        self.is_time = np.shape(target) == (2,)
+        self.target_begin = self.target_end = -1
+        self.n_jumps = 0
+        self.filters = self.voices = None
+        # The sound that is being learned from, where it begins in the samples kept, when
+        # it was asked for, and when the result is due, in samples heard.
+        self.pending, self.first, self.asked, self.due = None, 0, 0, 0
+        self.future, self.began, self.process = None, 0.0, None
+        self.log = []
+        self._move_to(0)
+
+    @property
+    def n_heard(self):
+        """Samples heard so far."""
+        return self.history.n_heard * self.hop
+
+    def _samples(self, seconds):
+        return round(seconds * self.rate)
+
+    def hear(self, x):
+        """Take the next hop (hop, n_mics), and see what is to be done.
+
+        Returns
+        -------
+        changed_at : int or None
+            Sample from which on what was known is wrong, as sources have jumped or
+            microphones have changed.
+        """
+        is_kept, has_changed = self.history.append(x)
+        self._keep_target_time()
+        if not is_kept:
+            return None
+        end = self.history.end
+        if has_changed:
+            self._move_to(end - self.hop)
+            self.filters = None
+            self._note("microphones")
+            return self.history.place_of(self.place)
+        changed_at = None
+        n = max(1, self._samples(CHECK) // self.hop)
+        if self.history.n_kept % n == 0 and not self.is_fresh and not self._is_young():
+            changed_at = self._check(end)
+        if self.pending is None and end >= self.next_update:
+            begin = max(self.place, end - self._samples(self.window))
+            self.pending = self.history.read(begin, end).T.copy()
+            self.first, self.asked = begin, self.n_heard
+            duration = self._duration(len(self.pending))
+            self.due = self.asked + duration
+            rest = 1 if self._is_young() else 2
+            self.next_update = end + max(rest * duration, self._samples(self.period))
+        return changed_at
+
+    def _is_young(self):
+        return self.history.end - self.place < self._samples(YOUNG)
+
+    def _duration(self, n_samples):
+        """Samples after which so many of them are to be learned from."""
+        effort = EFFORT * self.n_mics**2 * (n_samples + self._samples(FIXED))
+        return round(effort * self.rate / 16_000 / min(MOST, SHARE * self.n_mics))
+
+    def work(self):
+        """Return what has been learned by now, once.
+
+        Where more is heard in a time than in recording, this waits, so that learning
+        gets its share of the time.
+
+        Returns
+        -------
+        filters : ndarray of shape (n_sources, n_mics, n_taps)
+            New filters. None is returned if there are none.
+        start : int
+            The sample of the signal that they are good from.
+        """
+        if self.pending is None:
+            return None
+        if self.future is None or self.process != os.getpid():  # or this is a fork
+            self._begin()
+        ahead = (self.n_heard - self.asked) / self.rate - time.monotonic() + self.began
+        wait([self.future], max(0.0, ahead))
+        if self.n_heard < self.due:
+            return None
+        self.filters, self.voices, is_new = self.future.result()
+        self.pending, self.future, self.is_fresh = None, None, False
+        self._note("new" if is_new else "same")
+        return self.filters, self.history.place_of(self.place)
+
+    def _begin(self):
+        """Learn from what is pending, in another thread."""
+        target = self._target()
+        is_plain = target is None and self.n_sources == self.n_mics
+        separator = make_separator(
+            n_sources=None if is_plain else self.n_sources,
+            sample_rate=self.rate,
+            ref_mic=self.ref_mic,
+            target=target,
+            random_state=0,
+        ).set_params(checks=False)
+        pool = ThreadPoolExecutor(1, "skbss learner")
+        self.future = pool.submit(
+            learn,
+            separator,
+            self.pending,
+            None if self.is_fresh else self.filters,
+            self.voices,
+            self.rate,
+            n_taps=self.n_taps,
+            n_future=self.n_future,
+            n_told=0 if target is None else 1,
+        )
+        pool.shutdown(wait=False)
+        self.began, self.process = time.monotonic(), os.getpid()
+
+    def _target(self):
+        """Return what is known of a target in the sound that is pending."""
+        if not self.is_time:
+            return self.target
+        first, last = self.first, self.first + len(self.pending)
+        if not first <= self.target_begin < self.target_end <= last:
+            return None
+        begin, end = self.target_begin - first, self.target_end - first
+        return begin / self.rate, end / self.rate
+
+    def _keep_target_time(self):
+        """Note where the time of the target is in the samples kept."""
+        if not self.is_time:
+            return
+        start, end = (self._samples(seconds) for seconds in self.target)
+        if self.target_begin < 0 and self.n_heard > start:
+            self.target_begin = max(self.history.end - self.hop, 0)
+        if self.target_end < 0 and self.n_heard >= end:
+            self.target_end = self.history.end
+
+    def _move_to(self, place):
+        """Begin to learn a new place."""
+        self.place, self.is_fresh, self.calm = place, True, 0.0
+        self.usual = None
+        # Whoever is begun to be learned from may be at another place.
+        self.pending = self.future = None
+        self.next_update = place + self._samples(max(2.0, FIRST * self.n_sources))
+
+    def _note(self, *what):
+        self.log.append((self.n_heard / self.rate, *what))
+        del self.log[:-N_EVENTS]
+
+    def _check(self, end):
+        """Look for a jump in the newest second, and return where it was."""
+        # Where something was left out, as silence or clicks, what is before and after
+        # doesn't fit together, and filters that reach over it don't separate.
+        begin = max(end - self._samples(LOOK) - self.n_taps, self.place)
+        if not self.history.is_whole(begin, end):
+            return None
+        y, peak = self._outputs(end, LOOK)
+        usual = None if self.usual is None else self.usual / peak**2
+        value, power = coherence(y, self.brief, usual)
+        self._note("coherence", value)
+        calm = self.calm or value
+        if value <= max(JUMP, RISE * calm):
+            power = power.astype(float) * peak**2
+            usual = power if self.usual is None else self.usual
+            self.usual = usual + (power - usual) * (CHECK / USUAL)
+            self.calm = calm + (value - calm) * (CHECK / CALM)
+            return None
+        y, _ = self._outputs(end, SEARCH)
+        first = end - self.n_future - y.shape[1]
+        place = first + change_point(y, self.brief // 2)
+        self._move_to(max(place, self.place))
+        self.n_jumps += 1
+        start = self.history.place_of(self.place)
+        self._note("jump", start / self.rate)
+        return start
+
+    def _outputs(self, end, seconds):
+        """Filter the newest seconds at unit peak."""
+        begin = max(end - self._samples(seconds) - self.n_taps + 1, self.place)
+        x, peak = at_unit_peak(self.history.read(begin, end))
+        return filtered(x, self.filters), peak
+
+    def get_state(self):
+        """Return a dict of arrays and numbers."""
+        state = {name: getattr(self, name) for name in NUMBERS}
+        for name, (shape, dtype) in self._entries().items():
+            value = getattr(self, name)
+            if name == "voices" and value is not None:
+                value = value.to_array()
+            state[name] = np.zeros((0, *shape), dtype) if value is None else value
+        return state | {f"history.{k}": v for k, v in self.history.get_state().items()}
+
+    def _entries(self):
+        """Shapes of rows, and types, of what isn't always there."""
+        return {
+            "filters": ((self.n_mics, self.n_taps), np.float32),
+            "pending": ((self.n_mics,), np.float32),
+            "usual": ((self.brief // 2 + 1,), float),
+            "voices": ((Voices.SIZE,), float),
+        }
+
+    def set_state(self, state):
+        """Go on from what `get_state` returned, and do again what was being done."""
+        self.history.set_state(part_of(state, "history"))
+        for name in NUMBERS:
+            setattr(self, name, np.array(state[name]).item())
+        for name in self._entries():
+            value = np.copy(state[name])
+            setattr(self, name, value if len(value) else None)
+        if self.voices is not None:
+            self.voices = Voices.from_array(self.voices)
+        self.future = None
+
+    def __getstate__(self):
+        return vars(self) | {"future": None}
+
+
+def learn(separator, x, known, voices, rate, *, n_taps, n_future, n_told):
+    """Separate a stretch of sound, and find filters that do so as it comes.
+
+    Parameters
+    ----------
+    separator : estimator
+        From signals to signals.
+    x : ndarray of shape (n_samples, n_mics)
+        The sound.
+    known : ndarray of shape (n_sources, n_mics, n_taps), or None
+        Filters that separate it, if some are known. Outputs are put into their order,
+        and where these don't overlap less than theirs, they stay.
+    voices : Voices or None
+        What was heard before, by which outputs are put into order else.
+    rate : float
+        Sample rate in Hz.
+    n_taps, n_future : int
+        Taps of the filters, and those that look ahead.
+    n_told : int
+        How many outputs, the first ones, are known to be in their place.
+
+    Returns
+    -------
+    filters : ndarray of shape (n_sources, n_mics, n_taps)
+        The filters.
+    voices : Voices
+        What the outputs sound like, and have sounded like.
+    is_new : bool
+        Whether filters are others than before.
+    """
+    y = separator.fit_transform(x)
+    x, peak = at_unit_peak(np.ascontiguousarray(x.T))
+    y = np.ascontiguousarray(y.T, dtype=x.dtype) / x.dtype.type(peak)
+    if known is not None:
+        before = filtered(x, known)
+        heard = y[:, n_taps - 1 - n_future : x.shape[1] - n_future]
+        y = y[order_like(waveform_similarity(before, heard), n_told)]
+    heard = describe_voices(y.T, rate)
+    if known is None and voices is not None:
+        order = order_like(voices.similarity(heard), n_told)
+        y, heard = y[order], heard.take(order)
+    voices = heard if voices is None else voices.joined(heard)
+    n_iter = FIT_ITER if known is None else MORE_ITER
+    filters = fit_filters(x, y, n_taps, n_future, known, n_iter)
+    if known is not None and overlap(before.T) <= overlap(filtered(x, filters).T):
+        return known, voices, False
+    return filters, voices, True
+
+
+def order_like(similarity, n_told):
+    """Order of outputs in which they are most like those before.
+
+    Parameters
+    ----------
+    similarity : ndarray of shape (n_sources, n_sources)
+        Of those before (rows) and outputs.
+    n_told : int
+        How many, the first ones, stay.
+
+    Returns
+    -------
+    order : ndarray of shape (n_sources,)
+        Outputs.
+    """
+    similarity = similarity.copy()
+    told = np.arange(n_told)
+    similarity[told, told] = 1e9
+    return linear_sum_assignment(similarity, maximize=True)[1]
+
+
+def waveform_similarity(a, b):
+    """Correlations (n_sources, n_sources) of signals (n_sources, n_samples)."""
+    norm = np.outer(*(np.linalg.norm(signals, axis=1) for signals in (a, b)))
+    return a @ b.T / np.where(norm > 0, norm, 1)
