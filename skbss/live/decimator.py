@@ -3,7 +3,6 @@
 # License: BSD-3-Clause
 
 import numpy as np
-import scipy.fft
 from scipy.signal import firwin, oaconvolve
 
 # What is learned from has at least this sample rate, if the signal has.
@@ -78,11 +77,11 @@ class Decimator:
         return np.pad(wide, ((0, 0), (0, 0), (before, after))).astype(np.float32)
 
     def n_future(self, n_future):
-        """Samples left that may look ahead where so many of all may."""
+        """Return how many samples left may look ahead where so many of all may."""
         return max(0, n_future - self.delay) // self.factor
 
     def n_taps(self, n_low_taps, n_future):
-        """Taps of filters made of so many, of which `n_future` look ahead."""
+        """Return the taps of filters made of so many; `n_future` look ahead."""
         if self.factor == 1:
             return n_low_taps
         before = n_future - self.n_future(n_future) * self.factor - self.delay

@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from skbss.blocks.voices import Voices, describe_voices
 from skbss.compose import make_separator
-from skbss.separators._frame_by_frame import part_of
 from skbss.live.history import History
+from skbss.separators._frame_by_frame import part_of
 from skbss.spectrogram import window_length
 from skbss.updates.filters import at_unit_peak, filtered, fit_filters
 from skbss.updates.jumps import change_point, coherence
@@ -43,8 +43,10 @@ USUAL, CALM = 5.0, 2.0  # seconds that usual powers and coherences are averaged 
 N_EVENTS = 256
 
 # What a state consists of, beside arrays.
-NUMBERS = "n_jumps", "place", "next_update", "first", "asked", "due", "calm"
-NUMBERS += ("is_fresh", "target_begin", "target_end")
+NUMBERS = (
+    *("n_jumps", "place", "next_update", "first", "asked", "due", "calm", "is_fresh"),
+    *("target_begin", "target_end"),
+)
 
 
 def hop_length(sample_rate):
@@ -107,8 +109,8 @@ class Learner:
         self.target_begin = self.target_end = -1
         self.n_jumps = 0
         self.filters = self.voices = None
-        # The sound that is being learned from, where it begins in the samples kept, when
-        # it was asked for, and when the result is due, in samples heard.
+        # The sound that is being learned from, where it begins in the samples kept, and
+        # when it was asked for, and is due, in samples heard.
         self.pending, self.first, self.asked, self.due = None, 0, 0, 0
         self.future, self.began, self.process = None, 0.0, None
         self.log = []
@@ -159,9 +161,13 @@ class Learner:
         return self.history.end - self.place < self._samples(YOUNG)
 
     def _duration(self, n_samples):
-        """Samples after which so many of them are to be learned from."""
+        """Return the samples after which so many of them are to be learned from."""
         effort = EFFORT * self.n_mics**2 * (n_samples + self._samples(FIXED))
-        return round(effort * self.rate / 16_000 / min(MOST, SHARE * self.n_mics))
+        return round(effort * self.rate / 16_000 / self._share())
+
+    def _share(self):
+        """Share of the time in which to learn."""
+        return min(MOST, SHARE * self.n_mics)
 
     def work(self):
         """Return what has been learned by now, once.
@@ -180,12 +186,13 @@ class Learner:
             return None
         if self.future is None or self.process != os.getpid():  # or this is a fork
             self._begin()
-        ahead = (self.n_heard - self.asked) / self.rate - time.monotonic() + self.began
-        wait([self.future], max(0.0, ahead))
+        expected = self._share() * (self.n_heard - self.asked) / self.rate
+        wait([self.future], max(0.0, expected - (time.monotonic() - self.began)))
         if self.n_heard < self.due:
             return None
-        self.filters, self.voices, is_new = self.future.result()
-        self.pending, self.future, self.is_fresh = None, None, False
+        future, self.future, self.pending = self.future, None, None
+        self.filters, self.voices, is_new = future.result()
+        self.is_fresh = False
         self._note("new" if is_new else "same")
         return self.filters, self.history.place_of(self.place)
 
@@ -359,7 +366,7 @@ def learn(separator, x, known, voices, rate, *, n_taps, n_future, n_told):
     voices = heard if voices is None else voices.joined(heard)
     n_iter = FIT_ITER if known is None else MORE_ITER
     filters = fit_filters(x, y, n_taps, n_future, known, n_iter)
-    if known is not None and overlap(before.T) <= overlap(filtered(x, filters).T):
+    if known is not None and overlap(before.T) < overlap(filtered(x, filters).T):
         return known, voices, False
     return filters, voices, True
 

@@ -35,11 +35,11 @@ LOUDEST = 1e15
 class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     """Separate signals while they are recorded, as well as afterwards after a while.
 
-    The newest seconds of sound are learned from again and again, as whole recordings
-    are, and what was learned filters the sound that comes. So how late the output is
-    and how much of a room the filters cover have nothing to do with each other. When
-    sources jump to other places, what was learned is forgotten, and the outputs are the
-    microphone until the new places are known.
+    The newest seconds of sound are separated again and again, as whole recordings are,
+    by `make_separator`, and filters that do the same are applied to the sound that
+    comes. So how late the output is and how much of a room the filters cover have
+    little to do with each other. When sources jump to other places, what was learned is
+    forgotten, and the outputs are the microphone until the new places are known.
 
     Parameters
     ----------
@@ -50,16 +50,14 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         microphones.
     latency : float, default=0.128
         Seconds from a sample's arrival to its output, from 0.008 to 2: exact to the
-        sample. The time that computing takes comes on top of it. Below half a
-        second the filters are those of least mean square error, which takes longer.
+        sample. The time that computing takes comes on top of it.
     window : float, default=20.0
         Seconds of sound that are learned from, at least 3. Longer ones separate resting
-        sources better, cost more, and follow slow movement less. With 12 s four
-        recordings of two talkers were separated worse by 2 dB.
+        sources better, cost more, and follow slow movement less.
     period : float, default=0.5
-        Seconds from one update to the next while the places are new; four times as
-        long when they have been known for 5 s, and up to eight times as long later,
-        with three microphones at 16 kHz or more. Half as many cost half as much.
+        Least seconds from one update to the next. It takes longer where the work would
+        take too much of the time: with two microphones and 20 s of sound, updates begin
+        every 4.5 s, with four every 10 s.
     ref_mic : int, default=0
         The microphone at which the outputs are images of the sources.
     target : array-like, default=None
@@ -68,7 +66,6 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         output becomes the first; or steering vectors of shape (n_freqs, n_mics), such
         as `skbss.steering_vectors` gives for a direction. After a jump a time says
         nothing anymore, as the target may have moved; outputs go on by how they sound.
-        At least two outputs are needed.
 
     Attributes
     ----------
@@ -87,25 +84,24 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A learner keeps the newest `window` seconds of sound; silence and hops of 32 ms with
-    a dead microphone are left out. In every `period` it moves the demixing matrices of
-    windows of 512 ms by some iterations of `AuxIVA` with cliques. While less than 5 s
-    are known, it starts afresh on windows of 256 ms each time. At ages of 8, 16 and
-    40 s it tries a fresh start beside, and keeps what has the better objective. What
-    leaks from each output into others is learned each time, and taken out, as by two
-    `CrosstalkCanceller`, on windows of 256 and 128 ms.
+    A learner keeps the newest `window` seconds of sound; silence, clicks and hops of 32
+    ms with a dead microphone are left out. It separates them in a thread of its own and
+    finds the filters that come nearest to what came out, in the mean square. These look
+    ahead as far as the latency allows, up to 256 ms; what remains of it lets the
+    filters be learned from what comes after the sound that they are for. They are used
+    if outputs overlap no more by them than by those before (`skbss.metrics.overlap`),
+    in whose order they are put by waveforms, after a jump by voices.
 
-    Sources are taken to have jumped when the outputs of the newest second, by the
-    newest filters, have a mean coherence above 0.22.
+    When filters come into use depends on numbers of samples alone: outputs depend
+    neither on how the signal is cut nor on the machine's load. Where sound comes faster
+    than it was recorded, or learning takes longer than expected, a call waits for it.
 
-    The filters are the demixing matrices in time. They look ahead as far as the latency
-    allows, up to 512 ms; what remains of it lets the filters be learned from what comes
-    after the sound that they are for. Below 512 ms of look-ahead, filters are fitted
-    to the outputs of those that look ahead further.
+    Sources are taken to have jumped when the outputs of the newest second have a mean
+    coherence above 0.22, and above twice what is usual.
 
-    Work is done in small steps, a few in each block, chosen by the number of samples:
-    outputs don't depend on how the signal is cut, nor on the machine's load. All is
-    computed in single precision.
+    From sample rates of 32 kHz on, filters are learned at a half, a third and so on of
+    them, at least 16 kHz. What is above is shared among the outputs by how loud they
+    are just below. All is computed in single precision.
 
     Examples
     --------
@@ -287,17 +283,17 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             The outputs, aligned with `X`, whose precision they have.
         """
         check_is_fitted(self)
-        X = self._check(X, reset=False)
+        x = self._check(X, reset=False)
         if self._learner.filters is None:
-            return X[:, np.full(self._n_features_out, self.ref_mic)]
-        bank = self._filter_bank(X.shape[1], LONG_BLOCK, self._bank.n_future, delay=0)
+            return x[:, np.full(self._n_features_out, self.ref_mic)]
+        bank = self._filter_bank(x.shape[1], LONG_BLOCK, self._bank.n_future, delay=0)
         bank.filters = self._bank.newest[None]
         bank.restart()
-        n_blocks = -(-(len(X) + bank.n_future) // LONG_BLOCK)
-        x = np.zeros((n_blocks, LONG_BLOCK, X.shape[1]), np.float32)
-        x.reshape(-1, X.shape[1])[: len(X)] = X
-        Y = np.concatenate([bank.process(block) for block in x])
-        return Y[bank.n_future :][: len(X)].astype(X.dtype, copy=False)
+        n_blocks = -(-(len(x) + bank.n_future) // LONG_BLOCK)
+        blocks = np.zeros((n_blocks, LONG_BLOCK, x.shape[1]), np.float32)
+        blocks.reshape(-1, x.shape[1])[: len(x)] = x
+        Y = np.concatenate([bank.process(block) for block in blocks])
+        return Y[bank.n_future :][: len(x)].astype(x.dtype, copy=False)
 
     def _check(self, X, *, reset, least=1):
         """Return a signal of at least so many samples, checked."""
@@ -320,14 +316,8 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
             raise ValueError(
                 f"Got ref_mic={self.ref_mic}, but the signal has {n_mics} microphones."
             )
-        if self.target is not None:
-            if (self.n_sources or n_mics) < 2:
-                raise ValueError(
-                    f"Got a target and n_sources={self.n_sources or n_mics}, expected "
-                    "at least 2 outputs, of which it is the first."
-                )
-            if np.shape(self.target) != (2,):
-                covariances_of(self.target, n_mics)
+        if self.target is not None and np.shape(self.target) != (2,):
+            covariances_of(self.target, n_mics)
         peak = abs(X).max(initial=0)
         if peak > LOUDEST:
             raise ValueError(
