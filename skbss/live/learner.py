@@ -21,15 +21,15 @@ from skbss.window_search import overlap
 # Seconds of a hop in which the signal is taken, and of the windows of `coherence`.
 HOP, BRIEF = 0.032, 0.128
 # Seconds for each source that must be known of a place before anything is learned of
-# it, two at least, and for which it is young: updates follow each other at once, and
-# jumps aren't looked for.
-FIRST, YOUNG = 1.0, 5.0
+# it, two at least, and that must be before jumps are looked for.
+FIRST, YOUNG = 0.75, 5.0
 # Seconds that an update is expected to take, for each square of a microphone and second
 # of 16 kHz, and the seconds that what doesn't depend on the length is worth.
 EFFORT, FIXED = 0.009, 5.0
 # An update may take this share of the time for each microphone, and at most so much of
-# it. Where places aren't young, it is idle for as long.
+# it. After ten seconds at a place, it is idle for as long, after twenty twice as long.
 SHARE, MOST = 0.2, 0.7
+TIRED, IDLE = 10.0, 2.0
 # Iterations of fitting filters, and those where they go on from others.
 FIT_ITER, MORE_ITER = 60, 30
 # Seconds between two looks for a jump, of sound that is looked at, and that is searched
@@ -145,7 +145,8 @@ class Learner:
             return self.history.place_of(self.place)
         changed_at = None
         n = max(1, self._samples(CHECK) // self.hop)
-        if self.history.n_kept % n == 0 and not self.is_fresh and not self._is_young():
+        is_old = end - self.place >= self._samples(YOUNG)
+        if self.history.n_kept % n == 0 and is_old and not self.is_fresh:
             changed_at = self._check(end)
         if self.pending is None and end >= self.next_update:
             begin = max(self.place, end - self._samples(self.window))
@@ -153,12 +154,10 @@ class Learner:
             self.first, self.asked = begin, self.n_heard
             duration = self._duration(len(self.pending))
             self.due = self.asked + duration
-            rest = 1 if self._is_young() else 2
-            self.next_update = end + max(rest * duration, self._samples(self.period))
+            idle = min(IDLE, (end - self.place) / self.rate / TIRED)
+            pause = max(round((1 + idle) * duration), self._samples(self.period))
+            self.next_update = end + pause
         return changed_at
-
-    def _is_young(self):
-        return self.history.end - self.place < self._samples(YOUNG)
 
     def _duration(self, n_samples):
         """Return the samples after which so many of them are to be learned from."""

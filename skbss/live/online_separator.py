@@ -57,7 +57,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     period : float, default=0.5
         Least seconds from one update to the next. It takes longer where the work would
         take too much of the time: with two microphones and 20 s of sound, updates begin
-        every 4.5 s, with four every 10 s.
+        every 7 s, with four every 15 s.
     ref_mic : int, default=0
         The microphone at which the outputs are images of the sources.
     target : array-like, default=None
