@@ -11,8 +11,8 @@ from scipy.optimize import linear_sum_assignment
 
 from skbss.blocks.voices import Voices, describe_voices
 from skbss.compose import make_separator
+from skbss.frame_by_frame import part_of
 from skbss.live.history import History
-from skbss.separators._frame_by_frame import part_of
 from skbss.spectrogram import window_length
 from skbss.updates.filters import at_unit_peak, filtered, fit_filters
 from skbss.updates.jumps import change_point, coherence

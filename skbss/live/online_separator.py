@@ -13,10 +13,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.base import is_finite_matrix, to_floats
 from skbss.callbacks import CallbackSupportMixin, FitTask
+from skbss.frame_by_frame import checked_entry, part_of
 from skbss.live.decimator import Decimator
 from skbss.live.filter_bank import FilterBank
 from skbss.live.learner import Learner, hop_length
-from skbss.separators._frame_by_frame import checked_entry, part_of
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.updates.target import covariances_of
 
