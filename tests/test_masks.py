@@ -46,6 +46,12 @@ def make_record(n_sources=3, n_mics=2, n_samples=8000, n_fft=128, seed=0):
     return STFT(n_fft, sample_rate=RATE).fit_transform(x)
 
 
+def noisy_directions(record, n_bins):
+    """Return features of the first bins, as if there was some noise in them."""
+    x = masks.Whitening.of(record.data).apply(record.data, slice(n_bins))
+    return masks.directions(x, np.linspace(0, 0.5, n_bins))
+
+
 def with_estimates(record, n_sources=3):
     """Return a spectrogram of noisy estimates and microphones, and the estimates."""
     rng = np.random.default_rng(0)
@@ -69,7 +75,7 @@ def test_densities_are_those_of_the_distribution(rng):
     record = make_record(n_mics=3)
     whitening = masks.Whitening.of(record.data)
     x = whitening.apply(record.data, slice(3, 6))
-    U = masks.directions(x)
+    U = masks.directions(x, np.full(3, 0.1))
     shapes = masks.adapted(
         U, rng.dirichlet(np.ones(2), (3, len(record))).swapaxes(1, 2)
     )
@@ -88,7 +94,7 @@ def test_densities_are_those_of_the_distribution(rng):
 @pytest.mark.parametrize("n_sources", [2, 3, 5])
 def test_the_likelihood_of_a_bin_never_falls(n_sources):
     record = make_record(4, 3)
-    U = masks.directions(masks.Whitening.of(record.data).apply(record.data, slice(20)))
+    U = noisy_directions(record, 20)
     start = masks.random_masks(range(20), n_sources, len(record))
     likelihoods = np.array(masks.find_masks(U, 25, [start])[1])
     assert (np.diff(likelihoods, axis=0) >= -1e-9 * abs(likelihoods[:-1])).all()
@@ -97,7 +103,7 @@ def test_the_likelihood_of_a_bin_never_falls(n_sources):
 
 def test_the_most_likely_start_counts():
     record = make_record()
-    U = masks.directions(masks.Whitening.of(record.data).apply(record.data, slice(20)))
+    U = noisy_directions(record, 20)
     starts = [masks.random_masks(range(k, k + 20), 3, len(record)) for k in (0, 50)]
     alone = [masks.find_masks(U, 8, [start]) for start in starts]
     both, _ = masks.find_masks(U, 8, starts)

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import BaseSeparator, check_ref_mic
 from skbss.callbacks import FitTask
+from skbss.parallel import bin_blocks
 from skbss.separators._batch import run
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
@@ -23,7 +24,7 @@ from skbss.updates.full_rank import (
     start_factors,
     write_images,
 )
-from skbss.updates.masks import Whitening, bin_blocks
+from skbss.updates.masks import Whitening
 
 # Iterations in which powers of the estimates are factored.
 START_ITER = 30
@@ -257,7 +258,7 @@ class FullRankRefine(BaseSeparator):
         M = mics.shape[2]
         power, R = np.empty((K, F, T)), np.empty((F, K, M, M), complex)
         peak = max(abs(estimates.real).max(), abs(estimates.imag).max()) or 1.0
-        for bins in bin_blocks(F, T, 3 * M * M + K):
+        for bins in bin_blocks(F, 16 * T * (3 * M * M + K)):
             y = (estimates[:, bins] / peak).astype(complex).transpose(1, 2, 0)
             share = y.real**2 + y.imag**2
             total = share.sum(1, keepdims=True)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import BaseSeparator, check_ref_mic
 from skbss.callbacks import FitTask
-from skbss.parallel import map_some
+from skbss.parallel import bin_blocks, map_some
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram, separated
 from skbss.updates.full_rank import by_power, relative_mixing, write_images
@@ -22,9 +22,8 @@ from skbss.updates.masks import (
     Shapes,
     Whitening,
     align,
-    bin_blocks,
-    directions,
     masks_of_bins,
+    ranges,
     share,
     weigh_frames,
 )
@@ -195,21 +194,19 @@ class MaskSeparator(BaseSeparator):
         """
         task = FitTask(self, X, y, self.time_iter)
         data = self._check_X(X, reset=True)
-        _, F, M = data.shape
+        T, F, M = data.shape
         check_ref_mic(self.ref_mic, M)
         rng = check_random_state(self.random_state)
         seeds = rng.randint(2**31 - 1, size=(self.n_init, F))
         whitening = Whitening.of(data)
         masks = masks_of_bins(data, whitening, self.n_sources, self.max_iter, seeds)
-        masks = np.take_along_axis(masks, align(masks)[..., None], 1)
+        order = align(masks, whitening.loudness)
+        masks = np.take_along_axis(masks, order[..., None], 1)
         steps = islice(weigh_frames(data, whitening, masks), self.time_iter)
         all_shapes, objectives = zip(*steps, strict=True)
-        order = align(masks)
-        masks = np.take_along_axis(masks, order[..., None], 1)
-        S = np.concatenate([some.matrices for some in all_shapes[-1]])
-        self.shapes_ = np.take_along_axis(S, order[..., None, None], 1)
+        self.shapes_ = np.concatenate([some.matrices for some in all_shapes[-1]])
         self.covariances_ = np.empty_like(self.shapes_)
-        for bins in bin_blocks(F, len(data), 3 * M * M + self.n_sources):
+        for bins in bin_blocks(F, 16 * T * (3 * M * M + self.n_sources)):
             x = whitening.apply(data, bins)
             self.covariances_[bins] = by_power(x, masks[bins], LOADING)
         self.objective_, self.n_iter_ = np.array(objectives), self.max_iter
@@ -250,20 +247,18 @@ class MaskSeparator(BaseSeparator):
         T, F, M = data.shape
         K = self._n_features_out
         density = np.empty((F, K, T), data.real.dtype)
-        blocks = bin_blocks(F, T, M * M + 4 * K)
 
         def write(bins):
             shapes = Shapes.of(self.shapes_[bins])
-            U = directions(self._whitening.apply(data, bins))
+            U = self._whitening.directions(data, bins)
             density[bins] = share(shapes.joint(shapes.quadratic(U), 1.0))[0]
 
-        map_some(write, blocks)
-        weights = np.full((K, T), 1 / K)
-        for _ in range(N_LATER):
-            total = np.zeros((K, T))
-            for bins in blocks:
-                total += share(density[bins] * weights)[0].sum(0)
-            weights = np.maximum(total / F, LEAST)
-        for bins in blocks:
-            density[bins] = share(density[bins] * weights)[0]
+        map_some(write, bin_blocks(F, 16 * T * (M * M + 4 * K)))
+        for bins in ranges(F):
+            p = density[bins]
+            weights = 1.0
+            for _ in range(N_LATER):
+                masks, _ = share(p * weights)
+                weights = np.maximum(masks.mean(0), LEAST)
+            density[bins] = share(p * weights)[0]
         return density

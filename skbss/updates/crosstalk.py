@@ -3,9 +3,8 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from skbss.parallel import block_map
+from skbss.parallel import bin_blocks, block_map
 from skbss.updates.powers import frame_parts, invert_positive, mean_powers, powers
 from skbss.updates.recording import level
 from skbss.updates.source import frame_blocks, source_variance
@@ -19,10 +18,6 @@ LEAST_VARIANCE = 1e-8
 
 # Loading of the normal equations relative to their diagonal, in rounding errors.
 LOADING = 10
-
-# Arrays of the bins that are worked on at a time. With fewer, threads wait for each
-# other's small steps: two were 1.4 to 1.6 times as fast as one, and slower with 1 MB.
-BLOCK_BYTES = 8 << 20
 
 # Bounds of the ratio of two outputs' powers in a bin; beyond, one of them is silent.
 RATIO = 1e12
@@ -234,11 +229,6 @@ def leakage_filters(X, source, lags, ridge):
     with block_map() as map_blocks:
         list(map_blocks(learn, bin_blocks(n_freqs, bin_bytes)))
     return filters
-
-
-def bin_blocks(n_freqs, bin_bytes, block_bytes=BLOCK_BYTES):
-    """Divide bins into blocks that are worth a thread's while."""
-    return list(gen_batches(n_freqs, max(1, block_bytes // bin_bytes)))
 
 
 def cancel(X, filters, lags):

@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from sklearn.utils import gen_batches
 
 from skbss.compiled import kernels
-from skbss.parallel import CACHE_BYTES, map_some
+from skbss.parallel import CACHE_BYTES, bin_blocks, map_some
 
 # Frames whose past is stacked at a time, without the compiled loops.
 N_FRAMES = 1024
@@ -84,7 +84,7 @@ def _bins(X, n_past):
     """Slices of bins whose frames stay in the cache."""
     n_frames, n_freqs, n_mics = X.shape
     size = (n_frames + n_past) * n_mics * X.itemsize
-    return list(gen_batches(n_freqs, max(1, CACHE_BYTES // (2 * size))))
+    return bin_blocks(n_freqs, 2 * size, CACHE_BYTES)
 
 
 def weights_of(re, im, floor):

@@ -19,8 +19,7 @@ from skbss.linalg import (
     solve_ldl,
     unpack_hermitian,
 )
-from skbss.parallel import map_some
-from skbss.updates.masks import bin_blocks
+from skbss.parallel import bin_blocks, map_some
 
 # Power of white noise, relative to the whitened microphones.
 NOISE = 1e-6
@@ -172,7 +171,7 @@ def write_images(X, whitening, variances, R, ref_mic, noise=NOISE):
         y = mixture.images(row) * whitening.scale
         Y[:, bins] = y.transpose(2, 0, 1)
 
-    map_some(write, bin_blocks(F, T, 6 * M * M + 2 * K))
+    map_some(write, bin_blocks(F, 32 * T * (3 * M * M + K)))
     return Y
 
 
@@ -245,7 +244,7 @@ def iterate_full_rank(x, W, H, R):
     """
     K, F, _ = W.shape
     T, M = H.shape[2], R.shape[-1]
-    blocks = bin_blocks(F, T, 6 * M * M + 4 * K)
+    blocks = bin_blocks(F, 32 * T * (3 * M * M + 2 * K))
     for turn in cycle("WHR"):
         new_W, new_R = W.copy(), R.copy()
         costs, sums = np.empty(len(blocks)), [None] * len(blocks)
@@ -278,10 +277,10 @@ def iterate_full_rank(x, W, H, R):
 
 def adapt_activations(x, W, H, R, n_iter=10):
     """Return activations that explain a recording better; see `iterate_full_rank`."""
-    M, K, T = len(x), len(H), H.shape[2]
+    (M, F, T), K = x.shape, len(H)
     for _ in range(n_iter):
         sums = np.zeros((2, *H.shape))
-        for bins in bin_blocks(x.shape[1], T, 6 * M * M + 4 * K):
+        for bins in bin_blocks(F, 32 * T * (3 * M * M + 2 * K)):
             w = W[:, bins]
             mixture = Mixture(x[:, bins], (w @ H).swapaxes(0, 1), R[bins])
             sums += [w.swapaxes(1, 2) @ some.swapaxes(0, 1) for some in mixture.terms()]
@@ -320,7 +319,7 @@ def start_factors(power, n_basis, n_iter, rng, W=None):
     least = 1e-6 * (power.mean() or 1)
     for _ in range(n_iter):
         sums = np.zeros((2, *H.shape))
-        for bins in bin_blocks(F, T, 3 * K):
+        for bins in bin_blocks(F, 48 * T * K):
             p, w = power[:, bins] + least, W[:, bins]
             if not is_known:
                 w *= _ratio(*(some @ H.swapaxes(1, 2) for some in _terms(p, w @ H)))

@@ -7,8 +7,7 @@ from scipy.ndimage import correlate1d
 from scipy.special import gammainc, gammaincinv
 
 from skbss.linalg import solve_hpd
-from skbss.parallel import block_map
-from skbss.updates.crosstalk import bin_blocks
+from skbss.parallel import bin_blocks, block_map
 from skbss.updates.powers import mean_powers
 
 # Bins over which powers are averaged before frames are compared, and how many of them
