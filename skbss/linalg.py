@@ -184,6 +184,20 @@ def solve_ldl(L, d_inv, b):
     return x, form
 
 
+def features_of(R):
+    """Features (n_bins, n_sources, M ** 2) of matrices (n_bins, n_sources, M, M)."""
+    F, K, M, _ = R.shape
+    packed = pack_hermitian(R.reshape(F * K, M, M).transpose(1, 2, 0))
+    return np.ascontiguousarray(packed.T).reshape(F, K, M * M)
+
+
+def matrices_of(r):
+    """Matrices of features; see `features_of`."""
+    F, K, size = r.shape
+    R = unpack_hermitian(r.reshape(F * K, size).T)
+    return np.ascontiguousarray(R.transpose(2, 0, 1)).reshape(F, K, *R.shape[:2])
+
+
 def inverse_features(L, d_inv):
     """Features of the inverses of matrices L D Lᴴ.
 

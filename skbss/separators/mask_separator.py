@@ -56,8 +56,8 @@ class MaskSeparator(BaseSeparator):
     n_init : int, default=2
         Number of random starts in each bin, of which the most likely one counts.
     time_iter : int, default=10
-        Number of iterations after that, in which all bins agree on how active each
-        source is in a frame.
+        Number of iterations after that, in which all bins of an octave agree on how
+        active each source is in a frame.
     ref_mic : int, default=0
         The microphone whose images of the sources the outputs are.
     random_state : int, RandomState instance or None, default=None
@@ -94,13 +94,16 @@ class MaskSeparator(BaseSeparator):
     .. math:: p(u_t) = \sum_k a_k \frac{1}{\det B_k} (u_t^H B_k^{-1} u_t)^{-M},
 
     fitted by expectation and maximization from random masks. Then the weights become
-    those of frames, :math:`a_{kt}`, the same in all bins. Vectors have white noise, of
-    a thousandth of their power, so that no distribution collapses to a direction.
+    those of frames, :math:`a_{kt}`, the same in all bins of an octave. Vectors have
+    white noise, of a thousandth of their power, so that no distribution collapses to a
+    direction.
 
     Sources of different bins belong together where their masks rise and fall together
     [2]_. Ranges of bins that grow by factors of two are put in order, then each bin
-    with the mean of all, then with its neighbors and harmonics. A pair of ranges is an
+    with the mean of all, in which bins count as they are loud. A pair of ranges is an
     assignment problem: no permutations are enumerated.
+
+    Where noise is found, frames of a bin count the more the louder they are.
 
     With the masks :math:`\gamma`, the variances :math:`v_{kt} = \gamma_{kt}
     \|x_t\|^2 / M` and the spatial covariances :math:`R_k`, the normalized means of

@@ -12,10 +12,11 @@ from itertools import cycle
 import numpy as np
 
 from skbss.linalg import (
+    features_of,
     hermitian_features,
     inverse_features,
     ldl_hpd,
-    pack_hermitian,
+    matrices_of,
     solve_ldl,
     unpack_hermitian,
 )
@@ -26,20 +27,6 @@ NOISE = 1e-6
 
 # Least entry of spectra and activations, relative to their mean.
 FLOOR = 1e-10
-
-
-def features_of(R):
-    """Features (n_bins, n_sources, M ** 2) of matrices (n_bins, n_sources, M, M)."""
-    F, K, M, _ = R.shape
-    packed = pack_hermitian(R.reshape(F * K, M, M).transpose(1, 2, 0))
-    return np.ascontiguousarray(packed.T).reshape(F, K, M * M)
-
-
-def matrices_of(r):
-    """Matrices of features; see `features_of`."""
-    F, K, size = r.shape
-    R = unpack_hermitian(r.reshape(F * K, size).T)
-    return np.ascontiguousarray(R.transpose(2, 0, 1)).reshape(F, K, *R.shape[:2])
 
 
 class Mixture:

@@ -15,10 +15,11 @@ from scipy.ndimage import uniform_filter1d
 from scipy.optimize import linear_sum_assignment
 
 from skbss.linalg import (
+    features_of,
     hermitian_features,
     inverse_features,
     ldl_hpd,
-    pack_hermitian,
+    matrices_of,
     unpack_hermitian,
 )
 from skbss.parallel import bin_blocks, map_some
@@ -160,12 +161,8 @@ class Shapes:
     def __init__(self, S):
         n_bins, K, size = S.shape
         self.n_mics = math.isqrt(size)
-        B = unpack_hermitian(S.reshape(-1, size).T)
-        M = self.n_mics
-        self.matrices = np.ascontiguousarray(B.transpose(2, 0, 1)).reshape(
-            n_bins, K, M, M
-        )
-        L, d_inv = ldl_hpd(B)
+        self.matrices = matrices_of(S)
+        L, d_inv = ldl_hpd(unpack_hermitian(S.reshape(-1, size).T))
         forms = inverse_features(L, d_inv)
         forms[self.n_mics :] *= 2
         self.forms = np.ascontiguousarray(forms.T).reshape(n_bins, K, size)
@@ -174,9 +171,7 @@ class Shapes:
     @classmethod
     def of(cls, matrices):
         """Shapes by their matrices (n_bins, n_sources, n_mics, n_mics)."""
-        n_bins, K, M, _ = matrices.shape
-        packed = pack_hermitian(matrices.reshape(-1, M, M).transpose(1, 2, 0))
-        return cls(np.ascontiguousarray(packed.T).reshape(n_bins, K, M * M))
+        return cls(features_of(matrices))
 
     def quadratic(self, U):
         """Quadratic forms of directions, (n_bins, n_sources, n_frames)."""
@@ -317,42 +312,37 @@ def weigh_frames(X, whitening, masks):
     """
     T, F, M = X.shape
     K = masks.shape[1]
-    octaves = ranges(F)
-    blocks = [
-        (k, slice(octave.start + part.start, octave.start + part.stop))
-        for k, octave in enumerate(octaves)
-        for part in bin_blocks(octave.stop - octave.start, 16 * T * (M * M + 4 * K))
-    ]
-    shapes, counts = [None] * len(blocks), np.empty((F, 1, T), masks.dtype)
-
-    def count(block):
-        _, bins = block
-        counts[bins] = counts_of(whitening.directions(X, bins))
-
-    map_some(count, blocks)
+    blocks, first = [], []
+    for octave in ranges(F):
+        first.append(len(blocks))
+        parts = bin_blocks(octave.stop - octave.start, 16 * T * (M * M + 4 * K))
+        start = octave.start
+        blocks += [slice(start + part.start, start + part.stop) for part in parts]
+    n_blocks = np.diff([*first, len(blocks)])
+    shapes = [None] * len(blocks)
+    sums = np.array([masks[bins].sum(0, dtype=float) for bins in blocks])
     while True:
-        weights = [
-            np.einsum("fkt,fot->kt", masks[bins], counts[bins], dtype=float)
-            / counts[bins].sum(0, dtype=float)
-            for bins in octaves
-        ]
+        weights = np.add.reduceat(sums, first)
+        weights = np.maximum(weights / weights.sum(1, keepdims=True), LEAST)
+        weights = weights.repeat(n_blocks, 0)
         log_likelihoods = np.empty(len(blocks))
 
         def adapt(i, weights=weights, log_likelihoods=log_likelihoods):
-            octave, bins = blocks[i]
+            bins = blocks[i]
             U = whitening.directions(X, bins)
+            counts = counts_of(U)
             q = None if shapes[i] is None else shapes[i].quadratic(U)
             shapes[i] = adapted(U, masks[bins].astype(float), q)
-            some = np.maximum(weights[octave], LEAST)
-            p = shapes[i].joint(shapes[i].quadratic(U), some)
-            masks[bins], some = share(p, counts[bins])
+            p = shapes[i].joint(shapes[i].quadratic(U), weights[i])
+            masks[bins], some = share(p, counts)
+            sums[i] = (masks[bins] * counts).sum(0, dtype=float)
             log_likelihoods[i] = some.sum()
 
         map_some(adapt, list(range(len(blocks))))
         yield list(shapes), -log_likelihoods.sum()
 
 
-def align(masks, loudness=None, n_iter=30):
+def align(masks, loudness, n_iter=30):
     """Order the sources of all bins alike, by when they are active.
 
     Neighboring bins are merged into ranges, ranges into longer ones. Then each bin is
@@ -363,8 +353,8 @@ def align(masks, loudness=None, n_iter=30):
     ----------
     masks : ndarray of shape (n_freqs, n_sources, n_frames)
         Shares of the sources.
-    loudness : ndarray of shape (n_freqs,), default=None
-        Amplitudes of the bins. They are alike by default.
+    loudness : ndarray of shape (n_freqs,)
+        Amplitudes of the bins.
     n_iter : int, default=30
         Most rounds of comparisons.
 
@@ -376,8 +366,7 @@ def align(masks, loudness=None, n_iter=30):
     F, K, _ = masks.shape
     v = uniform_filter1d(masks, SMOOTH, output=np.float32)
     v -= v.mean(2, keepdims=True)
-    if loudness is not None:
-        v *= loudness[:, None, None]
+    v *= loudness[:, None, None]
     order = np.tile(np.arange(K), (F, 1))
 
     def reorder(bins, p):
