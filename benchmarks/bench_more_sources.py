@@ -11,11 +11,12 @@ and peak of memory in a process of its own, beside FastMNMF2 of pyroomacoustics.
 
 import argparse
 import multiprocessing
-import resource
 import time
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
+from bench_memory import resident
 from threadpoolctl import threadpool_limits
 
 from skbss import ISTFT, STFT, make_separator
@@ -56,10 +57,11 @@ def fastmnmf2(x, n_sources, sample_rate):
 
 
 def in_process(queue, scene, separate, x):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    separate(x[: scene.sample_rate], scene.references.shape[1], scene.sample_rate)
+    before = resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts at what is now
     queue.put(score(scene, separate, x))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    queue.put((peak - before) / 1024)
+    queue.put((resident("VmHWM") - before) / 1e6)
 
 
 def main():
