@@ -22,7 +22,7 @@ from skbss.commands.pipelines import check_method, check_window, read_params
 from skbss.commands.recordings import RecordingError
 from skbss.compose import online_pipeline
 from skbss.config import ConfigError, configure
-from skbss.io import PCM_BITS, AudioFileError, reason
+from skbss.io import PCM_BITS, AudioFileError, reason, whole_file
 from skbss.live import OnlineSeparator
 from skbss.separators import OnlineAuxIVA, OnlineILRMA
 from skbss.streaming import Stream
@@ -200,7 +200,7 @@ class Session:
             self._load()
         elif self.state:
             self._replace(b"")  # whether it can be is known before any sample comes
-            self.state.unlink()
+            self.state.resolve().unlink()
 
     def run(self, writer, signals):
         """Separate until the input ends or a signal comes, and write all there is."""
@@ -282,12 +282,10 @@ class Session:
 
     def _replace(self, data):
         """Replace the file of the state, which is whole at any time."""
-        part = self.state.with_name(self.state.name + ".part")
         try:
-            part.write_bytes(data)
-            os.replace(part, self.state)
+            with whole_file(self.state, sync=False) as part:
+                part.write_bytes(data)
         except OSError as error:
-            part.unlink(missing_ok=True)
             message = f"Cannot write {self.state}: {reason(error)}."
             raise AudioFileError(message) from error
 

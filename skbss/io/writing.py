@@ -234,11 +234,12 @@ class _Sink:
 
 
 @contextmanager
-def whole_file(path):
+def whole_file(path, sync=True):
     """Yield another name for a file, which gets its own when it is complete.
 
-    It is on the disk then, also if the power fails. If writing fails, nothing is left,
-    and a file of the right name stays as it was. A link stays one to the new file.
+    It is on the disk then, also if the power fails; without `sync`, nothing waits for
+    the disk. If writing fails, nothing is left, and a file of the right name stays as
+    it was. A link stays one to the new file.
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -246,12 +247,13 @@ def whole_file(path):
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield temporary
-        _to_disk(temporary)
+        if sync:
+            _to_disk(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if os.name == "posix":
+    if sync and os.name == "posix":
         _to_disk(path.parent, os.O_RDONLY)  # the name, too
 
 
