@@ -11,18 +11,16 @@ from tests.browser import serve, show, wait
 
 pytestmark = pytest.mark.browser
 
-SITE = Path(__file__).parents[1] / "doc" / "_build" / "html"
+DOC = Path(__file__).parents[1] / "doc"
+SITE = DOC / "_build" / "html"
 GALLERY = "auto_examples"
+GUIDE = sorted(f"{path.stem}.html" for path in DOC.glob("*.rst"))
 PAGES = [
-    *("index.html", "install.html", "start.html", "choosing.html", "models.html"),
-    *("online.html", "benchmarking.html", "coming_from.html", "api.html"),
-    *("deployment.html", "troubleshooting.html", "measurements.html"),
-    *("glossary.html", "architecture.html", "contributing.html", "search.html"),
+    *(*GUIDE, "search.html", "_modules/skbss/compose.html"),
     *("generated/skbss.ILRMA.html", "generated/skbss.metrics.si_sdr.html"),
     *("generated/skbss.benchmark.register_method.html", f"{GALLERY}/index.html"),
     *(f"{GALLERY}/{name}.html" for name in ("01_separate_a_recording",)),
     *(f"{GALLERY}/{name}.html" for name in ("05_stream_blocks",)),
-    "_modules/skbss/compose.html",
 ]
 # What sticks out of the window, unless something that scrolls or hides holds it.
 OVERFLOW = """
@@ -37,6 +35,22 @@ return [...document.querySelectorAll("main *, footer *")].filter((element) =>
     element.checkVisibility() && element.getBoundingClientRect().width > 0 &&
     element.getBoundingClientRect().right > width + 1 && !held(element)
 ).map((element) => element.outerHTML.slice(0, 80));
+"""
+# Words that go on in the next line, without a hyphen; names in code may.
+BROKEN = r"""
+const found = [], range = document.createRange();
+const main = document.querySelector("main");
+const texts = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+for (let text; (text = texts.nextNode()); ) {
+  if (text.parentElement.closest("pre, code, script, style, mjx-container")) continue;
+  for (const word of text.data.matchAll(/[^\s\p{P}\p{S}]+/gu)) {
+    range.setStart(text, word.index);
+    range.setEnd(text, word.index + word[0].length);
+    const tops = [...range.getClientRects()].map((line) => Math.round(line.top));
+    if (new Set(tops).size > 1) found.push(word[0]);
+  }
+}
+return found;
 """
 EQUATIONS = """
 const all = [...document.querySelectorAll(".math mjx-container")];
@@ -80,6 +94,13 @@ def test_pages_fit_and_work(site, browser, page, width):
     loaded = browser.execute_script(LOADED)
     assert any(name.endswith("skbss.css") or "skbss.css?" in name for name in loaded)
     assert [n for n in loaded if not n.startswith((address, "data:"))] == []
+
+
+@pytest.mark.parametrize("page", GUIDE)
+def test_words_stay_whole_on_phones(site, browser, page):
+    address, _ = site
+    show(browser, f"{address}/{page}", width=390)
+    assert browser.execute_script(BROKEN) == []
 
 
 @pytest.mark.parametrize("page", ["models.html", "generated/skbss.ILRMA.html"])
@@ -127,7 +148,7 @@ def test_every_example_has_its_picture(site, browser):
         ".map((image) => [image.src, image.naturalWidth])"
     )
     names = {Path(source).name for source, _ in pictures}
-    assert len(names) == len(list((SITE.parents[2] / "examples").glob("*.py")))
+    assert len(names) == len(list((DOC.parent / "examples").glob("*.py")))
     assert all(width > 100 for _, width in pictures)
     contents = {(SITE / "_images" / name).read_bytes() for name in names}
     assert len(contents) == len(names)  # the same one stands for a missing picture
