@@ -15,13 +15,8 @@ from sklearn.preprocessing import FunctionTransformer
 import skbss
 from skbss.blocks import BlockBatch
 from skbss.compose import make_separator, online_pipeline
-from skbss.config import (
-    ConfigError,
-    did_you_mean,
-    import_attribute,
-)
 from skbss.live import OnlineSeparator
-from skbss.plug_ins import check_name, find_plug_in
+from skbss.plug_ins import check_name, find
 from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
 
 # Blocks in which people who move stay about where they are.
@@ -271,20 +266,9 @@ def find_method(method):
     """
     if isinstance(method, str):
         factories = {name: known.factory for name, known in _registry.items()}
-        return [_find(method, factories, "method")]
+        return [find(method, factories, "method")]
     steps = {name: getattr(skbss, name) for name in skbss.__all__}
-    return [_find(step, steps, "step") for step in method]
-
-
-def _find(name, known, what):
-    if name in known:
-        return known[name]
-    if ":" in str(name):
-        return import_attribute(name)
-    if what == "method" and (factory := find_plug_in("methods", name)) is not None:
-        return factory
-    hint = did_you_mean(str(name), known)
-    raise ConfigError(f"Got unknown {what} {name!r}.{hint}")
+    return [find(step, steps, "step") for step in method]
 
 
 def build(factories, *, random_state, **context):

@@ -4,7 +4,7 @@
 
 from importlib.metadata import entry_points
 
-from skbss.config import ConfigError
+from skbss.config import ConfigError, did_you_mean, import_attribute
 
 
 def check_name(name, own, what):
@@ -27,32 +27,41 @@ def check_name(name, own, what):
         )
 
 
-def find_plug_in(kind, name):
-    """Return what an installed package offers under a name, by its entry points.
+def find(name, known, what):
+    """Return what has a name.
 
     Parameters
     ----------
-    kind : {'methods', 'datasets', 'metrics'}
-        The group is ``skbss.`` and this.
     name : str
-        What is looked for.
+        One of `known`, ``module:attribute`` of something that can be imported, or what
+        an installed package offers by its entry points.
+    known : dict of str to object
+        What needs no import.
+    what : {'method', 'step', 'data set', 'metric'}
+        What is looked for, for the messages. The group of entry points is named after
+        it: ``skbss.methods``, ``skbss.datasets``, ``skbss.metrics``.
 
     Returns
     -------
-    plug_in : object or None
-        None if no package has one of this name.
+    found : object
+        What has the name.
 
     Raises
     ------
     ConfigError
-        If it cannot be imported.
+        If there is nothing of this name, or it cannot be imported.
     """
-    for point in entry_points(group=f"skbss.{kind}", name=str(name)):
+    if name in known:
+        return known[name]
+    if ":" in str(name):
+        return import_attribute(name, f"{what} ")
+    group = f"skbss.{what.replace(' ', '')}s"
+    for point in entry_points(group=group, name=str(name)):
         try:
             return point.load()
         except (ImportError, AttributeError) as error:
             raise ConfigError(
-                f"Cannot import {point.value!r}, the entry point {name!r} of "
-                f"skbss.{kind}: {error}."
+                f"Cannot import {point.value!r}, the entry point {name!r} of {group}: "
+                f"{error}."
             ) from error
-    return None
+    raise ConfigError(f"Got unknown {what} {name!r}.{did_you_mean(str(name), known)}")

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import minimum_filter1d, uniform_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
 
 from skbss.base import all_finite, to_floats
 from skbss.conditioning import (
@@ -206,6 +207,7 @@ class SoundPipeline(Pipeline):
         Y : ndarray of shape (n_samples, n_sources)
             The sources.
         """
+        check_is_fitted(self, "mics_")
         return self.separate(*self.prepare(X, reset=False))
 
     def separate(self, sound: np.ndarray, filled: np.ndarray) -> np.ndarray:

@@ -175,7 +175,7 @@ def test_going_on(tmp_path, capsys, jobs):
     command = ["in", "--jobs", jobs]
     assert separate(*command) == 2
     assert not (tmp_path / "out").exists()
-    capsys.readouterr()
+    assert "With --keep-going it is left out." in capsys.readouterr().err
     assert separate(*command, "--keep-going", "--json") == 1
     out, err = capsys.readouterr()
     records = {r["recording"]: r for r in map(json.loads, out.splitlines())}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -125,6 +126,11 @@ def test_another_microphone_takes_the_place_of_a_dead_reference():
         y = pipeline.fit_transform(x)
     assert_allclose(y.sum(axis=1), x[:, 1], rtol=0, atol=1e-6)
     assert_allclose(pipeline.transform(x), y, rtol=0, atol=1e-10)
+
+
+def test_nothing_is_separated_before_something_was_learned():
+    with pytest.raises(NotFittedError, match="SoundPipeline"):
+        make_separator("auxiva").transform(RECORDING.mixture)
 
 
 def test_later_audio_is_treated_alike():

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from skbss.config import ConfigError, did_you_mean, import_attribute
+from skbss.config import ConfigError
 from skbss.metrics import bss_eval, framewise_si_sdr, score_separation, si_sdr
 from skbss.metrics.scores import METRICS
-from skbss.plug_ins import find_plug_in
+from skbss.plug_ins import find
 
 _TINY_SIGNALS = np.random.default_rng(0).standard_normal((1024, 2))
 
@@ -22,17 +22,10 @@ def find_metrics(names: list[str]) -> dict[str, Callable]:
     each source. Raises ConfigError if there is no such metric, or if it needs a package
     that isn't installed.
     """
-    metrics = {}
-    for name in names:
-        if ":" in str(name):
-            metrics[name.rpartition(":")[2]] = import_attribute(name)
-        elif name in METRICS:
-            metrics[name] = score_separation
-        elif (plug_in := find_plug_in("metrics", name)) is not None:
-            metrics[name] = plug_in
-        else:
-            hint = did_you_mean(str(name), METRICS)
-            raise ConfigError(f"Got unknown metric {name!r} in metrics.{hint}")
+    own = dict.fromkeys(METRICS, score_separation)
+    metrics = {
+        str(name).rpartition(":")[2]: find(name, own, "metric") for name in names
+    }
     if any(not name.startswith("si_") for name in _own(metrics)):
         try:
             bss_eval(_TINY_SIGNALS, _TINY_SIGNALS)

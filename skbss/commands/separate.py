@@ -166,7 +166,8 @@ def check_recordings(args, ref_mic, temporary):
             recordings.append(recording)
         except (AudioFileError, RecordingError) as error:
             if not args.keep_going:
-                raise
+                hint = " With --keep-going it is left out." if len(inputs) > 1 else ""
+                raise type(error)(f"{error}{hint}") from error
             failed.append((found.name, error))
             tell_failure(args, found.name, Result(None, error=error))
     return recordings, failed

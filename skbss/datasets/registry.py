@@ -6,11 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from skbss.config import (
-    ConfigError,
-    did_you_mean,
-    import_attribute,
-)
+from skbss.config import ConfigError, did_you_mean
 from skbss.datasets.generated import (
     cocktail_party_scenes,
     convolutive_scenes,
@@ -18,7 +14,7 @@ from skbss.datasets.generated import (
 )
 from skbss.datasets.scene_folder import SceneFolder
 from skbss.datasets.sequence import SceneList
-from skbss.plug_ins import check_name, find_plug_in
+from skbss.plug_ins import check_name, find
 
 _LOADERS = {
     "scenes": SceneFolder,
@@ -198,10 +194,4 @@ def _find(name):
     """Return the loader of that name."""
     if not isinstance(name, str):
         raise ConfigError(f"Got data set {name!r}, expected a name.")
-    if name in _LOADERS:
-        return _LOADERS[name]
-    if ":" in name:
-        return import_attribute(name, "data set ")
-    if (loader := find_plug_in("datasets", name)) is not None:
-        return loader
-    raise ConfigError(f"Got unknown data set {name!r}.{did_you_mean(name, _LOADERS)}")
+    return find(name, _LOADERS, "data set")
