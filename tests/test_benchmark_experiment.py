@@ -109,7 +109,7 @@ def test_template_is_an_experiment_of_defaults(tmp_path):
             "both methods.a.method and methods.a.pipeline",
         ),
         ({"methods": {"a": {"method": "skbss:AuxIVO"}}}, "which is not in skbss. Did"),
-        ({"methods": {"a": {"method": "nowhere:A"}}}, "Cannot import method 'nowhere:A'"),
+        ({"methods": {"a": {"method": "nowhere:A"}}}, "import method 'nowhere:A'"),
         ({"methods": {"a": {"method": "math:pi"}}}, "'math:pi', which is a float"),
         ({"stft": {"n_fft": 0}}, "The 'n_fft' parameter of STFT must be"),
         ({"stft": {"hop_length": 9000}}, "isn't invertible"),
