@@ -17,7 +17,7 @@ from skbss.base import is_finite_matrix
 from skbss.frame_by_frame import part_of
 from skbss.spectrogram import Spectrogram
 from skbss.transforms import ISTFT, STFT, WPE, CrosstalkCanceller, ProjectionBack
-from skbss.transforms.stft import blocks, n_frames_of, short_time_fft
+from skbss.transforms.frames import blocks, n_frames_of, short_time_fft
 
 
 def is_online(step):

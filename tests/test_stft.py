@@ -16,7 +16,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skbss import Spectrogram
 from skbss.transforms import ISTFT, STFT
-from skbss.transforms.stft import short_time_fft
+from skbss.transforms.frames import short_time_fft
 
 
 def expected_failed_checks(estimator):

@@ -7,7 +7,7 @@ from sklearn.pipeline import Pipeline
 
 from skbss.sklearn_parts import check_matplotlib_support
 from skbss.spectrogram import Spectrogram
-from skbss.transforms.stft import short_time_fft
+from skbss.transforms.frames import short_time_fft
 
 # Level of silence, in dB: less than any picture shows.
 SILENCE = -300.0

@@ -7,8 +7,8 @@ from skbss.transforms.crosstalk_canceller import CrosstalkCanceller
 from skbss.transforms.loudest_first import LoudestFirst
 from skbss.transforms.noise_reducer import NoiseReducer
 from skbss.transforms.online_wpe import OnlineWPE
-from skbss.transforms.projection_back import (
-    ProjectionBack,
+from skbss.transforms.projection_back import ProjectionBack
+from skbss.transforms.scaling import (
     normalized_mixing,
     projection_back,
     projection_back_lstsq,
