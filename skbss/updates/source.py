@@ -8,7 +8,6 @@ They are objects as `skbss.updates.protocols.SourceModel` says.
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.utils import gen_batches
 
@@ -144,42 +143,40 @@ def frame_blocks(power):
     return list(gen_batches(power.shape[-1], step))
 
 
-def box_mean(p, width, least):
-    """Mean over an odd number of bands around each band, zeros beyond the ends.
+def box_sums(p, widths):
+    """Sum over bands around each band, zeros beyond the ends.
 
-    As a matrix this is symmetric, which `Cliques` relies on. The filter adds and
-    subtracts: where all is quiet, rounding may go below what means have at least.
-    """
-    mean = np.empty_like(p)
-    uniform_filter1d(p, width, axis=1, output=mean, mode="constant")
-    return np.maximum(mean, least, out=mean)
-
-
-def clique_sums(power, widths):
-    """Sum the precisions of cliques, and multiply their variances.
+    Sums of 2, 4, 8, ... bands are made from one another, and all others from these: it
+    takes few additions and no differences, so that what is quiet beside what is loud
+    is as accurate as everything else.
 
     Parameters
     ----------
-    power : ndarray of shape (n_sources, n_bands, n_frames)
-        Mean powers of bands, C-contiguous, in single or double precision.
+    p : ndarray of shape (n_sources, n_bands, n_frames)
+        What to sum.
     widths : list of int
-        Odd numbers of bands in cliques.
+        Odd numbers of bands.
 
     Returns
     -------
-    precision : ndarray of shape (n_sources, n_bands, n_frames)
-        For each band, sums of the inverse variances of the cliques around it.
-    product : ndarray of shape (n_sources, n_bands, n_frames)
-        Product of the variances of the cliques in whose middle a band is, float64.
+    sums : list of ndarray of shape (n_sources, n_bands, n_frames)
+        For each width. As a matrix each is symmetric, which `Cliques` relies on.
     """
-    least, most = power.min() / 2, 2 * power.max()
-    precision = np.zeros_like(power)
-    product = np.ones(power.shape)
-    for width in widths:
-        mean = box_mean(power, width, least)
-        product *= mean
-        precision += box_mean(np.divide(1, mean, out=mean), width, 1 / most)
-    return precision, product
+    n_bands, margin = p.shape[1], max(widths) // 2
+    run = np.zeros((len(p), n_bands + 2 * margin, p.shape[2]), p.dtype)
+    run[:, margin : margin + n_bands] = p
+    starts = [margin - width // 2 for width in widths]
+    sums = [run[:, start : start + n_bands].copy() for start in starts]
+    starts = [start + 1 for start in starts]
+    size = 1
+    while 2 * size <= max(widths):
+        run = run[:, :-size] + run[:, size:]
+        size *= 2
+        for i, width in enumerate(widths):
+            if width & size:
+                sums[i] += run[:, starts[i] : starts[i] + n_bands]
+                starts[i] += size
+    return sums
 
 
 class Cliques(BaseEstimator):
@@ -226,7 +223,7 @@ class Cliques(BaseEstimator):
         """Variance that each band is weighted by; see `SourceModel.variance`."""
         variance = np.empty_like(power)
         for frames in frame_blocks(power):
-            variance[..., frames] = self._variance_and_cost(power[..., frames])[0]
+            variance[..., frames] = self._variance(*self._cliques(power[..., frames]))
         return variance
 
     def cost(self, power: np.ndarray) -> np.ndarray:
@@ -237,17 +234,33 @@ class Cliques(BaseEstimator):
         """
         cost = np.empty_like(power)
         for frames in frame_blocks(power):
-            cost[..., frames] = self._variance_and_cost(power[..., frames])[1]
+            cost[..., frames] = self._cost(*self._cliques(power[..., frames]))
+        return cost
+
+    def _cliques(self, power):
+        """Widths in bands, and sums of powers over the cliques around each band."""
+        n_bands = power.shape[1]
+        widths = [2 * round(width * n_bands / 2) + 1 for width in self.widths]
+        return widths, box_sums(power, widths)
+
+    def _variance(self, widths, sums):
+        pairs = zip(widths, sums, strict=True)
+        precision = sum(box_sums(1 / s, [width])[0] for width, s in pairs)
+        return len(widths) / precision
+
+    def _cost(self, widths, sums):
+        product = sums[0].astype(float)
+        for s in sums[1:]:
+            product *= s
+        cost = np.log(product, out=product)
+        cost -= np.log(widths).sum()
+        cost /= len(widths)
+        cost += 1
         return cost
 
     def _variance_and_cost(self, power):
-        n_bands = power.shape[1]
-        widths = [2 * round(width * n_bands / 2) + 1 for width in self.widths]
-        precision, cost = clique_sums(np.ascontiguousarray(power), widths)
-        np.log(cost, out=cost)
-        cost /= len(widths)
-        cost += 1
-        return np.divide(len(widths), precision, out=precision), cost
+        cliques = self._cliques(power)
+        return self._variance(*cliques), self._cost(*cliques)
 
 
 def bands_of(source):
