@@ -3,6 +3,7 @@
 # License: BSD-3-Clause
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from skbss.parallel import bin_blocks, block_map
 from skbss.updates.powers import frame_parts, invert_positive, mean_powers, powers
@@ -79,26 +80,23 @@ def band_weights(X, scale, source):
 
 
 def delayed(a, lags):
-    """Stack an array whose last axis is time, at all of some delays.
+    """View an array whose last axis is time at all of some delays.
 
     Parameters
     ----------
-    a : ndarray of shape (..., n_channels, n_frames)
+    a : ndarray of shape (..., n_frames)
         Zero before and after.
-    lags : sequence of int
-        In frames; negative ones look ahead.
+    lags : range
+        In frames, from at most 0 to at least 0; negative ones look ahead.
 
     Returns
     -------
-    stacked : ndarray of shape (..., n_lags, n_channels, n_frames)
-        ``stacked[..., i, :, t] = a[..., t - lags[i]]``.
+    view : ndarray of shape (..., n_lags, n_frames)
+        ``view[..., i, t] = a[..., t - lags[i]]``.
     """
-    n = a.shape[-1]
-    stacked = np.zeros((*a.shape[:-2], len(lags), *a.shape[-2:]), a.dtype)
-    for i, lag in enumerate(lags):
-        start, stop = min(max(lag, 0), n), max(min(n + lag, n), 0)
-        stacked[..., i, :, start:stop] = a[..., start - lag : max(stop - lag, 0)]
-    return stacked
+    padding = [(0, 0)] * (a.ndim - 1) + [(lags[-1], -lags[0])]
+    windows = sliding_window_view(np.pad(a, padding), a.shape[-1], axis=-1)
+    return windows[..., ::-1, :]
 
 
 def normal_equations(x, weights, lags):
@@ -127,13 +125,13 @@ def normal_equations(x, weights, lags):
     # In twice the outputs, one after the other, all but one are neighbors.
     x = np.concatenate([x, x[:, :-1]], axis=1)
     parts = np.stack([x.real, x.imag], axis=2)
-    n_rows = 2 * len(lags)
-    rows = delayed(parts, lags).reshape(n_bins, -1, n_frames)
-    for k in range(K):
-        R = rows[:, (k + 1) * n_rows : (k + K) * n_rows]
-        weighted = R * weights[:, k, None]
-        A = weighted @ R.swapaxes(1, 2)
-        b = weighted @ parts[:, k].swapaxes(1, 2)
+    rows = delayed(parts, lags).swapaxes(2, 3)
+    weighted = np.empty((n_bins, K - 1, *rows.shape[2:]), parts.dtype)
+    for k, root in enumerate(np.sqrt(weights).swapaxes(0, 1)):
+        np.multiply(rows[:, k + 1 : k + K], root[:, None, None, None], out=weighted)
+        R = weighted.reshape(n_bins, -1, n_frames)
+        A = R @ R.swapaxes(1, 2)  # by half the products, as it is symmetric
+        b = R @ (parts[:, k] * root[:, None]).swapaxes(1, 2)
         others = np.arange(k + 1, k + K) % K
         yield others, conj_products(A), conj_products(b)[..., 0]
 
@@ -257,7 +255,7 @@ def cancel(X, filters, lags):
 
         def filtered(signals, c):
             past = delayed(signals, lags).reshape(len(x), -1, n_frames)
-            return c.swapaxes(2, 3).reshape(len(x), K, -1) @ past
+            return c.reshape(len(x), K, -1) @ past
 
         leaks = filters[bins].copy()
         clean = x - filtered(x, leaks)
