@@ -92,25 +92,24 @@ class Recording:
 
     def _write_features(self, X, bins):
         """Whiten some bins, and write their features."""
-        P = self.features[bins].transpose(1, 0, 2)
-        x = X[:, bins].transpose(2, 1, 0)
-        re, im = (np.divide(part, self.scale, order="C") for part in (x.real, x.imag))
-        C = hermitian_features(re, im, P).mean(2, dtype=float)
         M = self.n_mics
-        C[:M][C[:M] < SILENCE] = 0
-        silent = ~C[:M].any(0)
-        Z, Z_inv, power = whitening(unpack_hermitian(C), self._loading)
+        P = self.features[bins].transpose(1, 0, 2)
+        x = X[:, bins].transpose(1, 2, 0)
+        parts = np.empty((len(x), 2 * M, self.n_frames), P.dtype)
+        np.divide(x.real, self.scale, out=parts[:, :M])
+        np.divide(x.imag, self.scale, out=parts[:, M:])
+        C = hermitian(parts @ parts.swapaxes(1, 2)) / self.n_frames
+        diagonal = np.einsum("mmf->mf", C)  # a view
+        diagonal[diagonal.real < SILENCE] = 0
+        silent = ~diagonal.any(0)
+        Z, Z_inv, power = whitening(C, self._loading)
         self.Z[..., bins], self.Z_inv[..., bins] = Z, Z_inv
         sigma = np.where(silent, 0, np.sqrt(self._noise * power))
-        noise = np.empty((M * M, M, P.shape[1]), P.dtype)
+        noise = np.empty((M * M, M, len(x)), P.dtype)
         noise = hermitian_features(Z.real * sigma, Z.imag * sigma, noise).sum(1)
-        z = np.where(silent, 0, Z).astype(X.dtype)[..., None]
-        for i in reversed(range(M)):  # lower triangular, with a real diagonal
-            re[i] *= z.real[i, i]
-            im[i] *= z.real[i, i]
-            for j in range(i):
-                re[i] += z.real[i, j] * re[j] - z.imag[i, j] * im[j]
-                im[i] += z.real[i, j] * im[j] + z.imag[i, j] * re[j]
+        z = np.where(silent, 0, Z).transpose(2, 0, 1)
+        parts = np.block([[z.real, -z.imag], [z.imag, z.real]]).astype(P.dtype) @ parts
+        re, im = parts.reshape(len(x), 2, M, -1).transpose(1, 2, 0, 3)
         hermitian_features(re, im, P)
         P += noise[..., None]
 
@@ -131,7 +130,8 @@ class Recording:
             In the precision of the features. Rounding may bring an entry below zero.
         """
         size, parts = self._bands(n_bands)
-        Q = self.by_bin(W) / size
+        Q = self.by_bin(W)
+        Q /= size
 
         n_bands = -(-self.n_freqs // size)
         power = np.zeros((len(W), n_bands, self.n_frames), self.features.dtype)
@@ -262,6 +262,27 @@ class Part(NamedTuple):
     bins: slice
     bands: slice
     size: int
+
+
+def hermitian(products):
+    """Put products of real and imaginary parts together, x xᴴ.
+
+    Parameters
+    ----------
+    products : ndarray of shape (n_bins, 2 * n_mics, 2 * n_mics)
+        Of the real parts, then the imaginary parts, with themselves.
+
+    Returns
+    -------
+    C : ndarray of shape (n_mics, n_mics, n_bins)
+        Complex128 Hermitian matrices.
+    """
+    M = products.shape[1] // 2
+    real, imag = products[:, :, :M], products[:, :, M:]
+    C = np.empty((len(products), M, M), complex)
+    np.add(real[:, :M], imag[:, M:], out=C.real)
+    np.subtract(real[:, M:], imag[:, :M], out=C.imag)
+    return C.transpose(1, 2, 0)
 
 
 def in_groups(A, size):
