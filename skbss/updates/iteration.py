@@ -73,6 +73,7 @@ def iterate(recording, W, model, spatial, sort_iter=0, target=None):
             is_square = len(W) == recording.n_mics
             Q = target.Q * (FADE ** (iteration - 1) if is_square else 1.0)
         W = move(W, S, spatial, Q)
+        del S  # as large as some seconds of many microphones
         if sort_iter and iteration % sort_iter == 0:
             W = sort_bands(recording, W, model)
             W = W if target is None else target.first(W)

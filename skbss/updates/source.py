@@ -14,9 +14,8 @@ from sklearn.utils import gen_batches
 from skbss.parallel import CACHE_BYTES
 from skbss.sklearn_parts import Interval
 
-# Powers of a source in so many bytes are looked at at a time, so that what is made of
-# them stays in the cache, and memory is bounded.
-BLOCK_BYTES = CACHE_BYTES // 4
+# Powers in so many bytes are looked at at a time, so that memory is bounded.
+BLOCK_BYTES = CACHE_BYTES // 2
 
 
 class Gauss(BaseEstimator):
@@ -139,7 +138,7 @@ class StudentT(BaseEstimator):
 
 def frame_blocks(power):
     """Slices of frames to look at powers (n_sources, n_bands, n_frames) by."""
-    step = max(1, BLOCK_BYTES // power[0, :, :1].nbytes)
+    step = max(1, BLOCK_BYTES // power[..., :1].nbytes)
     return list(gen_batches(power.shape[-1], step))
 
 
