@@ -2,11 +2,13 @@
 
 # License: BSD-3-Clause
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache
-from threading import Lock
+from contextvars import copy_context
+from functools import cache, partial
+from threading import Event, Lock, local
 
+from sklearn import config_context, get_config
 from sklearn.utils import gen_batches, gen_even_slices
 from threadpoolctl import ThreadpoolController
 
@@ -24,6 +26,8 @@ BLOCK_BYTES = 8 << 20
 # Looking for the libraries takes longer than limiting them.
 threadpool_controller = cache(ThreadpoolController)
 _in_use = Lock()
+# Of threads that `side_by_side` has started: how many they may use, and when to stop.
+_share = local()
 
 
 @contextmanager
@@ -40,23 +44,93 @@ def block_map():
     map_blocks : callable
         Used like `map`; results come in the order of the blocks.
     """
+    with _threads() as n_threads:
+        if n_threads == 1:
+            stop = getattr(_share, "stop", None)
+            yield map if stop is None else partial(_map_until, stop)
+            return
+        with ThreadPoolExecutor(min(n_threads, N_PARTS)) as pool:
+            yield pool.map
+
+
+@contextmanager
+def _threads():
+    """Yield the number of threads to use; all but the first to ask get one."""
+    share = getattr(_share, "n_threads", None)
+    if share is not None:
+        _share.n_threads = 1
+        try:
+            yield share
+        finally:
+            _share.n_threads = share
+        return
     if not _in_use.acquire(blocking=False):
-        yield map
+        yield 1
         return
     try:
         libraries = threadpool_controller().info()
         blas = [lib["num_threads"] for lib in libraries if lib["user_api"] == "blas"]
-        n_threads = min(max(blas, default=1), N_PARTS)
+        n_threads = max(blas, default=1)
         if n_threads == 1:
-            yield map
+            yield 1
             return
-        with (
-            threadpool_controller().limit(limits=1, user_api="blas"),
-            ThreadPoolExecutor(n_threads) as pool,
-        ):
-            yield pool.map
+        with threadpool_controller().limit(limits=1, user_api="blas"):
+            yield n_threads
     finally:
         _in_use.release()
+
+
+def _map_until(stop, function, *blocks):
+    """Map until an event is set."""
+    for args in zip(*blocks, strict=False):
+        if stop.is_set():
+            raise CancelledError
+        yield function(*args)
+
+
+def side_by_side(function, items):
+    """Call a function with a few items at the same time, which share the threads.
+
+    The first call is made in this thread. Where it fails or is interrupted, the others
+    stop at their next block.
+
+    Parameters
+    ----------
+    function : callable
+        Takes long, and works on its blocks by `block_map`.
+    items : list
+        What it is called with.
+
+    Returns
+    -------
+    results : iterator
+        In the order of the items. Where there is one thread only, they are called when
+        they are asked for.
+    """
+    with _threads() as n_threads:
+        if n_threads == 1 or len(items) < 2:
+            return map(function, items)
+        stop = Event()
+        share = max(1, n_threads // len(items))
+        config = get_config()
+
+        def call(item):
+            _share.n_threads, _share.stop = share, stop
+            try:
+                with config_context(**config):
+                    return function(item)
+            finally:
+                del _share.n_threads, _share.stop
+
+        with ThreadPoolExecutor(len(items) - 1) as pool:
+            try:
+                others = [
+                    pool.submit(copy_context().run, call, item) for item in items[1:]
+                ]
+                first = call(items[0])
+                return iter([first, *(other.result() for other in others)])
+            finally:
+                stop.set()
 
 
 def map_some(function, blocks):

@@ -2,8 +2,10 @@
 
 # License: BSD-3-Clause
 
+from functools import partial
+from itertools import chain
 from numbers import Integral
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,6 +15,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
+from skbss.memory import SMALL, needed_bytes
+from skbss.parallel import side_by_side
 from skbss.sklearn_parts import HasMethods, Interval, _fit_context
 from skbss.transforms import STFT
 
@@ -70,7 +74,8 @@ def overlap(y: np.ndarray, *, n_fft: int = 1024) -> float:
     share = share[is_heard] / total[is_heard][:, None]
     weight = np.sqrt(total[is_heard], dtype=float)
     entropy = entr(share, out=share).sum(axis=1)
-    return float(weight @ entropy / weight.sum() / np.log(y.shape[1]))
+    entropy *= weight
+    return float(entropy.sum(dtype=float) / weight.sum() / np.log(y.shape[1]))
 
 
 class WindowSearch(
@@ -186,29 +191,41 @@ class WindowSearch(
         shorter = [first >> 1, first >> 2]
         task = FitTask(self, X, y, len(longer) + len(shorter))
         parts = iter(task.subtasks("window", len(longer) + len(shorter)))
-        overlaps = {}
-        best = self._search(longer, X, parts, overlaps, (np.inf, None, None))
+
+        fit = partial(self._fit, X, parts)
+        # Two are always tried, if they fit in: both at a time, unless callbacks expect
+        # an order or two take much memory.
+        needed = 2 * needed_bytes(len(X), X.shape[1], X.dtype)
+        n = 0 if task.is_watched or needed > SMALL else 2
+        overlaps: dict[int, float] = {}
+        best: tuple[Any, ...] = 0, np.inf, None, None
+
+        def search(fits):
+            """Try windows until one isn't better than the best."""
+            nonlocal best
+            for fitted in fits:
+                length, overlaps[length], *_ = fitted
+                if overlaps[length] > (1 - MARGIN) * best[1]:
+                    break
+                best = fitted
+
+        search(chain(side_by_side(fit, longer[:n]), map(fit, longer[n:])))
         if overlaps.get(2 * first, 0) > (1 + DRY) * overlaps[first]:
-            best = self._search(shorter, X, parts, overlaps, best)
-        _, self.stage_, Y = best
+            search(map(fit, shorter))
+        *_, self.stage_, Y = best
         self.overlaps_ = overlaps
         task.end()
         return Y
 
-    def _search(self, lengths, X, parts, overlaps, best):
-        """Try windows until one isn't better than the best (overlap, stage, output)."""
-        for length in lengths:
-            stage = clone(self.stage)
-            stft = stage["stft"]
-            if stft.hop_length is not None:
-                stft.hop_length = max(1, stft.hop_length * length // stft.n_fft)
-            stft.n_fft = length
-            Y = call_within(next(parts), self, stage, "fit_transform", X)
-            overlaps[length] = overlap(Y, n_fft=self.n_fft)
-            if overlaps[length] > (1 - MARGIN) * best[0]:
-                break
-            best = overlaps[length], stage, Y
-        return best
+    def _fit(self, X, parts, length):
+        """Return a length, the overlap with such a window, the stage and its output."""
+        stage = clone(self.stage)
+        stft = stage["stft"]
+        if stft.hop_length is not None:
+            stft.hop_length = max(1, stft.hop_length * length // stft.n_fft)
+        stft.n_fft = length
+        Y = call_within(next(parts), self, stage, "fit_transform", X)
+        return length, overlap(Y, n_fft=self.n_fft), stage, Y
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Apply the fitted stage to later audio of the same room.

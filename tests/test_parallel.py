@@ -7,10 +7,11 @@ import time
 
 import numpy as np
 import pytest
+from sklearn import config_context, get_config
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from skbss import ILRMA, AuxIVA
-from skbss.parallel import N_PARTS, block_map, even_slices
+from skbss.parallel import N_PARTS, block_map, even_slices, side_by_side
 from tests.conftest import make_record
 
 
@@ -110,6 +111,87 @@ def test_separators_in_threads_are_right(long_record):
             thread.join()
     for separator in separators:
         np.testing.assert_array_equal(separator.demixing_, expected)
+
+
+def test_side_by_side_at_the_same_time_and_in_order():
+    barrier = threading.Barrier(2, timeout=10)
+
+    def meet(item):
+        barrier.wait()
+        return item, get_config()["assume_finite"], np.geterr()["divide"]
+
+    with (
+        threadpool_limits(2, user_api="blas"),
+        config_context(assume_finite=True),
+        np.errstate(divide="raise"),
+    ):
+        results = list(side_by_side(meet, ["a", "b"]))
+        assert blas_threads() == {2}
+    assert results == [("a", True, "raise"), ("b", True, "raise")]
+
+
+def test_side_by_side_with_one_thread_is_map():
+    called = []
+    with threadpool_limits(1, user_api="blas"):
+        results = side_by_side(called.append, ["a", "b"])
+        next(results)
+    assert called == ["a"]
+
+
+@pytest.mark.parametrize(("n_threads", "n_inside"), [(2, 1), (3, 1), (4, 2)])
+def test_side_by_side_shares_the_threads(n_threads, n_inside):
+    lock, running, most = threading.Lock(), set(), []
+
+    def note(_):
+        with lock:
+            running.add(threading.get_ident())
+        time.sleep(0.01)
+        with block_map() as map_blocks:  # as what is called in a block may ask again
+            list(map_blocks(time.sleep, [0.001] * 4))
+        return threading.get_ident()
+
+    def work(_):
+        with block_map() as map_blocks:
+            idents = set(map_blocks(note, range(12)))
+            with block_map() as again:
+                assert set(again(note, range(4))) == {threading.get_ident()}
+        most.append(len(idents))
+
+    with threadpool_limits(n_threads, user_api="blas"):
+        list(side_by_side(work, range(2)))
+    assert most == [n_inside] * 2
+    assert len(running - {threading.get_ident()}) <= n_threads + 1
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_side_by_side_stops_when_the_first_fails(error):
+    begun, n_blocks = threading.Event(), 10_000
+    done = []
+
+    def work(item):
+        if item == 0:
+            assert begun.wait(10)
+            raise error
+        with block_map() as map_blocks:
+            for block in map_blocks(lambda block: block, range(n_blocks)):
+                done.append(block)
+                begun.set()
+                time.sleep(0.01)
+
+    with threadpool_limits(2, user_api="blas"):
+        with pytest.raises(error):
+            side_by_side(work, range(2))
+        assert 0 < len(done) < n_blocks
+        with block_map() as map_blocks:  # all is as before
+            assert map_blocks is not map
+
+
+def test_side_by_side_raises_what_others_raise():
+    def work(item):
+        return 1 / item
+
+    with threadpool_limits(2, user_api="blas"), pytest.raises(ZeroDivisionError):
+        list(side_by_side(work, [1, 0]))
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 9, 100])

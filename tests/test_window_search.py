@@ -2,13 +2,19 @@
 
 # License: BSD-3-Clause
 
+import pickle
+import threading
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_limits
 
 from skbss import ISTFT, STFT, AuxIVA, ProjectionBack, WindowSearch
+from skbss.callbacks import OnProgress
 from skbss.datasets import make_convolutive_mixture
 from skbss.metrics import overlap, si_sdr
 
@@ -94,6 +100,72 @@ def test_hop_grows_with_the_window(scene):
     assert stft.n_fft > 256
     assert stft.hop_length == stft.n_fft // 2
     assert search.stage["stft"].n_fft == 256  # what was given stays as it was
+
+
+@pytest.mark.parametrize("n_threads", [2, 4])
+def test_two_at_a_time_find_the_same(scene, n_threads):
+    x, _ = scene
+    found = []
+    for n in (1, n_threads):
+        with threadpool_limits(n, user_api="blas"):
+            search = WindowSearch(make_stage(256))
+            found.append((search.fit_transform(x), search))
+    (Y, one), (Z, two) = found
+    assert_array_equal(Z, Y)
+    assert list(two.overlaps_.items()) == list(one.overlaps_.items())
+    assert two.stage_["stft"].n_fft == one.stage_["stft"].n_fft
+    assert_array_equal(
+        pickle.loads(pickle.dumps(two)).transform(x), two.stage_.transform(x)
+    )
+
+
+class Meet(BaseEstimator):
+    """Waits until two of its kind are there, if they come at a time."""
+
+    barrier = None
+
+    def fit_transform(self, X, y=None):
+        Meet.barrier.wait()
+        return X
+
+    def transform(self, X):
+        return X
+
+
+def test_two_at_a_time(scene, monkeypatch):
+    monkeypatch.setattr(Meet, "barrier", threading.Barrier(2, timeout=10))
+    with threadpool_limits(2, user_api="blas"):
+        search = WindowSearch(make_pipeline(STFT(256), Meet(), ISTFT())).fit(scene[0])
+    assert list(search.overlaps_) == [256, 512]
+
+
+@pytest.mark.parametrize("why", ["threads", "memory", "callbacks"])
+def test_one_at_a_time(scene, monkeypatch, why):
+    """Where there is one thread, or little memory, or callbacks are told of each."""
+    monkeypatch.setattr(Meet, "barrier", threading.Barrier(2, timeout=0.2))
+    search = WindowSearch(make_pipeline(STFT(256), Meet(), ISTFT()))
+    if why == "memory":
+        monkeypatch.setattr("skbss.window_search.SMALL", 1000)
+    if why == "callbacks":
+        search.set_callbacks(OnProgress(print))
+    with (
+        threadpool_limits(1 if why == "threads" else 2, user_api="blas"),
+        pytest.raises(threading.BrokenBarrierError),
+    ):
+        search.fit(scene[0])
+
+
+def test_a_failure_leaves_what_was_fitted(scene):
+    x, _ = scene
+    search = WindowSearch(make_stage(256)).fit(x)
+    before = search.overlaps_, search.stage_
+    search.set_params(stage__auxiva__init=np.zeros((129, 2, 2)))
+    with (
+        threadpool_limits(2, user_api="blas"),
+        pytest.raises(ValueError, match="Got init"),
+    ):
+        search.fit(x)
+    assert (search.overlaps_, search.stage_) == before
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
