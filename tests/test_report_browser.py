@@ -9,7 +9,9 @@ import pytest
 from run_folder import make_run
 
 from skbss.benchmark.report import write_report
+from skbss.cli import main
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
+from skbss.io import write_audio
 from tests.browser import serve, show, wait
 
 pytestmark = pytest.mark.browser
@@ -252,6 +254,26 @@ def test_files_beside_the_page(folder, browser):
     open_voices(browser, page)[2].click()
     wait(lambda: player(browser, 2)[1] > 0.2)
     assert browser.get_log("browser") == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_of_separated_recordings(tmp_path, browser, scheme):
+    """It asks for nothing, fits a phone, can be read, and all of it plays."""
+    voices = load_cocktail_party()
+    write_audio(tmp_path / "a.wav", voices.mixture[:32000], 16000)
+    command = ["separate", tmp_path / "a.wav", "-o", tmp_path, "--method", "auxiva"]
+    assert main([*map(str, command), "--report", str(tmp_path / "index.html")]) == 0
+    with serve(tmp_path) as (address, requests):
+        assert show(browser, f"{address}/index.html", width=390, scheme=scheme) == []
+    assert requests == ["/index.html"]
+    assert browser.execute_script(OVERFLOW) == []
+    assert browser.execute_script(CONTRAST)[1] == []
+    for k in range(3):
+        audio = f"const a = document.querySelectorAll('audio')[{k}];"
+        wait(lambda audio=audio: browser.execute_script(f"{audio} return a.duration"))
+        browser.execute_script(f"{audio} a.play()")
+        played = f"{audio} return a.currentTime"
+        wait(lambda played=played: browser.execute_script(played) > 0.2)
 
 
 @pytest.mark.parametrize("width", [1280, 768, 390, 360])
