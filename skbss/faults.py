@@ -10,8 +10,11 @@ count in these.
 from dataclasses import replace
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import binary_dilation, binary_opening, binary_propagation
 
+from skbss.parallel import bin_blocks, map_some
+from skbss.spectrogram import window_length
 from skbss.transforms import ISTFT, STFT
 
 # Length of a moment in seconds, and of the fades between what is sound and what isn't.
@@ -34,8 +37,21 @@ RANGES = 3
 LOUD = 30.0
 # Bursts that take more of a recording than this are no exceptions.
 MOST_BURSTS = 0.1
-# Window of predictions in seconds, and the loading of what they are solved from.
-WINDOW = 0.256
+# Of a silent microphone, differences of samples are below so much (-30 dB) of their
+# root mean square. Bursts are above what is within so many moments around, and end so
+# many seconds later.
+HEARD = 0.03
+AROUND = 5
+MARGIN = 0.002
+# Window of predictions in seconds, and frames before and after that they are made from:
+# in one long window, errors of predictions are carried farther. Each row has to be
+# learned from some frames, and the time is as the cube of rows.
+WINDOW = 0.064
+TAPS = 2
+FRAMES_PER_ROW = 8
+MOST_ROWS = 40
+# The fades around predictions in seconds, and the loading of what they are solved from.
+EDGE = 0.001
 LOADING = 1e-6
 TINY = np.finfo(float).tiny
 
@@ -162,13 +178,13 @@ def find_faults(x, sample_rate=16_000):
     return faults
 
 
-def soundness(faulty, n_samples, sample_rate=16_000):
-    """Gain that leaves out faulty moments, with fades before and after them.
+def moment_spans(faulty, n_samples, sample_rate=16_000):
+    """Stretches of samples that faulty moments are.
 
     Parameters
     ----------
     faulty : ndarray of shape (n_moments,)
-        Which moments to leave out.
+        Which moments they are.
     n_samples : int
         Samples of the recording.
     sample_rate : float, default=16000
@@ -176,16 +192,78 @@ def soundness(faulty, n_samples, sample_rate=16_000):
 
     Returns
     -------
-    gain : ndarray of shape (n_samples,)
-        0 in faults and 1 elsewhere, with fades of 5 ms.
+    spans : ndarray of shape (n_spans, 2)
+        Where they start and stop.
     """
     size = max(2, round(SECONDS * sample_rate))
-    gain = np.ones(n_samples)
-    n_fade = max(1, round(FADE * sample_rate))
-    fade = 0.5 + 0.5 * np.cos(np.pi * (np.arange(n_fade) + 0.5) / n_fade)
     edges = np.flatnonzero(np.diff(np.concatenate([[0], faulty, [0]])))
-    for start, stop in edges.reshape(-1, 2) * size:
-        stop = n_samples if stop >= len(faulty) * size else stop
+    spans = edges.reshape(-1, 2) * size
+    spans[spans >= len(faulty) * size] = n_samples
+    return spans
+
+
+def tight_spans(spans, x, sample_rate=16_000):
+    """Shorten stretches to where a microphone fails in them, as far as it is clear.
+
+    Parameters
+    ----------
+    spans : ndarray of shape (n_spans, 2)
+        Where they start and stop.
+    x : ndarray of shape (n_samples,)
+        What the microphone recorded.
+    sample_rate : float, default=16000
+        In Hz.
+
+    Returns
+    -------
+    spans : ndarray of shape (n_spans, 2)
+        From the first to the last sample where the microphone is silent; or, with a
+        margin, where it is louder than around.
+    """
+    size = max(2, round(SECONDS * sample_rate))
+    margin = round(MARGIN * sample_rate)
+    step = abs(np.diff(x, prepend=x[:1]))
+    sound = soundness(spans, len(x), 1) == 1
+    heard = HEARD * np.sqrt(np.mean(np.square(step[sound], dtype=float)))
+    spans = spans.copy()
+    for span in spans:
+        start, stop = span
+        middle = (start + stop) // 2
+        around = step[max(0, start - AROUND * size) : stop + AROUND * size]
+        near = sound[max(0, start - AROUND * size) : stop + AROUND * size]
+        loud = np.flatnonzero(step[start:stop] > around[near].max(initial=0))
+        before = np.flatnonzero(step[start:middle] > heard)
+        after = np.flatnonzero(step[middle:stop] > heard)
+        first = start + before[-1] if before.size else start
+        last = middle + after[0] if after.size else stop
+        if last - first >= FEWEST * size:
+            span[:] = first, last
+        elif loud.size:
+            loud += start
+            span[:] = max(start, loud[0] - margin), min(stop, loud[-1] + margin)
+    return spans
+
+
+def soundness(spans, n_samples, n_fade):
+    """Gain that leaves out some stretches, with fades before and after them.
+
+    Parameters
+    ----------
+    spans : ndarray of shape (n_spans, 2)
+        Where they start and stop.
+    n_samples : int
+        Samples of the recording.
+    n_fade : int
+        Samples of a fade, outside the stretches.
+
+    Returns
+    -------
+    gain : ndarray of shape (n_samples,)
+        0 in them and 1 elsewhere.
+    """
+    gain = np.ones(n_samples)
+    fade = 0.5 + 0.5 * np.cos(np.pi * (np.arange(n_fade) + 0.5) / n_fade)
+    for start, stop in spans:
         gain[start:stop] = 0
         before = gain[max(start - n_fade, 0) : start]
         np.minimum(before, fade[n_fade - len(before) :], out=before)
@@ -194,8 +272,8 @@ def soundness(faulty, n_samples, sample_rate=16_000):
     return gain
 
 
-def fill(x, faults, sample_rate=16_000):
-    """Put predictions from the microphones that live in place of faults.
+def gains_of(x, faults, sample_rate=16_000):
+    """Gains that leave out where microphones fail, to the sample where that is clear.
 
     Parameters
     ----------
@@ -208,35 +286,91 @@ def fill(x, faults, sample_rate=16_000):
 
     Returns
     -------
-    filled : ndarray of shape (n_samples, n_mics)
-        The recording, linearly predicted bin by bin where it is faulty, as the other
-        microphones go together with it elsewhere; silent where no microphone lives.
+    gains : ndarray of shape (n_samples, n_mics)
+        0 in faults and 1 elsewhere, with fades of 1 ms.
     """
-    n_samples, n_mics = x.shape
-    n_fft = 2 ** round(np.log2(WINDOW * sample_rate))
-    gains = np.stack([soundness(f, n_samples, sample_rate) for f in faults.T], axis=1)
+    n_fade = max(1, round(EDGE * sample_rate))
+    gains = np.empty_like(x)
+    for mic, faulty in enumerate(faults.T):
+        spans = moment_spans(faulty, len(x), sample_rate)
+        spans = tight_spans(spans, x[:, mic], sample_rate)
+        gains[:, mic] = soundness(spans, len(x), n_fade)
+    return gains
+
+
+def fill(x, gains, sample_rate=16_000):
+    """Put predictions from what is sound in place of faults.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_channels)
+        A recording.
+    gains : ndarray of shape (n_samples, n_channels)
+        From `gains_of`.
+    sample_rate : float, default=16000
+        In Hz.
+
+    Returns
+    -------
+    filled : ndarray of shape (n_samples, n_channels)
+        The recording, linearly predicted bin by bin where it is faulty, as what is
+        sound in five frames goes together with it elsewhere; silent where no channel
+        lives.
+    """
+    n_samples, n_channels = x.shape
     sound = gains * x
-    record = STFT(n_fft).fit_transform(sound.astype(x.dtype, copy=False))
+    n_fft = window_length(sample_rate, WINDOW)
+    record = STFT(n_fft).fit_transform(sound)
     # A frame is in the middle of its window.
-    hop = record.stft_params["hop_length"]
-    centers = np.arange(len(record)) * hop
-    near = [centers[:, None] + n_fft // 2 * side for side in (-1, 1)]
-    edges = np.concatenate([np.zeros((1, n_mics)), np.cumsum(gains < 1, axis=0)])
-    first, last = (edges[np.clip(side[:, 0], 0, n_samples)] for side in near)
-    dead = last > first
-    X = record.data
-    S = X[~dead.any(axis=1)].transpose(1, 2, 0)
-    R = S @ S.conj().swapaxes(1, 2)
-    predicted = np.zeros_like(X)
-    for pattern in np.unique(dead[dead.any(axis=1)], axis=0):
-        if pattern.all():
-            continue
-        some, A, D = (dead == pattern).all(axis=1), ~pattern, pattern
-        load = LOADING * np.einsum("fmm->f", R).real[:, None, None] + TINY
-        regular = R[:, A][:, :, A] + load * np.eye(A.sum())
-        H = np.linalg.solve(regular, R[:, A][:, :, D]).conj().swapaxes(1, 2)
-        predicted[np.ix_(some, range(X.shape[1]), np.flatnonzero(D))] = np.einsum(
-            "fda,tfa->tfd", H, X[some][:, :, A]
-        )
+    middle = np.arange(len(record)) * record.stft_params["hop_length"]
+    count = np.cumsum(gains < 1, axis=0)
+    count = np.concatenate([np.zeros((1, n_channels)), count])
+    first, last = (np.clip(middle + d, 0, n_samples) for d in (-n_fft // 2, n_fft // 2))
+    dead = count[last] > count[first]
+    predicted = predict(record.data, dead)
     estimate = ISTFT().fit_transform(replace(record, data=predicted))
     return (sound + (1 - gains) * estimate).astype(x.dtype, copy=False)
+
+
+def predict(X, dead):
+    """Predict channels of frames from others, and from themselves before and after.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_frames, n_freqs, n_mics)
+        A spectrogram.
+    dead : ndarray of shape (n_frames, n_mics)
+        What isn't known of it.
+
+    Returns
+    -------
+    predicted : ndarray of shape (n_frames, n_freqs, n_mics)
+        What isn't known, where anything is known at that time; zero elsewhere.
+    """
+    n_mics = X.shape[2]
+    most = min(MOST_ROWS, np.count_nonzero(~dead.any(axis=1)) // FRAMES_PER_ROW)
+    taps = int(np.clip((most // n_mics - 1) // 2, 0, TAPS))
+    size, near = 2 * taps + 1, ((taps, taps), (0, 0))
+    known = ~sliding_window_view(np.pad(dead, near, constant_values=True), size, axis=0)
+    known = known.reshape(len(X), -1)
+    lagged = sliding_window_view(np.pad(X, (near[0], (0, 0), (0, 0))), size, axis=0)
+    whole = np.flatnonzero(known.all(axis=1))
+    wanted = np.flatnonzero(dead.any(axis=1) & ~dead.all(axis=1))
+    patterns, which = np.unique(known[wanted], axis=0, return_inverse=True)
+    predicted = np.zeros_like(X)
+
+    def write(bins):
+        Y = lagged[:, bins].transpose(1, 2, 3, 0).reshape(-1, n_mics * size, len(X))
+        S = Y[:, :, whole]
+        R = S @ S.conj().swapaxes(1, 2)
+        load = LOADING * np.einsum("frr->f", R).real + TINY
+        R += load[:, None, None] * np.eye(R.shape[1])
+        for number, A in enumerate(patterns):
+            some = wanted[which.ravel() == number]
+            D = np.flatnonzero(~A[taps::size])
+            H = np.linalg.solve(R[:, A][:, :, A], R[:, A][:, :, D * size + taps])
+            P = H.conj().swapaxes(1, 2) @ Y[:, :, some][:, A]
+            predicted[np.ix_(some, range(X.shape[1])[bins], D)] = P.transpose(2, 0, 1)
+
+    map_some(write, bin_blocks(X.shape[1], len(X) * n_mics * size * X.itemsize))
+    return predicted

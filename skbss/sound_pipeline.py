@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import minimum_filter1d, uniform_filter1d
+from scipy.ndimage import minimum_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -20,7 +20,7 @@ from skbss.conditioning import (
     without_hum,
     without_offset,
 )
-from skbss.faults import FADE, fill, find_faults, soundness
+from skbss.faults import FADE, fill, find_faults, gains_of, moment_spans, soundness
 from skbss.memory import check_memory
 from skbss.recording_checks import recording_problems
 from skbss.sklearn_parts import Interval, StrOptions
@@ -31,8 +31,8 @@ RANGE = 1e-100, 1e100
 # and that would take minutes.
 MANY = 8
 LEAST_SECONDS = 0.05
-# What is silenced around faults at most, in seconds.
-EDGE = 0.02
+# Seconds around faults in which outputs are predicted.
+NEAR = 0.01
 # A microphone with so much less power than the loudest one (120 dB) is dead.
 DEAD = 1e-12
 
@@ -54,7 +54,8 @@ class SoundPipeline(Pipeline):
     - another microphone takes the place of a dead reference, with a warning.
 
     Then the whole recording is separated by what was learned. There the microphones
-    that fail are predicted, bin by bin, from those that live.
+    that fail are predicted, bin by bin, from those that live, and so are the outputs in
+    and near faults.
 
     A recording that has nothing of all this passes unchanged.
 
@@ -188,11 +189,11 @@ class SoundPipeline(Pipeline):
         Y : ndarray of shape (n_samples, n_sources)
             The sources.
         """
-        sound, filled = self.prepare(X)
-        if sound is filled:
+        sound, filled, gains = self.prepare(X)
+        if gains is None:
             return super().fit_transform(sound, y, **params)
         super().fit(sound, y, **params)
-        return self.separate(sound, filled)
+        return self.separate(filled, gains)
 
     def transform(self, X: ArrayLike) -> np.ndarray:
         """Separate later audio of the same room as was learned.
@@ -208,37 +209,40 @@ class SoundPipeline(Pipeline):
             The sources.
         """
         check_is_fitted(self, "mics_")
-        return self.separate(*self.prepare(X, reset=False))
+        return self.separate(*self.prepare(X, reset=False)[1:])
 
-    def separate(self, sound: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    def separate(self, filled: ArrayLike, gains: np.ndarray | None) -> np.ndarray:
         """Separate what `prepare` returned, by what was learned.
 
         Parameters
         ----------
-        sound, filled : ndarray of shape (n_samples, n_mics)
+        filled : array-like of shape (n_samples, n_mics)
+            From `prepare`.
+        gains : ndarray of shape (n_samples, n_mics) or None
             From `prepare`.
 
         Returns
         -------
         Y : ndarray of shape (n_samples, n_sources)
-            The sources. Predictions of one of several microphones are far from what
-            separation cancels by: their errors are louder in outputs, and filters carry
-            them on. So with more than two microphones what is predicted is heard within
-            faults alone.
+            The sources. Errors of predicted microphones may be far louder in outputs,
+            since filters cancel by small differences. So in and near faults outputs are
+            predicted themselves, from the microphones that live.
         """
         Y = super().transform(filled)
-        if sound is filled or sound.shape[1] <= 2:
+        if gains is None:
             return Y
-        n_fade = max(1, round(FADE * self.sample_rate))
-        n_edge = n_fade + round(EDGE * self.sample_rate)
-        silent = (~sound.any(axis=1)).astype(Y.dtype)
-        inside = minimum_filter1d(silent, 2 * n_edge + 1, mode="nearest")
-        inside = uniform_filter1d(inside, 2 * n_fade + 1, mode="nearest")[:, None]
-        return inside * Y + (1 - inside) * super().transform(sound)
+        n_mics, n_sources = filled.shape[1], Y.shape[1]
+        n_near = 2 * round(NEAR * self.sample_rate) + 1
+        near = minimum_filter1d(gains.min(axis=1), n_near)[:, None]
+        both = np.hstack([filled, Y]), np.hstack([gains, *[near] * n_sources])
+        Z = fill(*both, self.sample_rate)[:, n_mics:]
+        if n_sources == n_mics:  # they sum to the reference: what is amiss is shared
+            Z += (Y.sum(axis=1) - Z.sum(axis=1))[:, None] / n_sources
+        return Z
 
     def prepare(
         self, X: ArrayLike, *, reset: bool = True
-    ) -> tuple[ArrayLike, ArrayLike]:
+    ) -> tuple[ArrayLike, ArrayLike, np.ndarray | None]:
         """Return what the steps should learn from, and what they should separate.
 
         Parameters
@@ -253,6 +257,8 @@ class SoundPipeline(Pipeline):
         sound, filled : ndarray of shape (n_samples, n_mics)
             The same object, `X` itself if nothing is to be done, unless there are
             faults.
+        gains : ndarray of shape (n_samples, n_mics) or None
+            0 where a microphone fails and 1 elsewhere; None if there are no faults.
         """
         if reset:
             self._validate_params()
@@ -263,7 +269,7 @@ class SoundPipeline(Pipeline):
         if not (usable and in_range(x)):
             if reset:
                 self.highpass_, self.mics_ = 0.0, slice(None)
-            return X, X  # the steps say what is wrong
+            return X, X, None  # the steps say what is wrong
         if reset:
             check_length(x, self.sample_rate)
             check_memory(x, self.sample_rate)
@@ -275,12 +281,14 @@ class SoundPipeline(Pipeline):
         faults = find_faults(x, self.sample_rate) if self.faults else np.zeros((0, 1))
         if not faults.any():
             x = self._without_lows(x, None, reset)
-            return x, x
-        gain = soundness(faults.any(axis=1), len(x), self.sample_rate)[:, None]
-        gain = gain.astype(x.dtype)
+            return x, x, None
+        spans = moment_spans(faults.any(axis=1), len(x), self.sample_rate)
+        n_fade = max(1, round(FADE * self.sample_rate))
+        gain = soundness(spans, len(x), n_fade)[:, None].astype(x.dtype)
         # First of all, since gaps would make steps of a constant.
         x = self._without_lows(x, gain, reset)
-        return gain * x, fill(x, faults, self.sample_rate)
+        gains = gains_of(x, faults, self.sample_rate)
+        return gain * x, fill(x, gains, self.sample_rate), gains
 
     def _warn(self, x, ref_mic):
         """Say what is wrong with a recording."""

@@ -99,8 +99,10 @@ def test_the_bundled_recording_is_separated_all_the_same(name, method, least):
 def test_a_sound_recording_passes_unchanged():
     x = RECORDING.mixture
     pipeline = make_separator("auxiva", sample_rate=RATE)
-    for part in pipeline.prepare(x):
-        assert part is x
+    sound, filled, gains = pipeline.prepare(x)
+    assert sound is x
+    assert filled is x
+    assert gains is None
     stock = Pipeline(clone(pipeline).steps)
     assert_array_equal(pipeline.fit_transform(x), stock.fit_transform(x))
     assert pipeline.highpass_ == 0

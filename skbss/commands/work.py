@@ -199,10 +199,9 @@ def _pieces(task, reader, result, progress):
             yield from target_first(batch, reader, task.target)
         result.n_blocks = batch.n_blocks_
         return
-    y = sound = filled = reader[:]
+    y, gains = reader[:], None
     if isinstance(task.pipeline, SoundPipeline):
-        sound, filled = task.pipeline.prepare(y)
-        y = sound
+        y, filled, gains = task.pipeline.prepare(y)
     steps = list(flat_steps(task.pipeline))
     for i, (name, step) in enumerate(steps):
         if progress:
@@ -211,8 +210,8 @@ def _pieces(task, reader, result, progress):
             if hasattr(step, "set_callbacks"):
                 step.set_callbacks(OnProgress(told))
         y = step.fit_transform(y)
-    if sound is not filled:  # some of it taught nothing
-        y = task.pipeline.separate(sound, filled)
+    if gains is not None:  # some of it taught nothing
+        y = task.pipeline.separate(filled, gains)
     yield y
 
 
