@@ -181,13 +181,14 @@ def without_hum(x, sample_rate):
     window = np.hanning(size + 2)[1:-1]
     y, weight = x, None
     for frequency in frequencies:
-        found = _hums(means, frequency, sample_rate / step, step) > HUM * power
-        if not found.any():
+        hums = _hums(means, frequency, sample_rate / step, step)
+        if not (hums > HUM * power).any():
             continue
         if weight is None:
             y, weight = x.copy(), oaconvolve(np.ones(len(x)), window, "same")
         tone = np.exp(2j * np.pi * frequency / sample_rate * np.arange(len(x)))
-        for mic in np.flatnonzero(found):
+        # In all microphones: what voices lose by it, they lose in all of them alike.
+        for mic in range(x.shape[1]):
             part = oaconvolve(x[:, mic] * tone.conj(), window, "same") / weight
             y[:, mic] -= 2 * (part * tone).real
     return y
