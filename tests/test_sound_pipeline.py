@@ -18,7 +18,7 @@ from skbss import (
     make_separator,
 )
 from skbss.datasets import load_cocktail_party
-from skbss.faults import find_faults
+from skbss.faults import fill, find_faults, gains_of
 from skbss.memory import check_memory
 from skbss.metrics import si_sdr
 from skbss.recording_checks import recording_problems
@@ -174,6 +174,29 @@ def test_moments_of_faults(n_mics):
     assert not find_faults(x).any()
     x[24_000:, 1] = 0
     assert not find_faults(x).any()
+
+
+def test_faults_are_known_to_the_sample():
+    x = np.random.default_rng(0).standard_normal((32_000, 2))
+    x[8000:12_003, 1] = 0
+    x[20_100:20_200, 0] *= 100
+    gains = gains_of(x, find_faults(x))
+    assert_array_equal(np.flatnonzero(gains[:, 1] == 0), np.arange(8000, 12_003))
+    out = np.flatnonzero(gains[:, 0] == 0)  # with a margin of 2 ms
+    assert_allclose(out[[0, -1]], [20_100 - 32, 20_200 + 32], atol=3)
+    assert (gains[:, 0] < 1).sum() == len(out) + 32
+
+
+def test_what_goes_together_is_predicted():
+    x = np.random.default_rng(0).standard_normal((32_000, 3))
+    x[:, 2] = x[:, 0] - 0.5 * np.roll(x[:, 1], 20)
+    gains = np.ones_like(x)
+    gains[8000:12_000, 2] = 0
+    filled = fill(x, gains)
+    error = (filled - x)[8000:12_000, 2]
+    # 20 samples are 2 % of a window.
+    assert np.square(error).mean() < 0.02 * np.square(x[:, 2]).mean()
+    assert_array_equal(filled[gains == 1], x[gains == 1])
 
 
 def with_clock(x, offset):
