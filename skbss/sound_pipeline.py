@@ -8,7 +8,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import minimum_filter1d
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -31,8 +30,6 @@ RANGE = 1e-100, 1e100
 # and that would take minutes.
 MANY = 8
 LEAST_SECONDS = 0.05
-# Seconds around faults in which outputs are predicted.
-NEAR = 0.01
 # A microphone with so much less power than the loudest one (120 dB) is dead.
 DEAD = 1e-12
 
@@ -54,8 +51,7 @@ class SoundPipeline(Pipeline):
     - another microphone takes the place of a dead reference, with a warning.
 
     Then the whole recording is separated by what was learned. There the microphones
-    that fail are predicted, bin by bin, from those that live, and so are the outputs in
-    and near faults.
+    that fail are predicted, bin by bin, from those that live, and so are the outputs.
 
     A recording that has nothing of all this passes unchanged.
 
@@ -225,17 +221,15 @@ class SoundPipeline(Pipeline):
         -------
         Y : ndarray of shape (n_samples, n_sources)
             The sources. Errors of predicted microphones may be far louder in outputs,
-            since filters cancel by small differences. So in and near faults outputs are
+            since filters cancel by small differences. So within faults outputs are
             predicted themselves, from the microphones that live.
         """
         Y = super().transform(filled)
         if gains is None:
             return Y
         n_mics, n_sources = filled.shape[1], Y.shape[1]
-        n_near = 2 * round(NEAR * self.sample_rate) + 1
-        near = minimum_filter1d(gains.min(axis=1), n_near)[:, None]
-        both = np.hstack([filled, Y]), np.hstack([gains, *[near] * n_sources])
-        Z = fill(*both, self.sample_rate)[:, n_mics:]
+        all_gains = np.hstack([gains, *[gains.min(axis=1)[:, None]] * n_sources])
+        Z = fill(np.hstack([filled, Y]), all_gains, self.sample_rate)[:, n_mics:]
         if n_sources == n_mics:  # they sum to the reference: what is amiss is shared
             Z += (Y.sum(axis=1) - Z.sum(axis=1))[:, None] / n_sources
         return Z
