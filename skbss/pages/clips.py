@@ -77,7 +77,7 @@ def picture(power: np.ndarray, peak: float) -> bytes:
     floor = np.finfo(float).tiny
     level = 10 * np.log10(np.maximum(power, floor) / max(peak, floor))
     levels = np.clip(level + _RANGE, 0, _RANGE - 1).astype(np.uint8)
-    image = Image.fromarray(levels, mode="L")
+    image = Image.fromarray(levels)
     image.putpalette(
         colormaps["inferno"](np.linspace(0, 1, _RANGE), bytes=True)[:, :3].tobytes()
     )
