@@ -28,6 +28,7 @@ from skbss.datasets._rooms import (
 from skbss.metrics import si_sdr
 
 PEAK = 0.25
+MOVE = 0.01  # seconds
 
 
 def level(images, peak=PEAK):
@@ -77,8 +78,11 @@ def read_speakers(dry_folder, duration, exclude=()):
     return speakers
 
 
-def make_scene(folder, speakers, n_sources, rt60, seed):
-    """Make one scene of `n_sources` random speakers on as many microphones."""
+def make_scene(folder, speakers, n_sources, rt60, seed, move_at=None):
+    """Make one scene of `n_sources` random speakers on as many microphones.
+
+    At `move_at`, in seconds, all of them jump to other places, in a fade of 10 ms.
+    """
     rng = np.random.default_rng(seed)
     names = rng.choice(sorted(speakers), size=n_sources, replace=False)
     room_dim = random_room(rng)
@@ -88,11 +92,24 @@ def make_scene(folder, speakers, n_sources, rt60, seed):
     )
     sample_rate = speakers[names[0]][1]
     dry = np.stack([speakers[name][0] for name in names])
-    images, _, room = room_images(dry, sample_rate, room_dim, rt60, mics, sources)
+    moves = {}
+    if move_at is None:
+        images, _, room = room_images(dry, sample_rate, room_dim, rt60, mics, sources)
+    else:
+        seconds = np.arange(dry.shape[1]) / sample_rate
+        later = np.clip((seconds - move_at) / MOVE + 0.5, 0, 1)
+        places, *_ = random_sources(n_sources, mics, room_dim, rng, rotation=rotation)
+        parts = [
+            room_images(dry * weight, sample_rate, room_dim, rt60, mics, where)
+            for weight, where in ((1 - later, sources), (later, places))
+        ]
+        images, room = parts[0][0] + parts[1][0], parts[0][2]
+        moves = {"move_at_s": move_at, "moved_to_m": np.round(places, 5).tolist()}
     images = level(images)
     metadata = {
         "seed": seed,
         **room,
+        **moves,
         "array": "linear",
         "mic_spacing_m": MIC_SPACING,
         "reference_mic": 0,
@@ -127,6 +144,7 @@ def make_scenes(
     n_seeds=2,
     duration=10.0,
     exclude=(),
+    move_at=None,
     random_state=0,
 ):
     """Make ``n{n_sources}_rt{ms}_{seed}`` for all combinations.
@@ -147,6 +165,8 @@ def make_scenes(
         In seconds.
     exclude : sequence of str, default=()
         Speakers to leave out.
+    move_at : float, default=None
+        Seconds after which all sources jump; None means that they rest.
     random_state : int, default=0
         Moves the seeds of all scenes.
 
@@ -162,7 +182,7 @@ def make_scenes(
                 milliseconds = round(1000 * decay)
                 folder = Path(out_folder) / f"n{n}_rt{milliseconds}_{k:02d}"
                 seed = 1_000_000 * random_state + 10_000 * n + 10 * milliseconds + k
-                make_scene(folder, speakers, n, decay, seed)
+                make_scene(folder, speakers, n, decay, seed, move_at)
                 folders.append(folder)
     return folders
 
@@ -176,6 +196,8 @@ def main():
     parser.add_argument("--exclude", default="", help="speakers, separated by commas")
     parser.add_argument("--n-sources", default="2,3,4", help="separated by commas")
     parser.add_argument("--rt60", default="0.15,0.3", help="seconds, by commas")
+    parser.add_argument("--duration", type=float, default=10.0, help="seconds")
+    parser.add_argument("--move-at", type=float, help="seconds until all sources jump")
     args = parser.parse_args()
     folders = make_scenes(
         args.dry_folder,
@@ -183,7 +205,9 @@ def main():
         n_sources=[int(n) for n in args.n_sources.split(",")],
         rt60=[float(seconds) for seconds in args.rt60.split(",")],
         n_seeds=args.n_seeds,
+        duration=args.duration,
         exclude=args.exclude.split(","),
+        move_at=args.move_at,
         random_state=args.random_state,
     )
     for folder in folders:
