@@ -131,8 +131,8 @@ def make_separator(
 
     With `n_sources` the first two stages separate four microphones, or one more than
     sources. Two passes follow, on windows of 256 ms and, as before, of 512 ms or more,
-    of `AuxIVA` with cliques,
-    that many sources and ``noise=0.01``, on the loudest outputs and other microphones.
+    of `AuxIVA` with cliques, that many sources and ``noise=0.01``, on the loudest
+    outputs and other microphones.
 
     If a recording has fewer microphones than `n_sources`, the step 'sources' instead
     does what is in its parameter `masks`: `MaskSeparator` on windows of 128 ms, then
@@ -192,15 +192,16 @@ def make_separator(
     second = _second(stage, [_refine(8), _back("sum")])
     stages = [first_stage, ("second", WindowSearch(second))]
     if not is_plain:
-        refine = masks = None
+        refine = scout = masks = None
         if n_sources is not None:
-            stages = [first_stage, ("second", second)]
+            scout = Pipeline([first_stage, ("second", second)], memory=memory)
             refine = Pipeline(_background(n_sources, stage), memory=memory)
             masks = Pipeline(_masks(n_sources, stage, ref_mic, random_state))
         sources = LoudestSources(
             n_sources,
             Pipeline(stages, memory=memory),
             refine,
+            scout=scout,
             masks=masks,
             ref_mic=ref_mic,
             sample_rate=sample_rate,
@@ -209,6 +210,42 @@ def make_separator(
         stages = [("sources", sources)]
     stages.append(("cancel", Pipeline(_cancel(stage), memory=memory)))
     return whole([*first, *stages, *last])
+
+
+def window_found(separator):
+    """Return the window of the second stage that a fitted 'refined' pipeline chose."""
+    return _search(separator, "refine_", "separator_").stage_["stft"].n_fft
+
+
+def later_stages(separator, n_more, n_fft):
+    """Return what refines outputs that are known: all from the second stage on.
+
+    Parameters
+    ----------
+    separator : SoundPipeline
+        Of `make_separator`.
+    n_more : int
+        How many more microphones there are than outputs.
+    n_fft : int
+        The window of the second stage.
+
+    Returns
+    -------
+    stages : Pipeline
+        From outputs and so many microphones, as `with_microphones` joins them, to
+        outputs that sum to the same.
+    """
+    found = ("refine",) if n_more else ("separator",)
+    second = clone(_search(separator, *found).stage).set_params(stft__n_fft=n_fft)
+    return Pipeline([("second", second), ("cancel", clone(separator["cancel"]))])
+
+
+def _search(separator, *parts):
+    """Return the search for a window in the first of the parts that is there."""
+    sources = separator.named_steps.get("sources")
+    if sources is not None:
+        separator = next(part for name in parts if (part := getattr(sources, name)))
+    return separator["second"]
 
 
 def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=None):

@@ -111,6 +111,28 @@ def find_target(target, Y, X, sample_rate):
     return int(np.argmax(likeness(C, mixing).mean(1)))
 
 
+def with_microphones(Y, X, ref_mic):
+    """Append microphones to outputs: the reference, then others.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_samples, n_sources)
+        Outputs.
+    X : ndarray of shape (n_samples, n_mics)
+        Microphones.
+    ref_mic : int
+        The reference.
+
+    Returns
+    -------
+    joined : ndarray of shape (n_samples, n_mics)
+        As many channels as there are microphones.
+    """
+    others = [m for m in range(X.shape[1]) if m != ref_mic]
+    mics = [ref_mic, *others[::-1]][: X.shape[1] - Y.shape[1]]
+    return np.concatenate([Y, X[:, mics]], axis=1)
+
+
 class LoudestSources(
     CallbackSupportMixin, MetaEstimatorMixin, TransformerMixin, BaseEstimator
 ):
@@ -134,6 +156,9 @@ class LoudestSources(
         From signals of as many channels as microphones to signals of `n_sources`: the
         sources first, then the reference microphone, then others. It isn't used if
         there are no more microphones than sources.
+    scout : estimator, default=None
+        Takes the place of the separator where `refine` follows, which needs to know
+        where the sources are, but not the best there is. None if the separator does it.
     masks : estimator, default=None
         From signals of fewer microphones than sources to signals of the sources. None
         if that is an error.
@@ -183,6 +208,7 @@ class LoudestSources(
         "n_sources": [Interval(Integral, 1, None, closed="left"), None],
         "separator": [HasMethods(["fit_transform", "transform"])],
         "refine": [HasMethods(["fit_transform", "transform"]), None],
+        "scout": [HasMethods(["fit_transform", "transform"]), None],
         "masks": [HasMethods(["fit_transform", "transform"]), None],
         "n_mics": [Interval(Integral, 1, None, closed="left")],
         "ref_mic": [Interval(Integral, 0, None, closed="left")],
@@ -196,6 +222,7 @@ class LoudestSources(
         separator: BaseEstimator,
         refine: BaseEstimator | None,
         *,
+        scout: BaseEstimator | None = None,
         masks: BaseEstimator | None = None,
         n_mics: int = 4,
         ref_mic: int = 0,
@@ -205,6 +232,7 @@ class LoudestSources(
         self.n_sources = n_sources
         self.separator = separator
         self.refine = refine
+        self.scout = scout
         self.masks = masks
         self.n_mics = n_mics
         self.ref_mic = ref_mic
@@ -278,13 +306,15 @@ class LoudestSources(
         mics = spread_microphones(
             X, n_chosen, ref_mic=self.ref_mic, sample_rate=self.sample_rate
         )
-        separator, refine = clone(self.separator), None
+        refine = self.refine if n_mics > K else None
+        is_scouting = refine is not None and self.scout is not None
+        separator = clone(self.scout if is_scouting else self.separator)
         Y = call_within(first, self, separator, "fit_transform", X[:, mics])
         order = self._order(Y, X)
         Y = np.ascontiguousarray(Y[:, order])
-        if n_mics > K and self.refine is not None:
-            refine = clone(self.refine)
-            joined = self._with_microphones(Y, X)
+        if refine is not None:
+            refine = clone(refine)
+            joined = with_microphones(Y, X, self.ref_mic)
             Y = call_within(second, self, refine, "fit_transform", joined)
         self.mics_, self.order_ = mics, order
         self.separator_, self.refine_ = separator, refine
@@ -311,7 +341,7 @@ class LoudestSources(
         Y = np.ascontiguousarray(Y[:, self.order_])
         if self.refine_ is None:
             return Y
-        return self.refine_.transform(self._with_microphones(Y, X))
+        return self.refine_.transform(with_microphones(Y, X, self.ref_mic))
 
     def _order(self, Y, X):
         """Choose outputs: the target, if one is known, and the loudest."""
@@ -320,12 +350,6 @@ class LoudestSources(
             first = find_target(self.target, Y, X, self.sample_rate)
             loudest = np.array([first, *loudest[loudest != first]])
         return loudest[: self.n_sources]
-
-    def _with_microphones(self, Y, X):
-        """Append microphones, the reference first, to as many channels as there are."""
-        others = [m for m in range(X.shape[1]) if m != self.ref_mic]
-        mics = [self.ref_mic, *others[::-1]][: X.shape[1] - Y.shape[1]]
-        return np.concatenate([Y, X[:, mics]], axis=1)
 
     def get_feature_names_out(self, input_features: object = None) -> np.ndarray:
         """Return the names of the outputs.
