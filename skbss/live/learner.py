@@ -5,33 +5,35 @@
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from skbss.blocks.voices import Voices, describe_voices
+from skbss.blocks.voices import Voices
 from skbss.compose import make_separator
 from skbss.frame_by_frame import part_of
 from skbss.live.history import History
+from skbss.live.known import Known, learn
 from skbss.spectrogram import window_length
-from skbss.updates.filters import at_unit_peak, filtered, fit_filters
+from skbss.updates.filters import at_unit_peak, filtered
 from skbss.updates.jumps import change_point, coherence
-from skbss.window_search import overlap
 
 # Seconds of a hop in which the signal is taken, and of the windows of `coherence`.
 HOP, BRIEF = 0.032, 0.128
 # Seconds for each source that must be known of a place before anything is learned of
 # it, two at least, and that must be before jumps are looked for.
 FIRST, YOUNG = 0.75, 5.0
-# Seconds that an update is expected to take, for each square of a microphone and second
-# of 16 kHz, and the seconds that what doesn't depend on the length is worth.
-EFFORT, FIXED = 0.009, 5.0
-# An update may take this share of the time for each microphone, and at most so much of
-# it. After ten seconds at a place, it is idle for as long, after twenty twice as long.
-SHARE, MOST = 0.2, 0.7
-TIRED, IDLE = 10.0, 2.0
-# Iterations of fitting filters, and those where they go on from others.
-FIT_ITER, MORE_ITER = 60, 30
+# Seconds that it takes to learn from a second of 16 kHz with one microphone, on a slow
+# core, which grow by this power of the microphones; the seconds that what doesn't
+# depend on the length is worth; and the share of it where known outputs are refined.
+EFFORT, POWER, FIXED, REFINE = 0.075, 1.5, 2.0, 0.36
+# The first seconds at a place, in which all is learned anew again and again, in so much
+# of the time that a slow core takes.
+HASTY, SOON = 10.0, 0.8
+# Later known outputs are refined, and only when the window is full, and after so many
+# windows, is all learned anew. That is used after so much of the time that a slow core
+# takes, and learning takes in the end this share of the time for each microphone.
+ANEW, LATE, SHARE = 2.0, 1.2, 0.1
 # Seconds between two looks for a jump, of sound that is looked at, and that is searched
 # for when it was.
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
@@ -45,6 +47,7 @@ N_EVENTS = 256
 # What a state consists of, beside arrays.
 NUMBERS = (
     *("n_jumps", "place", "next_update", "first", "asked", "due", "calm", "is_fresh"),
+    *("is_thorough", "next_thorough"),
     *("target_begin", "target_end"),
 )
 
@@ -108,7 +111,7 @@ class Learner:
         self.is_time = np.shape(target) == (2,)
         self.target_begin = self.target_end = -1
         self.n_jumps = 0
-        self.filters = self.voices = None
+        self.known = Known()
         # The sound that is being learned from, where it begins in the samples kept, and
         # when it was asked for, and is due, in samples heard.
         self.pending, self.first, self.asked, self.due = None, 0, 0, 0
@@ -140,7 +143,7 @@ class Learner:
         end = self.history.end
         if has_changed:
             self._move_to(end - self.hop)
-            self.filters = None
+            self.known = replace(self.known, filters=None)
             self._note("microphones")
             return self.history.place_of(self.place)
         changed_at = None
@@ -152,21 +155,25 @@ class Learner:
             begin = max(self.place, end - self._samples(self.window))
             self.pending = self.history.read(begin, end).T.copy()
             self.first, self.asked = begin, self.n_heard
-            duration = self._duration(len(self.pending))
-            self.due = self.asked + duration
-            idle = min(IDLE, (end - self.place) / self.rate / TIRED)
-            pause = max(round((1 + idle) * duration), self._samples(self.period))
-            self.next_update = end + pause
+            self._plan(end)
         return changed_at
 
-    def _duration(self, n_samples):
-        """Return the samples after which so many of them are to be learned from."""
-        effort = EFFORT * self.n_mics**2 * (n_samples + self._samples(FIXED))
-        return round(effort * self.rate / 16_000 / self._share())
-
-    def _share(self):
-        """Share of the time in which to learn."""
-        return min(MOST, SHARE * self.n_mics)
+    def _plan(self, end):
+        """Decide when what is pending is due, and when to learn next."""
+        age, full = (end - self.place) / self.rate, self.window
+        is_young = age < HASTY
+        self.is_thorough = is_young or end >= self.next_thorough
+        if self.is_thorough:
+            again = ANEW * full if age >= full else full - age
+            self.next_thorough = end + self._samples(again)
+        effort = EFFORT * self.n_mics**POWER * (1 if self.is_thorough else REFINE)
+        seconds = effort * (len(self.pending) / 16_000 + FIXED * self.rate / 16_000)
+        late = SOON if is_young else LATE
+        tired = np.clip((age - HASTY) / max(full - HASTY, 1.0), 0.0, 1.0)
+        pause = late + tired * max(1 / (SHARE * self.n_mics) - late, 0.0)
+        self.due = self.asked + self._samples(late * seconds)
+        pause = max(pause * seconds, self.period)
+        self.next_update = end + self._samples(pause)
 
     def work(self):
         """Return what has been learned by now, once.
@@ -185,15 +192,16 @@ class Learner:
             return None
         if self.future is None or self.process != os.getpid():  # or this is a fork
             self._begin()
-        expected = self._share() * (self.n_heard - self.asked) / self.rate
+        expected = (self.n_heard - self.asked) / self.rate
         wait([self.future], max(0.0, expected - (time.monotonic() - self.began)))
         if self.n_heard < self.due:
             return None
         future, self.future, self.pending = self.future, None, None
-        self.filters, self.voices, is_new = future.result()
+        before, self.known = self.known, future.result()
         self.is_fresh = False
+        is_new = self.known.filters is not before.filters
         self._note("new" if is_new else "same")
-        return self.filters, self.history.place_of(self.place)
+        return self.known.filters, self.history.place_of(self.place)
 
     def _begin(self):
         """Learn from what is pending, in another thread."""
@@ -211,9 +219,10 @@ class Learner:
             learn,
             separator,
             self.pending,
-            None if self.is_fresh else self.filters,
-            self.voices,
+            replace(self.known, filters=None) if self.is_fresh else self.known,
             self.rate,
+            ref_mic=self.ref_mic,
+            is_thorough=self.is_thorough,
             n_taps=self.n_taps,
             n_future=self.n_future,
             n_told=0 if target is None else 1,
@@ -244,6 +253,7 @@ class Learner:
     def _move_to(self, place):
         """Begin to learn a new place."""
         self.place, self.is_fresh, self.calm = place, True, 0.0
+        self.is_thorough, self.next_thorough = True, place
         self.usual = None
         # Whoever is begun to be learned from may be at another place.
         self.pending = self.future = None
@@ -284,15 +294,18 @@ class Learner:
         """Filter the newest seconds at unit peak."""
         begin = max(end - self._samples(seconds) - self.n_taps + 1, self.place)
         x, peak = at_unit_peak(self.history.read(begin, end))
-        return filtered(x, self.filters), peak
+        return filtered(x, self.known.filters), peak
 
     def get_state(self):
         """Return a dict of arrays and numbers."""
+        known = self.known
         state = {name: getattr(self, name) for name in NUMBERS}
+        state |= {"n_speaking": known.n_speaking, "n_fft": known.n_fft}
+        parts = {"pending": self.pending, "usual": self.usual} | vars(known)
+        if known.voices is not None:
+            parts["voices"] = known.voices.to_array()
         for name, (shape, dtype) in self._entries().items():
-            value = getattr(self, name)
-            if name == "voices" and value is not None:
-                value = value.to_array()
+            value = parts[name]
             state[name] = np.zeros((0, *shape), dtype) if value is None else value
         return state | {f"history.{k}": v for k, v in self.history.get_state().items()}
 
@@ -310,88 +323,17 @@ class Learner:
         self.history.set_state(part_of(state, "history"))
         for name in NUMBERS:
             setattr(self, name, np.array(state[name]).item())
-        for name in self._entries():
-            value = np.copy(state[name])
-            setattr(self, name, value if len(value) else None)
-        if self.voices is not None:
-            self.voices = Voices.from_array(self.voices)
+        parts = {name: np.copy(state[name]) for name in self._entries()}
+        parts = {name: value if len(value) else None for name, value in parts.items()}
+        voices = parts.pop("voices")
+        self.known = Known(
+            filters=parts.pop("filters"),
+            voices=None if voices is None else Voices.from_array(voices),
+            n_speaking=int(state["n_speaking"]),
+            n_fft=int(state["n_fft"]),
+        )
+        vars(self).update(parts)
         self.future = None
 
     def __getstate__(self):
         return vars(self) | {"future": None}
-
-
-def learn(separator, x, known, voices, rate, *, n_taps, n_future, n_told):
-    """Separate a stretch of sound, and find filters that do so as it comes.
-
-    Parameters
-    ----------
-    separator : estimator
-        From signals to signals.
-    x : ndarray of shape (n_samples, n_mics)
-        The sound.
-    known : ndarray of shape (n_sources, n_mics, n_taps), or None
-        Filters that separate it, if some are known. Outputs are put into their order,
-        and where these don't overlap less than theirs, they stay.
-    voices : Voices or None
-        What was heard before, by which outputs are put into order else.
-    rate : float
-        Sample rate in Hz.
-    n_taps, n_future : int
-        Taps of the filters, and those that look ahead.
-    n_told : int
-        How many outputs, the first ones, are known to be in their place.
-
-    Returns
-    -------
-    filters : ndarray of shape (n_sources, n_mics, n_taps)
-        The filters.
-    voices : Voices
-        What the outputs sound like, and have sounded like.
-    is_new : bool
-        Whether filters are others than before.
-    """
-    y = separator.fit_transform(x)
-    x, peak = at_unit_peak(np.ascontiguousarray(x.T))
-    y = np.ascontiguousarray(y.T, dtype=x.dtype) / x.dtype.type(peak)
-    if known is not None:
-        before = filtered(x, known)
-        heard = y[:, n_taps - 1 - n_future : x.shape[1] - n_future]
-        y = y[order_like(waveform_similarity(before, heard), n_told)]
-    heard = describe_voices(y.T, rate)
-    if known is None and voices is not None:
-        order = order_like(voices.similarity(heard), n_told)
-        y, heard = y[order], heard.take(order)
-    voices = heard if voices is None else voices.joined(heard)
-    n_iter = FIT_ITER if known is None else MORE_ITER
-    filters = fit_filters(x, y, n_taps, n_future, known, n_iter)
-    if known is not None and overlap(before.T) < overlap(filtered(x, filters).T):
-        return known, voices, False
-    return filters, voices, True
-
-
-def order_like(similarity, n_told):
-    """Order of outputs in which they are most like those before.
-
-    Parameters
-    ----------
-    similarity : ndarray of shape (n_sources, n_sources)
-        Of those before (rows) and outputs.
-    n_told : int
-        How many, the first ones, stay.
-
-    Returns
-    -------
-    order : ndarray of shape (n_sources,)
-        Outputs.
-    """
-    similarity = similarity.copy()
-    told = np.arange(n_told)
-    similarity[told, told] = 1e9
-    return linear_sum_assignment(similarity, maximize=True)[1]
-
-
-def waveform_similarity(a, b):
-    """Correlations (n_sources, n_sources) of signals (n_sources, n_samples)."""
-    norm = np.outer(*(np.linalg.norm(signals, axis=1) for signals in (a, b)))
-    return a @ b.T / np.where(norm > 0, norm, 1)

@@ -56,8 +56,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         sources better, cost more, and follow slow movement less.
     period : float, default=0.5
         Least seconds from one update to the next. It takes longer where the work would
-        take too much of the time: with two microphones and 20 s of sound, updates begin
-        every 7 s, with four every 15 s.
+        take too much of the time: with 20 s of sound, updates begin about every 10 s.
     ref_mic : int, default=0
         The microphone at which the outputs are images of the sources.
     target : array-like, default=None
@@ -85,12 +84,14 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     Notes
     -----
     A learner keeps the newest `window` seconds of sound; silence, clicks and hops of 32
-    ms with a dead microphone are left out. It separates them in a thread of its own and
-    finds the filters that come nearest to what came out, in the mean square. These look
+    ms with a dead microphone are left out. It separates them in a thread of its own,
+    mostly by refining what known filters make of them, and finds the filters that come
+    nearest to what came out, in the mean square. These look
     ahead as far as the latency allows, up to 256 ms; what remains of it lets the
     filters be learned from what comes after the sound that they are for. They are used
-    if outputs overlap no more by them than by those before (`skbss.metrics.overlap`),
-    in whose order they are put by waveforms, after a jump by voices.
+    if outputs overlap no more by them than by those before (`skbss.metrics.overlap`)
+    and no fewer speak, in whose order they are put by waveforms, after a jump by
+    voices.
 
     When filters come into use depends on numbers of samples alone: outputs depend
     neither on how the signal is cut nor on the machine's load. Where sound comes faster
@@ -284,7 +285,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         x = self._check(X, reset=False)
-        if self._learner.filters is None:
+        if self._learner.known.filters is None:
             return x[:, np.full(self._n_features_out, self.ref_mic)]
         bank = self._filter_bank(x.shape[1], LONG_BLOCK, self._bank.n_future, delay=0)
         bank.filters = self._bank.newest[None]
