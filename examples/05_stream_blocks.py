@@ -27,8 +27,9 @@ stream = Stream(OnlineSeparator(rate, latency=0.128))
 print(f"latency: {stream.latency} samples, {1000 * stream.latency_seconds:.0f} ms")
 
 # %%
-# The recording comes in blocks of 10 ms. What is learned is worked out in small steps,
-# some in each block, so that none takes much longer than the others.
+# The recording comes in blocks of 10 ms. What is learned is worked out in another
+# thread. Here blocks come as fast as they are done, so that some wait for what is being
+# learned; they don't while sound is recorded.
 
 block_size = rate // 100
 seconds, blocks = [], []

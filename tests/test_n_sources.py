@@ -319,6 +319,15 @@ def test_parameters_are_reached_through_the_parts():
     assert sources.refine["second"].stage["refine"].noise == 0.1
 
 
+def test_as_many_sources_as_microphones_are_separated_as_well_as_without_a_number():
+    x, _ = make_convolutive_mixture(14_000, 2, random_state=0)
+    unknown = make_separator(sample_rate=2000, random_state=0)
+    known = make_separator(n_sources=2, sample_rate=2000, random_state=0)
+    y = unknown.fit_transform(x)
+    assert len(unknown["second"].overlaps_) > 1  # windows were compared
+    assert_allclose(known.fit_transform(x), y, atol=1e-9 * abs(y).max())
+
+
 # What follows
 
 

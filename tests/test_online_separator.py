@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skbss import OnlineSeparator
+from skbss import OnlineSeparator, make_separator
 from skbss.datasets import make_convolutive_mixture
 from skbss.live.decimator import Decimator
 from skbss.live.filter_bank import FilterBank
 from skbss.live.history import History
+from skbss.live.known import Known, learn
 from skbss.metrics import si_sdr, si_sdr_improvement
 from skbss.updates.filters import filtered, fit_filters
 from skbss.updates.jumps import coherence
@@ -322,3 +323,32 @@ def test_a_click_teaches_nothing_and_leaves_a_gap():
     history.append(rng.standard_normal((512, 2)))
     assert not history.is_whole(history.end - 5120, history.end)
     assert history.is_whole(history.end - 512, history.end)
+
+
+def test_known_outputs_are_refined():
+    x, sources = mixture(8)
+    settings = {"ref_mic": 0, "n_taps": 1200, "n_future": 200, "n_told": 0}
+    separator = make_separator(sample_rate=RATE, random_state=0)
+    first = learn(separator, x[: 3 * RATE], Known(), RATE, is_thorough=True, **settings)
+    now = learn(separator, x, first, RATE, is_thorough=False, **settings)
+    assert now.filters is not first.filters
+    assert now.n_fft == first.n_fft
+    heard = slice(1200 - 1 - 200, len(x) - 200)
+
+    def improvement(known):
+        y = filtered(x.T, known.filters).T
+        return si_sdr_improvement(sources[heard], y, x[heard], permute=False).mean()
+
+    # In the same order, and better, as more has been heard.
+    assert improvement(now) > improvement(first) > 5
+
+
+def test_filters_stay_while_somebody_is_away():
+    params = {"sample_rate": RATE, "return_images": True, "random_state": 0}
+    *_, images = make_convolutive_mixture(8 * RATE, **params)
+    x, alone = images.sum(0).astype(np.float32), images[0].astype(np.float32)
+    settings = {"ref_mic": 0, "n_taps": 1200, "n_future": 200, "n_told": 0}
+    separator = make_separator(sample_rate=RATE, random_state=0)
+    known = learn(separator, x, Known(), RATE, is_thorough=True, **settings)
+    assert known.n_speaking == 2
+    assert learn(separator, alone, known, RATE, is_thorough=True, **settings) is known
