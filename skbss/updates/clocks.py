@@ -7,6 +7,7 @@ from itertools import islice
 import numpy as np
 from scipy.fft import fft, next_fast_len, rfft
 
+from skbss.parallel import block_map
 from skbss.updates.iteration import SourceVariances, iterate
 from skbss.updates.recording import Recording
 from skbss.updates.source import Gauss
@@ -98,12 +99,16 @@ def look_at_clocks(x, ref_mic, sample_rate, max_offset):
     if len(x) < SHORTEST * sample_rate:
         return offsets, gains
     X, *when = clock_spectra(x, sample_rate, offsets, **LOOK)
-    for mic in range(len(offsets)):
+
+    def look(mic):
         pair = X[..., [ref_mic, mic]]
         if mic != ref_mic and pair.any(axis=(0, 1)).all():
             rough = rough_offset(pair, *when, max_offset)
             found = exact_offset(pair, *when, rough, rounds=ROUNDS[:1])
             offsets[mic], gains[mic] = found
+
+    with block_map() as map_blocks:
+        list(map_blocks(look, range(len(offsets))))
     return offsets, gains
 
 

@@ -28,8 +28,9 @@ from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
 # Without a floor the likelihood is unbounded where a source vanishes from a frame.
 FLOOR = 1e-10
 
-# Bins that a spatial update moves at a time, so that its arrays stay in the cache.
-N_BINS = 512
+# Bytes of the covariances that a spatial update looks at at a time. Less takes longer,
+# as its steps are many, and more takes memory.
+COVARIANCE_BYTES = 4 << 20
 
 # How much of a target counts from one iteration to the next. It decides where the
 # iterations go, and where they end the recording alone counts: with a constant weight,
@@ -81,8 +82,9 @@ def iterate(recording, W, model, spatial, sort_iter=0, target=None):
 
 def _bins(W):
     """Slices of frequency bins to work on at a time."""
-    n_freqs = W.shape[-1]
-    return list(gen_even_slices(n_freqs, -(-n_freqs // N_BINS)))
+    n_sources, n_mics, n_freqs = W.shape
+    n_bytes = 16 * n_sources * n_mics**2 * n_freqs
+    return list(gen_even_slices(n_freqs, -(-n_bytes // COVARIANCE_BYTES)))
 
 
 def move(W, S, spatial, Q=None):

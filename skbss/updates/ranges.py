@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.utils import gen_even_slices
 
+from skbss.parallel import block_map
 from skbss.updates.powers import frame_parts, invert_positive, mean_powers, powers
 from skbss.updates.recording import level
 
@@ -105,13 +106,18 @@ def correlations(X, edges):
     scale = level(X)
     gains = bin_gains(X, scale)
     size = (len(edges) - 1) * K
-    G, total = np.zeros((size, size)), np.zeros(size)
-    for part in frame_parts(n_frames):
+    share = np.empty((n_frames, K, size // K))
+
+    def write(part):
         # Deviations from equal shares are small numbers, whose squares sum exactly.
-        share = shares(powers(X[part], scale) * gains, edges) - 1 / K
-        share = share.transpose(0, 2, 1).reshape(-1, size)
-        G += share.T @ share
-        total += share.sum(0)
+        some = shares(powers(X[part], scale) * gains, edges) - 1 / K
+        share[part] = some.transpose(0, 2, 1)
+
+    with block_map() as map_blocks:
+        list(map_blocks(write, frame_parts(n_frames)))
+        share = share.reshape(n_frames, size)
+        G = share.T @ share
+    total = share.sum(0)
     G = G / n_frames - np.outer(total, total) / n_frames**2
     norm = inverse_deviations(G.diagonal())
     G *= norm[:, None] * norm

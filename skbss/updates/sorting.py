@@ -6,13 +6,13 @@ from itertools import combinations
 
 import numpy as np
 
-from skbss.updates.source import SOURCE_MODELS, source_cost
+from skbss.updates.source import is_framewise, source_cost
 
 # Bands are unions of neighbors among about this many parts of the spectrum.
 N_PARTS = 64
 
 
-def best_swap(powers, total):
+def best_swap(powers, total, map_blocks=map):
     """Find the band and the two outputs whose swap lowers the cost most.
 
     Parameters
@@ -21,6 +21,8 @@ def best_swap(powers, total):
         Output powers.
     total : callable
         Negative log-likelihoods of outputs, given their powers (n_outputs, n_frames).
+    map_blocks : callable, default=map
+        As of a `Recording`.
 
     Returns
     -------
@@ -30,19 +32,25 @@ def best_swap(powers, total):
         The outputs k and l, and the first part and the end of the band.
     """
     sums = np.concatenate([np.zeros_like(powers[:, :1]), powers.cumsum(1)], axis=1)
-    best, swap = 0.0, None
     unmoved = total(sums[:, -1])
-    for k, l in combinations(range(len(powers)), 2):
-        p, q = sums[k, -1], sums[l, -1]
-        differences = sums[l] - sums[k]
-        # All bands at once would take more memory than the spectrogram.
-        for start in range(powers.shape[1]):
-            moved = differences[start + 1 :] - differences[start]
+    pairs = list(combinations(range(len(powers)), 2))
+
+    def best_from(start):
+        """Find the best swap of a band that begins with some part."""
+        best, swap = 0.0, None
+        for k, l in pairs:
+            p, q = sums[[k, l], -1]
+            moved = sums[l, start + 1 :] - sums[k, start + 1 :]
+            moved -= sums[l, start] - sums[k, start]
             gains = unmoved[k] + unmoved[l] - total(p + moved) - total(q - moved)
             i = gains.argmax()
             if gains[i] > best:
                 best, swap = gains[i], (k, l, start, start + 1 + i)
-    return best, swap
+        return best, swap
+
+    # All bands at once would take more memory than the spectrogram.
+    found = map_blocks(best_from, range(powers.shape[1]))
+    return max(found, key=lambda best: best[0])
 
 
 def total_cost(source, floor, n_sources):
@@ -54,17 +62,18 @@ def total_cost(source, floor, n_sources):
 
     def total(power):
         power = np.maximum(power, floor)[:, None]
-        n = len(power) if type(source) in SOURCE_MODELS.values() else n_sources
-        lacking = -len(power) % n
+        if is_framewise(source):
+            return source_cost(source, power).sum((1, 2))
+        lacking = -len(power) % n_sources
         power = np.concatenate([power, np.repeat(power[-1:], lacking, axis=0)])
-        blocks = power.reshape(-1, n, *power.shape[1:])
+        blocks = power.reshape(-1, n_sources, *power.shape[1:])
         costs = [source_cost(source, block).sum((1, 2)) for block in blocks]
         return np.concatenate(costs)[: len(power) - lacking]
 
     return total
 
 
-def swaps(powers, total, least):
+def swaps(powers, total, least, map_blocks=map):
     """Swap bands as long as that lowers the cost by more than a least gain.
 
     Parameters
@@ -75,6 +84,8 @@ def swaps(powers, total, least):
         As for `best_swap`.
     least : float
         The least gain.
+    map_blocks : callable, default=map
+        As for `best_swap`.
 
     Yields
     ------
@@ -83,7 +94,7 @@ def swaps(powers, total, least):
     """
     # Every swap lowers the cost, so this ends; the bound is for ties of rounding.
     for _ in range(N_PARTS):
-        gain, swap = best_swap(powers, total)
+        gain, swap = best_swap(powers, total, map_blocks)
         if gain <= least:
             return
         k, l, start, stop = swap
@@ -125,6 +136,9 @@ def sort_bands(recording, W, model):
     powers = recording.powers(W, N_PARTS).astype(float) * (size / n_freqs)
     total = total_cost(model.source, model.floor, len(W))
 
-    for k, l, start, stop in swaps(powers, total, 1e-9 * recording.n_frames):
+    least = 1e-9 * recording.n_frames
+    # Users' models are asked by one thread at a time.
+    map_blocks = recording.map if is_framewise(model.source) else map
+    for k, l, start, stop in swaps(powers, total, least, map_blocks):
         W = swapped(W, k, l, slice(start * size, stop * size))
     return W
