@@ -177,8 +177,9 @@ def separate(
     cached = check_memory(memory or pipeline.memory).cache(_fit_transform)
     steps, y = list(flat_steps(pipeline, "__")), mixture
     if isinstance(pipeline, SoundPipeline):
-        sound, y = clock.step("prepare", "separation", _timed, pipeline.prepare, y)
-        if sound is not y:  # the steps are fitted on one, and separate the other
+        prepare = pipeline.prepare
+        _, y, gains = clock.step("prepare", "separation", _timed, prepare, y)
+        if gains is not None:  # the steps are fitted on one, and separate the other
             steps, y = [("pipeline", pipeline)], mixture
     for k, (name, step) in enumerate(steps):
         kind = {STFT: "stft", ISTFT: "istft"}.get(type(step), "separation")
