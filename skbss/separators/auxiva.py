@@ -117,7 +117,7 @@ class AuxIVA(BatchSeparator):
     background, which is what is orthogonal to the rows of W there, is at its best. For
     as many sources as microphones the last term is :math:`-2 T \sum_f \log|\det W_f|`.
     It never rises, except by rounding. Frames of a source that are more
-    than 100 dB (56 dB in single precision) below the recording's mean power count as if
+    than 60 dB below the recording's mean power count as if
     they were at that level, since the likelihood of exact silence is unbounded.
 
     With a `target`, of whitened covariance Q with a mean diagonal of the

@@ -25,8 +25,12 @@ from skbss.updates.source import (
 from skbss.updates.spatial import SPATIAL_UPDATES, update_demixing
 
 # Frames of a source this far below the mean power weigh like one at this level.
-# Without a floor the likelihood is unbounded where a source vanishes from a frame.
-FLOOR = 1e-10
+# Without a floor the likelihood is unbounded where a source vanishes from a frame, and
+# with a low one a few silent frames count more than all others: recorded voices with
+# pauses were separated worse with 1e-8.
+FLOOR = 1e-6
+# Least variance of a bin and frame, relative to the mean, that a user's model may give.
+LEAST_VARIANCE = 1e-10
 
 # Bytes of the covariances that a spatial update looks at at a time. Less takes longer,
 # as its steps are many, and more takes memory.
@@ -167,7 +171,7 @@ class BinVariances:
         mean[mean == 0] = 1
         power /= mean
         variance = source_variance(self.source, power, zero_ok=True)
-        least = FLOOR * (variance.mean(dtype=float) or 1)
+        least = LEAST_VARIANCE * (variance.mean(dtype=float) or 1)
         variance = np.maximum(variance, least, dtype=power.dtype, casting="same_kind")
         variance *= mean
         log_sum = np.log(variance).sum(dtype=float)
