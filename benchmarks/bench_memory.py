@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from skbss import Spectrogram, make_separator
-from skbss.commands.pipelines import flat_steps
 from skbss.compose import METHODS
+from skbss.methods import flat_steps
 
 SAMPLE_RATE = 16000
 
