@@ -27,8 +27,10 @@ HARMONICS = 8
 # mean power (-6 dB) for nine tenths of the time: voices and instruments pause.
 HUM = 0.001
 STEADY = 0.25
-# Seconds over which a hum is taken to be the same.
-HUM_SECONDS = 1.0
+# Least and most seconds over which a hum is taken to be the same, at most half of a
+# recording. The longer, the less of voices is taken away with it; mains drift by some
+# hundredths of a Hz.
+HUM_SECONDS = 1.0, 4.0
 # Seconds in which mains are looked for, and the resolution in Hz.
 MAINS_SECONDS = 30.0
 RESOLUTION = 0.02
@@ -170,9 +172,10 @@ def without_hum(x, sample_rate):
     y : ndarray of shape (n_samples, n_mics)
         `x` itself if it doesn't hum.
     """
-    size = 2 * round(HUM_SECONDS * sample_rate / 2) + 1
-    if len(x) < 2 * size:  # tones cannot be told from voices
+    seconds = min(HUM_SECONDS[1], len(x) / (2 * sample_rate))
+    if seconds < HUM_SECONDS[0]:  # tones cannot be told from voices
         return x
+    size = 2 * round(seconds * sample_rate / 2) + 1
     # Means of milliseconds have all that is needed to find hums.
     step = max(1, round(sample_rate / 1000))
     means = np.add.reduceat(x, np.arange(0, len(x), step), axis=0) / step
@@ -181,7 +184,7 @@ def without_hum(x, sample_rate):
     window = np.hanning(size + 2)[1:-1]
     y, weight = x, None
     for frequency in frequencies:
-        hums = _hums(means, frequency, sample_rate / step, step)
+        hums = _hums(means, frequency, sample_rate / step, step, seconds)
         if not (hums > HUM * power).any():
             continue
         if weight is None:
@@ -194,7 +197,7 @@ def without_hum(x, sample_rate):
     return y
 
 
-def _hums(means, frequency, rate, step):
+def _hums(means, frequency, rate, step, seconds):
     """Power of a tone in each microphone, 0 where it isn't steady.
 
     Parameters
@@ -207,8 +210,10 @@ def _hums(means, frequency, rate, step):
         Means in a second.
     step : int
         Samples in a mean.
+    seconds : float
+        Over which it is taken to be the same.
     """
-    window = np.hanning(round(HUM_SECONDS * rate) + 2)[1:-1, None]
+    window = np.hanning(round(seconds * rate) + 2)[1:-1, None]
     weight = oaconvolve(np.ones((len(means), 1)), window, "same", axes=0)
     turn = np.exp(-2j * np.pi * frequency / rate * np.arange(len(means)))[:, None]
     part = oaconvolve(means * turn, window, "same", axes=0) / weight
