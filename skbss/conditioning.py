@@ -248,7 +248,7 @@ def _mains_tones(means, rate):
         mic = int((peak / np.maximum(around, TINY)).argmax())
         if peak[mic] > max(100 * around[mic], HUM / 4 * total[mic]):
             top = low + int(power[low : high + 1, mic].argmax())
-            # Of the parabola: half of a bin off, 3 % of a hum were left in four seconds.
+            # Of a parabola: half a bin off, 3 % of a hum were left in four seconds.
             a, b, c = power[top - 1 : top + 2, mic]
             place = top + 0.5 * (a - c) / min(a - 2 * b + c, -TINY)
             found[peak[mic]] = place * rate / n_fft
