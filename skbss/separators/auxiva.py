@@ -2,7 +2,7 @@
 
 # License: BSD-3-Clause
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Self
 
 import numpy as np
@@ -15,6 +15,7 @@ from skbss.separators._batch import BatchSeparator, output_power, run
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
+from skbss.updates.noise import signal_shares
 from skbss.updates.protocols import SourceModel, SpatialUpdate
 from skbss.updates.source import SOURCE_MODELS, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES
@@ -51,6 +52,10 @@ class AuxIVA(BatchSeparator):
         there are fewer sources than microphones. With less, weak and lively remainders
         of reverberation count as sources: 30 dB were lost in one scene. With more than
         0.01, weak talkers are taken for background.
+    quiet : float, default=0.0
+        Fraction of the frames of each bin, the quietest ones, in which there is only
+        noise, as in `NoiseReducer`. Where that finds noise, bins count as far as they
+        tell sources apart in spite of it; see Notes. 0 counts all bins alike.
     spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or SpatialUpdate, default='ip1'
         The update of the demixing matrices: iterative projection by one source [2]_ or
         two at a time, or iterative source steering by one or two. All lower the same
@@ -120,6 +125,15 @@ class AuxIVA(BatchSeparator):
     than 60 dB below the recording's mean power count as if
     they were at that level, since the likelihood of exact silence is unbounded.
 
+    With `quiet` the covariance N of the noise is that of the quietest frames of each
+    bin, and C that of all. The largest generalized eigenvalue of N and C is the share
+    of noise in the weakest direction of the microphones, without which sources can't be
+    told apart. Where it is above 0.1 in half of the bins, with s one less this share,
+    bins count by :math:`s^3` in the power of a frame, and weights of cliques are
+    :math:`s / r_{kbt} + (1 - s) / r_{kt}`: what noise makes ambiguous follows those
+    bins that are clear. The objective of cliques leaves that out, and may rise. After
+    another separator, quiet frames are those of the microphones.
+
     With a `target`, of whitened covariance Q with a mean diagonal of the
     `target_weight` in every bin, the weighted covariances of all sources but the first
     become
@@ -165,6 +179,7 @@ class AuxIVA(BatchSeparator):
     _parameter_constraints: dict = BatchSeparator._parameter_constraints | {
         "source": [StrOptions(set(SOURCE_MODELS)), HasMethods(["variance", "cost"])],
         "sort_iter": [Interval(Integral, 0, None, closed="left")],
+        "quiet": [Interval(Real, 0, 1, closed="left")],
         "init": [StrOptions({"identity"}), "array-like", None],
     }
 
@@ -174,6 +189,7 @@ class AuxIVA(BatchSeparator):
         *,
         n_sources: int | None = None,
         noise: float = 1e-5,
+        quiet: float = 0.0,
         spatial: str | SpatialUpdate = "ip1",
         max_iter: int = 50,
         sort_iter: int = 25,
@@ -187,6 +203,7 @@ class AuxIVA(BatchSeparator):
         self.source = source
         self.n_sources = n_sources
         self.noise = noise
+        self.quiet = quiet
         self.spatial = spatial
         self.max_iter = max_iter
         self.sort_iter = sort_iter
@@ -233,7 +250,8 @@ class AuxIVA(BatchSeparator):
                 level, sort_iter = 1.0, 0
                 if not self._is_warm():  # all bins alike, whatever their power
                     W /= np.linalg.norm(W, axis=1, keepdims=True)
-            model = SourceVariances(source, X.real.dtype, level)
+            shares = self._shares(record, X, recording) if self.quiet else None
+            model = SourceVariances(source, X.real.dtype, level, shares)
             iterations = iterate(recording, W, model, spatial, sort_iter, target)
             iterations = task.iterations(iterations, recording.learned)
             W, objectives = run(self, iterations, X.size)
@@ -242,3 +260,11 @@ class AuxIVA(BatchSeparator):
             self.__dict__.update(recording.learned(W, objectives))
         task.end()
         return self
+
+    def _shares(self, record, X, recording):
+        """Shares of signal in the bins, None if there is little noise."""
+        mixing = getattr(record, "mixing", None)
+        if mixing is not None:
+            mixing = mixing[0] if len(mixing) == 1 else None
+        n_sources = self.n_sources or recording.n_mics
+        return signal_shares(X, mixing, recording, self.quiet, n_sources)

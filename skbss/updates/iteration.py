@@ -32,6 +32,10 @@ FLOOR = 1e-6
 # Least variance of a bin and frame, relative to the mean, that a user's model may give.
 LEAST_VARIANCE = 1e-10
 
+# Power of the share of signal in a bin that it counts by where frames as a whole are
+# looked at: half of noise leaves an eighth.
+TRUST = 3
+
 # Bytes of the covariances that a spatial update looks at at a time. Less takes longer,
 # as its steps are many, and more takes memory.
 COVARIANCE_BYTES = 4 << 20
@@ -118,24 +122,52 @@ class SourceVariances:
     level : float, default=1.0
         Mean power of the outputs to start from. Frames that are silent in comparison
         weigh like quiet ones.
+    shares : ndarray of shape (n_freqs,), default=None
+        From `signal_shares`. Bins of noise would say that all sources are equally loud
+        all the time. So they count less where whole frames are looked at, by the cube
+        of their shares, and weights of bands turn to those of whole frames where the
+        share is small. None counts all bins alike.
     """
 
-    def __init__(self, source, dtype, level=1.0):
-        self.source = source
+    def __init__(self, source, dtype, level=1.0, shares=None):
+        self.source, self.shares = source, shares
         # Powers are sums with cancellation: below rounding they mean nothing.
         self.floor = max(FLOOR, 10 * np.finfo(dtype).eps) * level
 
     def weigh(self, recording, W):
         """Return the cost of the outputs and weighted covariances; see the module."""
         n_bands = bands_of(self.source)
-        power = recording.powers(W, n_bands)
+        power = recording.powers(self.counted(W) if n_bands == 1 else W, n_bands)
+        is_mixed = n_bands > 1 and self.shares is not None
+        if is_mixed:
+            share, whole = self._whole_frames(power, recording.n_freqs // n_bands)
         # A user's model may look at all frames together.
         blocks = frame_blocks(power) if is_framewise(self.source) else [slice(None)]
         parts = [power[..., frames] for frames in blocks]
         cost = sum(recording.map(self._to_weights, parts))
+        if is_mixed:
+            power *= share
+            power += (1 - share) / whole
         power /= recording.n_frames
         n_bins = recording.n_freqs if n_bands == 1 else recording.n_freqs // n_bands
         return max(1, n_bins) * cost, recording.covariances(power, n_bands)
+
+    def _whole_frames(self, power, size):
+        """Shares of bands of so many bins, and counted mean powers of whole frames."""
+        starts = np.arange(0, len(self.shares), max(1, size))
+        n_bins = np.diff(starts, append=len(self.shares))
+        share = np.add.reduceat(self.shares, starts) / n_bins
+        share = share.astype(power.dtype)
+        counts = share**TRUST
+        whole = counts @ power / counts.sum()
+        return share[:, None], np.maximum(whole, power.dtype.type(self.floor))[:, None]
+
+    def counted(self, W):
+        """Return W with bins scaled by how much their powers count."""
+        if self.shares is None:
+            return W
+        counts = self.shares**TRUST
+        return W * np.sqrt(counts / counts.mean())
 
     def _to_weights(self, power):
         """Turn powers into weights, inverse variances, in place; return their cost."""
