@@ -133,9 +133,8 @@ def sort_bands(recording, W, model):
     """
     n_freqs = W.shape[-1]
     size = max(1, n_freqs // N_PARTS)
-    powers = recording.powers(model.counted(W), N_PARTS).astype(float) * (
-        size / n_freqs
-    )
+    powers = recording.powers(model.counted(W), N_PARTS).astype(float)
+    powers *= size / n_freqs
     total = total_cost(model.source, model.floor, len(W))
 
     least = 1e-9 * recording.n_frames
