@@ -8,7 +8,7 @@ from scipy.special import gammainc, gammaincinv
 
 from skbss.linalg import solve_hpd
 from skbss.parallel import bin_blocks, block_map
-from skbss.updates.powers import mean_powers
+from skbss.updates.powers import invert_positive, mean_powers
 
 # Bins over which powers are averaged before frames are compared, and how many of them
 # are independent: by a Hann window, neighbors correlate by 2/3, the next by 1/6.
@@ -51,7 +51,7 @@ def selection_bias(quiet, n_sources):
     return gammainc(shape + 1, gammaincinv(shape, quiet)) / quiet
 
 
-def quiet_covariance(X, scale, quiet):
+def quiet_covariance(X, scale, quiet, mixing=None):
     """Covariance of outputs in the quietest frames of each bin, bias corrected.
 
     Parameters
@@ -62,6 +62,8 @@ def quiet_covariance(X, scale, quiet):
         What they are divided by.
     quiet : float
         Fraction of frames. If it is less than one frame, nothing is noise.
+    mixing : ndarray of shape (n_freqs, n_sources, n_sources), default=None
+        What outputs are multiplied by first.
 
     Returns
     -------
@@ -73,12 +75,18 @@ def quiet_covariance(X, scale, quiet):
     noise = np.zeros((n_freqs, K, K), complex)
     if n_quiet == 0:
         return noise
-    gains = np.sqrt(mean_powers(X, scale)[1])  # bins count alike
+    if mixing is None:
+        gains = np.sqrt(mean_powers(X, scale)[1])  # bins count alike
 
     def learn(bins):
         outer, inner = with_neighbors(bins, WIDTH // 2, n_freqs)
         x = X[:, outer].transpose(1, 0, 2).astype(complex) / scale
-        power = (abs(x * gains[outer, None]) ** 2).mean(2)
+        if mixing is None:
+            power = (abs(x * gains[outer, None]) ** 2).mean(2)
+        else:
+            x = x @ mixing[outer].swapaxes(1, 2)
+            power = abs(x) ** 2
+            power = (power * invert_positive(power.mean(1, keepdims=True))).mean(2)
         power = smooth(power, WIDTH, axis=0)[inner]
         frames = np.argpartition(power, n_quiet - 1, axis=1)[:, :n_quiet]
         x = np.take_along_axis(x[inner], frames[..., None], axis=1)
@@ -114,9 +122,9 @@ def signal_shares(X, mixing, recording, quiet, n_sources):
     """
     Z = recording.Z.transpose(2, 0, 1)
     if mixing is not None:
-        X = np.einsum("fmk,tfk->tfm", mixing.astype(X.dtype), X)
         Z = Z @ np.linalg.pinv(mixing)
-    N = Z @ quiet_covariance(X, recording.scale, quiet) @ Z.conj().swapaxes(1, 2)
+    N = quiet_covariance(X, recording.scale, quiet, mixing)
+    N = Z @ N @ Z.conj().swapaxes(1, 2)
     noise = np.linalg.eigvalsh(N)[:, n_sources - 1]
     return np.clip(1 - noise, LEAST_SHARE, 1) if np.median(noise) > NOISY else None
 
