@@ -135,7 +135,8 @@ def test_a_single_output_is_the_target(update):
         y = pipe(spatial=update, target=(0, 0.75), n_sources=1).fit_transform(x)
         assert y.shape[1] == 1
         scores = [si_sdr(image[:, :1], y)[0] for image in images]
-        assert np.argmax(scores) == speaker
+        # They differ by 20 dB and more, and by 0.5 dB at the weight of several sources.
+        assert scores[speaker] > scores[1 - speaker] + 15
 
 
 def make_free_field(n_mics):

@@ -26,7 +26,7 @@ FIRST, YOUNG = 0.75, 5.0
 # Seconds that it takes to learn from a second of 16 kHz with one microphone, on a slow
 # core, which grow by this power of the microphones; the seconds that what doesn't
 # depend on the length is worth; and the share of it where known outputs are refined.
-EFFORT, POWER, FIXED, REFINE = 0.075, 1.5, 2.0, 0.36
+EFFORT, POWER, FIXED, REFINE = 0.077, 1.1, 3.0, 0.4
 # The first seconds at a place, in which all is learned anew again and again, in so much
 # of the time that a slow core takes.
 HASTY, SOON = 10.0, 0.8

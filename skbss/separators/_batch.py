@@ -32,7 +32,7 @@ class BatchSeparator(LinearSeparator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "target": ["array-like", None],
-        "target_weight": [Interval(Real, 0, None, closed="left")],
+        "target_weight": [Interval(Real, 0, None, closed="left"), None],
         "warm_start": ["boolean"],
         "random_state": ["random_state"],
     }
@@ -62,7 +62,11 @@ class BatchSeparator(LinearSeparator):
 
     def _target(self, C, recording):
         """Return what covariances say in a whitened recording."""
-        return None if C is None else Target(C, recording, self.target_weight)
+        if C is None:
+            return None
+        usual = 1.0 if self.n_sources == 1 else 0.3
+        weight = usual if self.target_weight is None else self.target_weight
+        return Target(C, recording, weight)
 
     def _is_warm(self):
         return self.warm_start and hasattr(self, "demixing_")

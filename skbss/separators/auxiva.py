@@ -87,8 +87,9 @@ class AuxIVA(BatchSeparator):
         half the sample rate; if there are more or fewer than in `X`, those between are
         interpolated. All other sources, and the background, are kept from hearing it.
         With ``n_sources=1`` a second source is separated for that, and left out.
-    target_weight : float, default=0.3
-        How much a `target` counts, as a fraction of the frames.
+    target_weight : float, default=None
+        How much a `target` counts, as a fraction of the frames. None means 0.3, and 1
+        for a single source, which at 0.3 was another one in some rooms.
     warm_start : bool, default=False
         Start from the demixing matrices of the last call to `fit` instead.
     random_state : int, RandomState instance or None, default=None
@@ -196,7 +197,7 @@ class AuxIVA(BatchSeparator):
         tol: float = 0.0,
         init: str | ArrayLike | None = None,
         target: ArrayLike | None = None,
-        target_weight: float = 0.3,
+        target_weight: float | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ):

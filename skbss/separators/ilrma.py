@@ -80,8 +80,9 @@ class ILRMA(BatchSeparator):
     target : array-like, default=None
         What is known of the source that is to be the first: a time ``(start, end)`` in
         seconds, steering vectors or covariances, as in `AuxIVA`.
-    target_weight : float, default=0.3
-        How much a `target` counts, as a fraction of the frames.
+    target_weight : float, default=None
+        How much a `target` counts, as a fraction of the frames. None means 0.3, and 1
+        for a single source, which at 0.3 was another one in some rooms.
     warm_start : bool, default=False
         Start from the demixing matrices, and where their shapes still fit the basis
         and the activations, of the last call to `fit`. Then `init` is ignored.
@@ -179,7 +180,7 @@ class ILRMA(BatchSeparator):
         init: str | ArrayLike = "auxiva",
         init_iter: int = 50,
         target: ArrayLike | None = None,
-        target_weight: float = 0.3,
+        target_weight: float | None = None,
         warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
     ):
