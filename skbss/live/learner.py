@@ -34,6 +34,9 @@ HASTY, SOON = 10.0, 0.8
 # windows, is all learned anew. That is used after so much of the time that a slow core
 # takes, and learning takes in the end this share of the time for each microphone.
 ANEW, LATE, SHARE = 2.0, 1.2, 0.1
+# Share of the time that learning gets, by waiting, where sound comes faster than it was
+# recorded. With all of the time, short blocks would wait for it live as well.
+UNPACED = 0.5
 # Seconds between two looks for a jump, of sound that is looked at, and that is searched
 # for when it was.
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
@@ -192,7 +195,7 @@ class Learner:
             return None
         if self.future is None or self.process != os.getpid():  # or this is a fork
             self._begin()
-        expected = (self.n_heard - self.asked) / self.rate
+        expected = UNPACED * (self.n_heard - self.asked) / self.rate
         wait([self.future], max(0.0, expected - (time.monotonic() - self.began)))
         if self.n_heard < self.due:
             return None
