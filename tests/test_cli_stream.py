@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import contextlib
 import io
 import os
 import re
@@ -110,13 +111,13 @@ def read_until(process, n_bytes):
 
 
 def wait_for_frames(path, n_frames):
-    """Wait until a file has so many samples, valid whenever it is looked at."""
+    """Wait until a file has so many samples; its header may be read half renewed."""
     for _ in range(500):
-        n = sf.info(path).frames if os.path.getsize(path) else 0
-        if n >= n_frames:
-            return n
+        with contextlib.suppress(sf.LibsndfileError):
+            if (n := sf.info(path).frames) >= n_frames:
+                return n
         time.sleep(0.01)
-    raise AssertionError(f"{path} has {n} samples after 5 s")
+    raise AssertionError(f"{path} has fewer than {n_frames} samples after 5 s")
 
 
 # ---- files
