@@ -2,16 +2,13 @@
 
 # License: BSD-3-Clause
 
-from itertools import islice
-
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from scipy.fft import fft, next_fast_len, rfft
 
 from skbss.parallel import block_map
-from skbss.updates.iteration import SourceVariances, iterate
-from skbss.updates.recording import Recording
-from skbss.updates.source import Gauss
-from skbss.updates.spatial import IP1
+from skbss.updates.recording import Recording, loaded_covariance
+from skbss.updates.spatial import ip1
 
 # Frames in which clocks are told, in seconds, how many there are at most, and how many
 # frequencies in Hz are spread evenly up to a highest one: for a rough value first, then
@@ -152,8 +149,8 @@ def clock_spectra(x, sample_rate, offsets, *, seconds, most, n_bins, high):
     X = np.empty((len(starts), len(bins), len(offsets)), complex)
     for mic, offset in enumerate(offsets):
         later = starts * offset
-        for frame, start in zip(X, starts + later.astype(int), strict=True):
-            frame[:, mic] = rfft(window * x[start : start + size, mic])[bins]
+        frames = sliding_window_view(x[:, mic], size)[starts + later.astype(int)]
+        X[..., mic] = rfft(window * frames)[:, bins]
         rest = (later - later.astype(int)) / sample_rate
         if offset:
             X[..., mic] *= np.exp(2j * np.pi * rest[:, None] * frequencies)
@@ -290,7 +287,7 @@ def joint_offsets(X, times, frequencies, offsets, mics):
 
 
 def _separate(Y, W, n_iter):
-    """Iterate AuxIVA.
+    """Iterate AuxIVA, without what its separator does for long recordings.
 
     Parameters
     ----------
@@ -311,13 +308,14 @@ def _separate(Y, W, n_iter):
     if W is None:
         W = np.tile(np.eye(Y.shape[2], dtype=complex), (Y.shape[1], 1, 1))
     recording = Recording(Y)
-    model = SourceVariances(Gauss(), float)
-    iterations = iterate(recording, recording.from_microphones(W), model, IP1())
-    W, _ = next(islice(iterations, n_iter, None))
-    power = recording.powers(W)[:, 0]
-    mean = power.mean(1, keepdims=True)
-    weights = 1 / np.maximum(power / np.where(mean > 0, mean, 1), FLOOR)
-    return recording.learned(W, [])["demixing_"], weights
+    W = recording.from_microphones(W)
+    for iteration in range(n_iter + 1):
+        power = recording.powers(W)
+        mean = power.mean(2, keepdims=True)
+        weights = 1 / np.maximum(power / np.where(mean > 0, mean, 1), FLOOR)
+        if iteration < n_iter:
+            W = ip1(W, loaded_covariance(recording.covariances(weights / len(Y))))
+    return recording.learned(W, [])["demixing_"], weights[:, 0]
 
 
 def _costs(X, weights, turn, offsets):
