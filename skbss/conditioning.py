@@ -2,9 +2,12 @@
 
 # License: BSD-3-Clause
 
+from functools import partial
+
 import numpy as np
 from scipy.fft import next_fast_len, rfft
-from scipy.signal import butter, oaconvolve, sosfiltfilt
+from scipy.ndimage import correlate1d
+from scipy.signal import butter, sosfiltfilt
 
 # Bands in Hz, up to where they reach, and what they may have of the power above all of
 # them in a microphone. Speech in 17 scenes had less than -20 dB in either.
@@ -29,10 +32,15 @@ HARMONICS = 8
 # mean power (-6 dB) for nine tenths of the time: voices and instruments pause.
 HUM = 0.001
 STEADY = 0.25
-# Least and most seconds over which a hum is taken to be the same, at most half of a
-# recording. The longer, the less of voices is taken away with it; mains drift by some
-# hundredths of a Hz.
-HUM_SECONDS = 1.0, 4.0
+# Least and most seconds over which a hum changes evenly, at most half of a recording.
+# The longer, the less of voices is taken away with it; mains drift by some hundredths
+# of a Hz.
+HUM_SECONDS = 1.0, 3.0
+# Seconds of a moment, in which whole periods of mains fit; the share of moments, the
+# quietest ones, that tell a hum; and how often both are estimated from each other.
+MOMENT = 0.1
+HUM_QUIET = 0.2
+HUM_ROUNDS = 6
 # Seconds in which mains are looked for, and the resolution in Hz.
 MAINS_SECONDS = 30.0
 RESOLUTION = 0.02
@@ -204,54 +212,69 @@ def without_hum(x, sample_rate):
     seconds = min(HUM_SECONDS[1], len(x) / (2 * sample_rate))
     if seconds < HUM_SECONDS[0]:  # tones cannot be told from voices
         return x
-    size = 2 * round(seconds * sample_rate / 2) + 1
     # Means of milliseconds have all that is needed to find hums.
     step = max(1, round(sample_rate / 1000))
-    means = means_of(x, step)
-    frequencies = _mains_tones(means, sample_rate / step)
-    power = mean_squares(x)
-    window = np.hanning(size + 2)[1:-1]
-    y, weight = x, None
-    for frequency in frequencies:
-        hums = _hums(means, frequency, sample_rate / step, step, seconds)
-        if not (hums > HUM * power).any():
+    means, rate = means_of(x, step), sample_rate / step
+    power, y = mean_squares(x), x
+    for frequency in _mains_tones(means, rate):
+        size = round(MOMENT * rate)
+        hum = _hum(means, frequency / rate, size, seconds / MOMENT)
+        angle = np.pi * frequency / sample_rate
+        hum *= step * np.sin(angle) / np.sin(step * angle)  # means have less of it
+        square = abs(hum) ** 2
+        mean = square.mean(axis=0)
+        steady = np.quantile(square, 0.1, axis=0) > STEADY * mean
+        if not (steady & (2 * mean > HUM * power)).any():
             continue
-        if weight is None:
-            y, weight = x.copy(), oaconvolve(np.ones(len(x)), window, "same")
-        tone = np.exp(2j * np.pi * frequency / sample_rate * np.arange(len(x)))
+        times = np.arange(len(x)) - (step - 1) / 2
+        tone = 2 * np.exp(2j * angle * times)
+        # Moments and means are at the middle of their samples.
+        middle = (np.arange(len(hum)) * size + (size - 1) / 2) * step
+        y = x.copy() if y is x else y
         # In all microphones: what voices lose by it, they lose in all of them alike.
         for mic in range(x.shape[1]):
-            part = oaconvolve(x[:, mic] * tone.conj(), window, "same") / weight
-            y[:, mic] -= 2 * (part * tone).real
+            y[:, mic] -= (np.interp(times, middle, hum[:, mic]) * tone).real
     return y
 
 
-def _hums(means, frequency, rate, step, seconds):
-    """Power of a tone in each microphone, 0 where it isn't steady.
+def _hum(means, frequency, size, width):
+    """Amplitudes of a tone in moments of each microphone, along lines through many.
 
     Parameters
     ----------
     means : ndarray of shape (n_means, n_mics)
-        Means of `step` samples.
+        A recording.
     frequency : float
-        In Hz.
-    rate : float
-        Means in a second.
-    step : int
-        Samples in a mean.
-    seconds : float
-        Over which it is taken to be the same.
+        Turns in a mean.
+    size : int
+        Means in a moment.
+    width : float
+        Over how many moments they change evenly, as those of mains do that drift.
+
+    Returns
+    -------
+    hum : ndarray of shape (n_moments, n_mics)
+        Complex. Moments count the less, in all microphones alike, the farther they are
+        from what there is at other times: most is told while voices pause.
     """
-    window = np.hanning(round(seconds * rate) + 2)[1:-1, None]
-    weight = oaconvolve(np.ones((len(means), 1)), window, "same", axes=0)
-    turn = np.exp(-2j * np.pi * frequency / rate * np.arange(len(means)))[:, None]
-    part = oaconvolve(means * turn, window, "same", axes=0) / weight
-    # Of a tone, means have less.
-    angle = np.pi * frequency / (rate * step)
-    square = abs(part * step * np.sin(angle) / np.sin(step * angle)) ** 2
-    mean = square.mean(axis=0)
-    low = np.quantile(square[:: max(1, len(window) // 8)], 0.1, axis=0)
-    return np.where(low < STEADY * mean, 0, 2 * mean)
+    turn = np.exp(-2j * np.pi * frequency * np.arange(len(means)))[:, None]
+    moments = means_of(means * turn, size)
+    reach = round(width) // 2
+    window = np.hanning(2 * reach + 3)[1:-1]
+    later = np.arange(-reach, reach + 1) / reach
+    sums = [
+        partial(correlate1d, weights=window * later**n, axis=0, mode="constant")
+        for n in range(3)
+    ]
+    level = np.mean(np.square(abs(moments)))
+    weights = np.ones((len(moments), 1))
+    for _ in range(HUM_ROUNDS):
+        a, b, c = (total(weights) for total in sums)
+        p, q = (total(weights * moments) for total in sums[:2])
+        hum = (c * p - b * q) / (a * c - b * b + 1e-6 * a * c)
+        rest = np.sum(np.square(abs(moments - hum)), axis=1, keepdims=True)
+        weights = level / (rest + np.quantile(rest, HUM_QUIET) + 1e-6 * level)
+    return hum
 
 
 def _mains_tones(means, rate):
