@@ -74,14 +74,14 @@ def mean_spectrum(scenes):
     return tuple(np.mean(densities, axis=0))
 
 
-def default(scene, **params):
-    """Separate by the default."""
-    separator = make_separator(sample_rate=scene.sample_rate, random_state=0, **params)
-    return separator.fit_transform(scene.mixture)
+def default(scene, memory, **params):
+    """Separate by the default; what is separated already is taken from the memory."""
+    params |= {"sample_rate": scene.sample_rate, "random_state": 0, "memory": memory}
+    return make_separator(**params).fit_transform(scene.mixture)
 
 
 CONTESTANTS = {
-    "before": before,
+    "before": lambda scene, memory: before(scene),
     "default": default,
     "denoised": partial(default, denoise=True),
 }
@@ -92,6 +92,7 @@ def main():
     parser.add_argument("scenes", help="folder")
     parser.add_argument("--include", default="*", help="pattern of scene names")
     parser.add_argument("--contestants", default=",".join(CONTESTANTS))
+    parser.add_argument("--memory", help="folder that keeps what the stages find")
     args = parser.parse_args()
     scenes = SceneFolder(args.scenes, include=args.include, return_metadata=True)
     spectrum = mean_spectrum(scenes)
@@ -102,7 +103,7 @@ def main():
             example = noisy(scene, noise, spectrum)
             row = f"{scene.name}, {label}:"
             for name in names:
-                y = CONTESTANTS[name](example)
+                y = CONTESTANTS[name](example, args.memory)
                 found = si_bss_eval(scene.references, y, mixture=example.mixture)
                 scores[name][label].append([found[key].mean() for key in SCORES])
                 row += f"  {name} {scores[name][label][-1][0]:.1f}"
