@@ -2,7 +2,8 @@
 
 # License: BSD-3-Clause
 
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from collections import deque
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache, partial
@@ -26,7 +27,8 @@ BLOCK_BYTES = 8 << 20
 # Looking for the libraries takes longer than limiting them.
 threadpool_controller = cache(ThreadpoolController)
 _in_use = Lock()
-# Of threads that `side_by_side` has started: how many they may use, and when to stop.
+# Of a thread: the `map` that it has; and if `side_by_side` has started it, how many
+# threads it may use, and when to stop.
 _share = local()
 
 
@@ -37,20 +39,29 @@ def block_map():
     There are as many threads as BLAS would use, which ``OMP_NUM_THREADS``,
     `threadpoolctl` and joblib's processes limit. BLAS itself gets one thread meanwhile:
     its products are too small here to be divided. Where another thread of the process
-    is at it already, the processors have enough to do, and blocks come in turn.
+    is at it already, the processors have enough to do, and blocks come in turn, as they
+    do for what is called with a block. What is called otherwise shares the threads.
 
     Yields
     ------
     map_blocks : callable
         Used like `map`; results come in the order of the blocks.
     """
+    if getattr(_share, "map", None) is not None:
+        yield _share.map
+        return
     with _threads() as n_threads:
         if n_threads == 1:
             stop = getattr(_share, "stop", None)
             yield map if stop is None else partial(_map_until, stop)
             return
-        with ThreadPoolExecutor(min(n_threads, N_PARTS)) as pool:
-            yield pool.map
+        n_more = min(n_threads, N_PARTS) - 1
+        with ThreadPoolExecutor(n_more) as pool:
+            _share.map = partial(_map_shared, pool, n_more)
+            try:
+                yield _share.map
+            finally:
+                _share.map = None
 
 
 @contextmanager
@@ -78,6 +89,38 @@ def _threads():
             yield n_threads
     finally:
         _in_use.release()
+
+
+def _map_shared(pool, n_more, function, *blocks):
+    """Map in this thread, while others take blocks, too.
+
+    With a future for each block, small ones took twice as long.
+    """
+    blocks = list(zip(*blocks, strict=False))
+    left, results = deque(enumerate(blocks)), [None] * len(blocks)
+
+    def work():
+        try:
+            while left:
+                try:
+                    i, args = left.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                results[i] = function(*args)
+        finally:
+            left.clear()  # if it failed
+
+    n_more = min(n_more, len(blocks) - 1)
+    others = [pool.submit(copy_context().run, work) for _ in range(n_more)]
+    _share.map, own = None, _share.map
+    try:
+        work()
+    finally:
+        _share.map = own
+        wait(others)
+    for other in others:
+        other.result()
+    return iter(results)
 
 
 def _map_until(stop, function, *blocks):

@@ -3,6 +3,8 @@
 # License: BSD-3-Clause
 
 import warnings
+from functools import partial
+from itertools import chain
 from numbers import Real
 from typing import Any, Literal, Self
 
@@ -21,6 +23,7 @@ from skbss.conditioning import (
 )
 from skbss.faults import FADE, fill, find_faults, gains_of, moment_spans, soundness
 from skbss.memory import check_memory
+from skbss.parallel import side_by_side
 from skbss.recording_checks import recording_problems
 from skbss.sklearn_parts import Interval, StrOptions
 
@@ -268,8 +271,16 @@ class SoundPipeline(Pipeline):
             check_length(x, self.sample_rate)
             check_memory(x, self.sample_rate)
             self.mics_ = living_first(x, ref_mic)
-            if self.checks:
-                self._warn(x, ref_mic)
+        work = [partial(self._prepare_usable, x, reset)]
+        if reset and self.checks:
+            work.append(partial(self._problems, x, ref_mic))
+        prepared, *problems = side_by_side(lambda some: some(), work)
+        for problem in chain(*problems):
+            warnings.warn(problem, RecordingWarning, stacklevel=4)
+        return prepared
+
+    def _prepare_usable(self, x, reset):
+        """Do what `prepare` does where samples are neither tiny nor huge."""
         if isinstance(self.mics_, np.ndarray) and len(self.mics_) == x.shape[1]:
             x = x[:, self.mics_]
         faults = find_faults(x, self.sample_rate) if self.faults else np.zeros((0, 1))
@@ -284,8 +295,8 @@ class SoundPipeline(Pipeline):
         gains = gains_of(x, faults, self.sample_rate)
         return gain * x, fill(x, gains, self.sample_rate), gains
 
-    def _warn(self, x, ref_mic):
-        """Say what is wrong with a recording."""
+    def _problems(self, x, ref_mic):
+        """Say what is wrong with a recording, in sentences."""
         living = int(np.arange(x.shape[1])[self.mics_][ref_mic])
         problems = recording_problems(x, self.sample_rate, living)
         if living != ref_mic:
@@ -294,8 +305,7 @@ class SoundPipeline(Pipeline):
                 f"is taken instead. Check the plug, or say ref_mic={living}.",
                 *problems,
             ]
-        for problem in problems:
-            warnings.warn(problem, RecordingWarning, stacklevel=5)
+        return problems
 
     def _without_lows(self, x, gain, reset):
         """Take away what is below speech, where it is loud or asked for."""

@@ -7,8 +7,7 @@ from scipy.ndimage import correlate1d
 from scipy.special import gammainc, gammaincinv
 
 from skbss.linalg import solve_hpd
-from skbss.parallel import bin_blocks, block_map
-from skbss.updates.powers import invert_positive, mean_powers
+from skbss.parallel import bin_blocks, map_some
 
 # Bins over which powers are averaged before frames are compared, and how many of them
 # are independent: by a Hann window, neighbors correlate by 2/3, the next by 1/6.
@@ -75,25 +74,25 @@ def quiet_covariance(X, scale, quiet, mixing=None):
     noise = np.zeros((n_freqs, K, K), complex)
     if n_quiet == 0:
         return noise
-    if mixing is None:
-        gains = np.sqrt(mean_powers(X, scale)[1])  # bins count alike
+    if mixing is not None:
+        mixing = mixing.astype(X.dtype)
+    tiny = np.finfo(X.real.dtype).tiny
 
     def learn(bins):
         outer, inner = with_neighbors(bins, WIDTH // 2, n_freqs)
-        x = X[:, outer].transpose(1, 0, 2).astype(complex) / scale
-        if mixing is None:
-            power = (abs(x * gains[outer, None]) ** 2).mean(2)
-        else:
-            x = x @ mixing[outer].swapaxes(1, 2)
-            power = abs(x) ** 2
-            power = (power * invert_positive(power.mean(1, keepdims=True))).mean(2)
-        power = smooth(power, WIDTH, axis=0)[inner]
-        frames = np.argpartition(power, n_quiet - 1, axis=1)[:, :n_quiet]
-        x = np.take_along_axis(x[inner], frames[..., None], axis=1)
-        noise[bins] = x.swapaxes(1, 2) @ x.conj() / n_quiet
+        x = X[:, outer].transpose(1, 2, 0) * X.real.dtype.type(1 / scale)
+        if mixing is not None:
+            x = mixing[outer] @ x
+        power = np.square(x.real)
+        power += np.square(x.imag)
+        mean = power.mean(2)[:, None]  # bins count alike
+        gains = np.divide(1, mean, out=np.zeros_like(mean), where=mean > tiny)
+        power = smooth((gains @ power)[:, 0], WIDTH, axis=0)[inner]
+        frames = np.argpartition(power, n_quiet - 1, axis=1)[:, None, :n_quiet]
+        x = np.take_along_axis(x[inner], frames, axis=2).astype(complex)
+        noise[bins] = x @ x.conj().swapaxes(1, 2) / n_quiet
 
-    with block_map() as map_blocks:
-        list(map_blocks(learn, bin_blocks(n_freqs, 64 * n_frames * K)))
+    map_some(learn, bin_blocks(n_freqs, 4 * n_frames * X[0, 0].nbytes))
     return noise / selection_bias(quiet, K)
 
 
@@ -171,6 +170,5 @@ def reduce_noise(X, scale, noise, min_share):
         z = r / size * z.reshape(r.shape)
         Z[:, bins] = (z * peak * scale).transpose(1, 2, 0)
 
-    with block_map() as map_blocks:
-        list(map_blocks(work, bin_blocks(n_freqs, 16 * n_frames * K * (K + 4))))
+    map_some(work, bin_blocks(n_freqs, 16 * n_frames * K * (K + 4)))
     return Z
