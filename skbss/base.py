@@ -7,11 +7,10 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skbss.callbacks import CallbackSupportMixin, FitTask
-from skbss.parallel import map_some
+from skbss.parallel import CACHE_BYTES, bin_blocks, map_some
 from skbss.sklearn_parts import _fit_context
 from skbss.spectrogram import Spectrogram, separated
 
@@ -324,7 +323,7 @@ class LinearSeparator(BaseSeparator):
             x = np.ascontiguousarray(data[:, bins].transpose(1, 2, 0))
             Y[:, bins] = (W[bins] @ x).transpose(2, 0, 1)
 
-        map_some(work, list(gen_batches(len(W), 32)))
+        map_some(work, bin_blocks(len(W), 2 * data[:, 0].nbytes, CACHE_BYTES))
         return separated(X, Y, self.mixing_[None])
 
 

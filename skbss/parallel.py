@@ -176,23 +176,27 @@ def side_by_side(function, items):
                 stop.set()
 
 
-def map_some(function, blocks):
+def map_some(function, blocks, least=4):
     """Call a function with blocks, several at a time if there are enough of them.
 
     Parameters
     ----------
     function : callable
-        Returns nothing of interest.
+        Takes a block.
     blocks : list
-        Fewer than four are done before threads have started.
+        Small ones.
+    least : int, default=4
+        Fewer blocks are done before threads have started.
+
+    Returns
+    -------
+    results : list
+        In the order of the blocks.
     """
-    if len(blocks) < 4:
-        for block in blocks:
-            function(block)
-        return
+    if len(blocks) < least:
+        return [function(block) for block in blocks]
     with block_map() as map_blocks:
-        for _ in map_blocks(function, blocks):
-            pass
+        return list(map_blocks(function, blocks))
 
 
 def bin_blocks(n_freqs, bin_bytes, block_bytes=BLOCK_BYTES):

@@ -9,16 +9,16 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import entr
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skbss.callbacks import CallbackSupportMixin, FitTask, call_within
 from skbss.memory import SMALL, needed_bytes
-from skbss.parallel import side_by_side
+from skbss.parallel import map_some, side_by_side
 from skbss.sklearn_parts import HasMethods, Interval, _fit_context
 from skbss.transforms import STFT
+from skbss.updates.powers import frame_parts
 
 # How much less outputs have to overlap with a longer window: what is hardly less may
 # be chance, and long windows lose more where they are wrong than they gain.
@@ -67,15 +67,21 @@ def overlap(y: np.ndarray, *, n_fft: int = 1024) -> float:
     if y.shape[1] == 1 or peak == 0:
         return 0.0
     Y = STFT(n_fft, hop_length=max(1, n_fft // 2)).fit_transform(y / peak).data
-    share = np.square(Y.real)
-    share += np.square(Y.imag)
-    total = share.sum(axis=2)
-    is_heard = total > 0
-    share = share[is_heard] / total[is_heard][:, None]
-    weight = np.sqrt(total[is_heard], dtype=float)
-    entropy = entr(share, out=share).sum(axis=1)
-    entropy *= weight
-    return float(entropy.sum(dtype=float) / weight.sum() / np.log(y.shape[1]))
+    tiny = np.finfo(Y.real.dtype).tiny
+
+    def sums(frames):
+        """Sum entropies and their weights."""
+        share = np.square(Y[frames].real) + np.square(Y[frames].imag)
+        share = np.ascontiguousarray(share.transpose(2, 0, 1))
+        total = share.sum(axis=0)
+        share /= np.maximum(total, tiny)
+        share *= np.log(np.maximum(share, tiny))
+        weight = np.sqrt(total)
+        entropy = -share.sum(axis=0) * weight
+        return entropy.sum(dtype=float), weight.sum(dtype=float)
+
+    entropy, weight = np.sum(map_some(sums, frame_parts(Y)), axis=0)
+    return float(entropy / weight / np.log(y.shape[1]))
 
 
 class WindowSearch(

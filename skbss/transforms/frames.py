@@ -129,5 +129,5 @@ def synthesize(X, sft, n_samples):
     n_hops = n_frames + reach - 1
     # Frames around where parts meet are transformed twice.
     n_parts = max(1, min(N_PARTS, n_hops // (8 * reach)))
-    map_some(work, list(gen_even_slices(n_hops, n_parts)))
+    map_some(work, list(gen_even_slices(n_hops, n_parts)), least=2)
     return x[-sft.k_min : n_samples - sft.k_min]

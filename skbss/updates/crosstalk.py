@@ -71,7 +71,7 @@ def band_weights(X, scale, source):
         power[..., part] = source_variance(source, power[..., part])
 
     with block_map() as map_blocks:
-        list(map_blocks(write_means, frame_parts(n_frames)))
+        list(map_blocks(write_means, frame_parts(X)))
         list(map_blocks(write_variance, frame_blocks(power)))
     least = LEAST_VARIANCE * power.mean(2, keepdims=True)
     np.maximum(power, least, out=power)

@@ -3,18 +3,17 @@
 # License: BSD-3-Clause
 
 import numpy as np
-from sklearn.utils import gen_batches
 
-from skbss.parallel import block_map
+from skbss.parallel import CACHE_BYTES, bin_blocks, block_map
 
-# Frames that are worked on at a time: few enough for memory, and enough for a product
-# of matrices.
+# Frames that are worked on at a time: enough for a product of matrices, unless they are
+# so large that powers in double precision leave the cache.
 N_FRAMES = 64
 
 
-def frame_parts(n_frames):
-    """Divide frames into slices of at most `N_FRAMES`."""
-    return list(gen_batches(n_frames, N_FRAMES))
+def frame_parts(X):
+    """Divide frames, the first axis, into slices of at most `N_FRAMES`."""
+    return bin_blocks(len(X), max(X[0].nbytes, CACHE_BYTES // N_FRAMES), CACHE_BYTES)
 
 
 def powers(X, scale):
@@ -54,7 +53,7 @@ def mean_powers(X, scale):
         Inverses, zero where the mean is.
     """
     with block_map() as map_blocks:
-        parts = frame_parts(len(X))
+        parts = frame_parts(X)
         sums = map_blocks(lambda part: powers(X[part], scale).sum(0), parts)
         mean = sum(sums) / len(X)
     mean[mean < np.finfo(float).tiny] = 0

@@ -114,7 +114,7 @@ def correlations(X, edges):
         share[part] = some.transpose(0, 2, 1)
 
     with block_map() as map_blocks:
-        list(map_blocks(write, frame_parts(n_frames)))
+        list(map_blocks(write, frame_parts(X)))
         share = share.reshape(n_frames, size)
         G = share.T @ share
     total = share.sum(0)
@@ -366,7 +366,7 @@ def refine_edges(X, edges, order, weights, norm):
     gains = bin_gains(X, scale)
     around = np.empty((len(X), len(changes), K))
     share = np.empty((len(X), bins.sum(), K))
-    for part in frame_parts(len(X)):
+    for part in frame_parts(X):
         power = powers(X[part], scale) * gains
         blocks = shares(power, edges).reshape(len(power), -1)
         around[part] = (blocks @ sums).reshape(len(power), -1, K)

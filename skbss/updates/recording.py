@@ -15,7 +15,8 @@ from skbss.linalg import (
     unpack_hermitian,
     whitening,
 )
-from skbss.parallel import CACHE_BYTES, N_PARTS, even_slices
+from skbss.parallel import CACHE_BYTES, N_PARTS, even_slices, map_some
+from skbss.updates.powers import frame_parts
 
 # Bands are groups of bins, with about so many rows of features, which are multiplied at
 # a time: BLAS then takes no longer than to read them once.
@@ -30,15 +31,17 @@ SILENCE = 1e-30
 
 def level(X):
     """Root mean square of a complex array, without overflow; 1 for silence."""
-    parts = X.view(X.real.dtype)
-    peak = float(max(parts.max(), -parts.min()))
+    parts = [X[part].view(X.real.dtype) for part in frame_parts(X)]
+    peaks = map_some(lambda part: max(part.max(), -part.min()), parts)
+    peak = float(max(peaks))
     if peak == 0:
         return 1.0
-    power = sum(
-        np.square(frame / peak, dtype=float, casting="same_kind").sum()
-        for frame in parts
-    )
-    return peak * np.sqrt(power / X.size)
+
+    def power(part):
+        part = part / peak
+        return np.square(part, out=part).sum(dtype=float)
+
+    return peak * np.sqrt(sum(map_some(power, parts)) / X.size)
 
 
 class Recording:
