@@ -7,15 +7,21 @@ once the memory is full (the median over the turns, of their means), how many ti
 long oobss takes with as many inner iterations, and the real-time factor.
 
 Then OnlineISNMF, in blocks and frame by frame, as in bench_isnmf.py, beside oobss and
-scikit-learn's MiniBatchNMF. At last 10,000 blocks of a hop go through a Stream: the
-slowest must take less than the hop lasts.
+scikit-learn's MiniBatchNMF. Then 10,000 blocks of a hop go through a Stream: the
+slowest must take less than the hop lasts. At last OnlineSeparator, with each number of
+microphones in a process of its own: the real-time factor of 200 s as they come, and of
+the first 40 s of them; the slowest block of 32 ms of 40 s that come when they are due;
+and what memory all of it took. ``--only live`` does that alone (five minutes).
 """
 
 # License: BSD-3-Clause
 
 import argparse
+import resource
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +35,7 @@ from skbss import (
     STFT,
     OnlineAuxIVA,
     OnlineILRMA,
+    OnlineSeparator,
     ProjectionBack,
     Spectrogram,
     Stream,
@@ -131,13 +138,52 @@ def slowest_block(separator, n_mics, n_fft, hop_length, n_blocks):
     )
 
 
+def live(n_mics, seconds=200, paced=40, size=512):
+    """Print what OnlineSeparator takes, in a process of its own."""
+    x, _ = make_convolutive_mixture(20 * SAMPLE_RATE, n_mics, random_state=0)
+    x = x.astype(np.float32)
+    blocks = x.reshape(-1, size, n_mics)
+    OnlineSeparator().fit(x[: 3 * SAMPLE_RATE])  # imports, and first calls of all
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    duration, spent = size / SAMPLE_RATE, []
+    with threadpool_limits(1):
+        separator, start = OnlineSeparator(), time.perf_counter()
+        for k in range(round(paced / duration)):
+            time.sleep(max(0.0, start + (k + 1) * duration - time.perf_counter()))
+            begin = time.perf_counter()
+            separator.partial_fit_transform(blocks[k % len(blocks)])
+            spent.append(time.perf_counter() - begin)
+        separator, start, factors = OnlineSeparator(), time.process_time(), []
+        for k in range(round(seconds / duration)):
+            separator.partial_fit_transform(blocks[k % len(blocks)])
+            factors.append((time.process_time() - start) / ((k + 1) * duration))
+    memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    print(
+        f"OnlineSeparator, {n_mics} mics: real-time factor {factors[-1]:.2f} of "
+        f"{seconds} s, {factors[round(40 / duration) - 1]:.2f} of the first 40; blocks "
+        f"of {1e3 * duration:.0f} ms, when due: median {1e3 * np.median(spent):.1f}, "
+        f"slowest {1e3 * max(spent):.1f} ms; {memory:.0f} MB",
+        flush=True,
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mics", type=int, nargs="+", default=[2, 3, 4])
     parser.add_argument("--inner-iter", type=int, nargs="+", default=[1, 2, 5])
     parser.add_argument("--n-turns", type=int, default=9)
     parser.add_argument("--n-blocks", type=int, default=10_000)
+    parser.add_argument("--only", choices=["live"], help="leave out all else")
     args = parser.parse_args()
+    if args.only is None:
+        recursive(args)
+    for n_mics in args.mics:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            pool.submit(live, n_mics).result()
+
+
+def recursive(args):
+    """Compare the recursive separators, and print what blocks of a hop take."""
     with threadpool_limits(1):
         threads = {pool["num_threads"] for pool in threadpool_info()}
         print(f"threads {threads}, CPU time, lookback at its default")

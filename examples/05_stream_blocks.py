@@ -50,7 +50,7 @@ whole = OnlineSeparator(rate, latency=0.128).fit_transform(x)
 print(f"largest difference: {abs(voices - whole).max():.0e}")
 
 # %%
-# In the first two seconds outputs are the microphone. Then separation begins, and is
+# In the first two seconds outputs share the microphone. Then separation begins, and is
 # better the more has been heard.
 
 for begin, end in [(0, 2), (2, 4), (4, 6), (6, 8)]:
@@ -90,8 +90,8 @@ separated = separator.fit_transform(moving)
 print(f"jumps that were noticed: {separator.n_jumps_}")
 
 # %%
-# When the outputs become coherent, the old place is forgotten. Outputs are the
-# microphone until two seconds are known of the new one, and are separated again then.
+# When the outputs become coherent, the old place is forgotten. Outputs share the
+# microphone until something is known of the new one, and are separated again then.
 
 display = FramewiseDisplay.from_predictions(
     references,

@@ -35,7 +35,7 @@ class FilterBank:
         Samples by which the input is delayed before it is filtered, a multiple of the
         block: filters for it may then be learned from what comes after it.
     ref_mic : int, default=0
-        The microphone that outputs are compared with, and are until filters are given.
+        The microphone that outputs are compared with, and share at first.
     lowpass : ndarray of shape (n_around,), default=(1,)
         What filters know nothing of is what this filter, symmetric, leaves out of the
         microphone. Outputs share it by how loud they are at high frequencies.
@@ -61,13 +61,15 @@ class FilterBank:
         through = np.zeros((n_sources, n_mics, n_taps), np.float32)
         reach = len(lowpass) // 2
         through[:, ref_mic, n_future - reach : n_future + reach + 1] = lowpass
-        self.through = through
+        # Before anything is known of sources, the best that outputs can be is an equal
+        # share of the microphone, to which they sum then as later.
+        self.through = through / np.float32(n_sources)
         self.highs = None
         if reach:
             highs = -through[:1]
             highs[:, ref_mic, n_future] += 1
             self.highs = self._transform(highs)
-        self.filters = through[None]
+        self.filters = self.through[None]
         self.starts = np.zeros(1, int)
         self.restart()
 
@@ -113,7 +115,7 @@ class FilterBank:
         Parameters
         ----------
         g : ndarray of shape (n_sources, n_mics, n_taps), or None
-            The filters; None for the microphone as it is.
+            The filters; None for an equal share of the microphone.
         start : int
             The sample. Filters that were to come after it are dropped.
         """

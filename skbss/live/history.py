@@ -9,8 +9,10 @@ SILENCE = 1e-5
 # A hop counts at most as this often the running power in its average (10 dB).
 PEAK = 10.0
 # Hops that far above it (20 dB), or with a sample so far above (35 dB), are clicks and
-# not kept, for up to a second in a row.
+# not kept, for up to a second in a row; for less where no sample stands out of its hop
+# by so much (20 dB), as where somebody begins to speak.
 CLICK, CLICK_SAMPLE = 100.0, 3000.0
+CREST, RISE = 100.0, 0.15
 # Seconds that the running power and the microphones' shares in it are averaged over.
 MEMORY = 5.0
 # A microphone whose share of the power is that far below its usual one (40 dB) is dead,
@@ -57,6 +59,11 @@ class History:
         """Samples kept so far."""
         return self.n_kept * self.hop
 
+    @property
+    def has_risen(self):
+        """Whether the newest hop was kept though it is loud, as others before it."""
+        return self.n_loud > 0
+
     def append(self, x):
         """Take the next hop.
 
@@ -84,7 +91,8 @@ class History:
         is_loud = power > CLICK * self.power or peak > CLICK_SAMPLE * self.power
         is_loud = is_loud and self.power > 0
         self.n_loud = self.n_loud + 1 if is_loud else 0
-        if is_loud and self.n_loud < self.rate:
+        patience = 1.0 if peak > CREST * power else RISE
+        if is_loud and self.n_loud < patience * self.rate:
             return False, False
         share = powers / powers.sum()
         is_dead = (share < DEAD * self.shares).any()
@@ -96,7 +104,8 @@ class History:
         if is_dead or has_come:
             self.shares = share
         self.shares = self.shares + (share - self.shares) / memory
-        before = self.power or power
+        # What has become that much louder at once is what there is from now on.
+        before = power if is_loud else self.power or power
         self.power = before + (min(power, PEAK * before) - before) / memory
         slot = self.n_kept % len(self.where)
         self.ring[:, slot * self.hop : (slot + 1) * self.hop] = x.T

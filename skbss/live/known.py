@@ -14,8 +14,9 @@ from skbss.loudest_sources import with_microphones
 from skbss.updates.filters import at_unit_peak, filtered, fit_filters
 from skbss.window_search import overlap
 
-# Iterations of fitting filters, and those where they go on from others.
-FIT_ITER, MORE_ITER = 60, 30
+# Iterations of fitting filters, for each second they are learned from, and at most, and
+# those where they go on from others. More bring little of what little sound teaches.
+EACH, FIT_ITER, MORE_ITER = 10, 60, 30
 SPEAKS = 2  # seconds in which outputs are active at least to count as speaking
 
 
@@ -97,7 +98,8 @@ def learn(separator, x, known, rate, *, ref_mic, is_thorough, n_taps, n_future, 
         y, voices = y[order], voices.take(order)
     if known.voices is not None:
         voices = known.voices.joined(voices)
-    n_iter = FIT_ITER if before is None else MORE_ITER
+    most = FIT_ITER if before is None else MORE_ITER
+    n_iter = min(most, int(EACH * len(x) / rate))
     filters = fit_filters(part, y, n_taps, n_future, known.filters, n_iter)
     after = filtered(whole, filters)
     if before is not None and overlap(before.T) < overlap(after.T):

@@ -21,12 +21,12 @@ from skbss.updates.jumps import change_point, coherence
 # Seconds of a hop in which the signal is taken, and of the windows of `coherence`.
 HOP, BRIEF = 0.032, 0.128
 # Seconds for each source that must be known of a place before anything is learned of
-# it, two at least, and that must be before jumps are looked for.
+# it, as if there were two at least, and that must be before jumps are looked for.
 FIRST, YOUNG = 0.75, 5.0
 # Seconds that it takes to learn from a second of 16 kHz with one microphone, on a slow
 # core, which grow by this power of the microphones; the seconds that what doesn't
 # depend on the length is worth; and the share of it where known outputs are refined.
-EFFORT, POWER, FIXED, REFINE = 0.077, 1.1, 3.0, 0.4
+EFFORT, POWER, FIXED, REFINE = 0.077, 1.1, 2.0, 0.4
 # The first seconds at a place, in which all is learned anew again and again, in so much
 # of the time that a slow core takes.
 HASTY, SOON = 10.0, 0.8
@@ -149,6 +149,8 @@ class Learner:
             self.known = replace(self.known, filters=None)
             self._note("microphones")
             return self.history.place_of(self.place)
+        if self.history.has_risen and self.is_fresh:
+            self._move_to(end - self.hop)  # what was before is silence beside it
         changed_at = None
         n = max(1, self._samples(CHECK) // self.hop)
         is_old = end - self.place >= self._samples(YOUNG)
@@ -260,7 +262,7 @@ class Learner:
         self.usual = None
         # Whoever is begun to be learned from may be at another place.
         self.pending = self.future = None
-        self.next_update = place + self._samples(max(2.0, FIRST * self.n_sources))
+        self.next_update = place + self._samples(FIRST * max(2, self.n_sources))
 
     def _note(self, *what):
         self.log.append((self.n_heard / self.rate, *what))

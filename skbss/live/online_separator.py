@@ -39,7 +39,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     by `make_separator`, and filters that do the same are applied to the sound that
     comes. So how late the output is and how much of a room the filters cover have
     little to do with each other. When sources jump to other places, what was learned is
-    forgotten, and the outputs are the microphone until the new places are known.
+    forgotten, and the outputs share the microphone until the new places are known.
 
     Parameters
     ----------
@@ -286,7 +286,8 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         x = self._check(X, reset=False)
         if self._learner.known.filters is None:
-            return x[:, np.full(self._n_features_out, self.ref_mic)]
+            K = self._n_features_out
+            return x[:, np.full(K, self.ref_mic)] / x.dtype.type(K)
         bank = self._filter_bank(x.shape[1], LONG_BLOCK, self._bank.n_future, delay=0)
         bank.filters = self._bank.newest[None]
         bank.restart()
