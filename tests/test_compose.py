@@ -186,7 +186,7 @@ def test_the_cache_of_a_pipeline_serves_recordings_seen_before(
 
 def test_separators(tmp_path):
     recordings = [
-        make_convolutive_mixture(n, random_state=n) for n in (24_000, 32_000, 28_000)
+        make_convolutive_mixture(n, random_state=n) for n in (12_000, 16_000, 14_000)
     ]
     mixtures, references = map(list, zip(*recordings, strict=True))
     pipe = make_pipeline(

@@ -188,7 +188,7 @@ def test_bad_parameters(separator, params, message, spectrogram):
 
 # IP knows the background by its basis, ISS by more rows.
 @pytest.mark.parametrize(
-    "separator", [SEPARATORS[k] for k in (0, 1, 3, 4, 8)], ids=repr
+    "separator", [SEPARATORS[k] for k in (0, 3, 4, 8)], ids=repr
 )
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("error")
@@ -257,7 +257,7 @@ def test_as_many_sources_as_microphones_are_the_default():
 @pytest.mark.parametrize("ref_mic", [0, 2])
 def test_the_scale_is_that_of_the_reference(ref_mic):
     """What is missing in the sum of the outputs is the background, and is small."""
-    x, _ = make_room(4, 32_000)
+    x, _ = make_room(4, 24_000)
     x = x * [1, 2, 5, 3]
     pipe = make_separator(n_sources=2, ref_mic=ref_mic, random_state=0)
     y = pipe.fit_transform(x)
@@ -273,10 +273,17 @@ def test_more_sources_than_microphones(scene):
         make_separator(n_sources=2, ref_mic=5).fit_transform(scene[0])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    "damage",
-    ["dead", "dead_reference", "duplicate", "silence", "short", "tiny", "huge"],
+    ("damage", "dtype"),
+    [
+        ("dead", np.float64),
+        ("dead_reference", np.float32),
+        ("duplicate", np.float64),
+        ("silence", np.float32),
+        ("short", np.float64),
+        ("tiny", np.float32),
+        ("huge", np.float32),
+    ],
 )
 def test_damaged_recordings(damage, dtype):
     x, _ = make_room(4, 4000)

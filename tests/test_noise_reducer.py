@@ -232,7 +232,7 @@ def test_refusals():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("n_sources", [None, 2])
 def test_the_last_stage_of_a_separator(method, n_sources):
-    x, _ = make_convolutive_mixture(16_000, 2, n_mics=3, sample_rate=8000)
+    x, _ = make_convolutive_mixture(8000, 2, n_mics=3, sample_rate=8000)
     params = {"n_sources": n_sources, "sample_rate": 8000, "random_state": 0}
     plain = make_separator(method, **params)
     pipeline = make_separator(method, denoise=True, **params)

@@ -55,15 +55,22 @@ def scene():
     return mixture(7)
 
 
+@pytest.fixture(scope="module")
+def passes(scene):
+    """The pass over the scene at each latency: the separator and its outputs."""
+    separators = {k: separator_of(latency=k) for k in (0.008, 0.128, 1.0)}
+    return {k: (each, each.fit_transform(scene[0])) for k, each in separators.items()}
+
+
 @parametrize_with_checks([OnlineSeparator()])
 def test_common_checks(estimator, check):
     check(estimator)
 
 
-@pytest.mark.parametrize("latency", [0.008, 0.128, 1.0])
-def test_outputs_depend_neither_on_blocks_nor_on_restarts(scene, latency):
+@pytest.mark.parametrize("latency", [0.008, 1.0])
+def test_outputs_depend_neither_on_blocks_nor_on_restarts(scene, passes, latency):
     x, _ = scene
-    expected = separator_of(latency=latency).fit_transform(x)
+    _, expected = passes[latency]
     assert expected.shape == x.shape
     assert expected.dtype == np.float32
     rng = np.random.default_rng(0)
@@ -73,9 +80,9 @@ def test_outputs_depend_neither_on_blocks_nor_on_restarts(scene, latency):
 
 
 @pytest.mark.parametrize(("latency", "least"), [(0.008, 5), (0.128, 8), (1.0, 8)])
-def test_it_separates(scene, latency, least):
+def test_it_separates(scene, passes, latency, least):
     x, sources = scene
-    y = separator_of(latency=latency).fit_transform(x)
+    _, y = passes[latency]
     late = slice(4 * RATE, None)
     assert si_sdr_improvement(sources[late], y[late], x[late]).min() > least
 
@@ -102,9 +109,9 @@ def test_before_anything_is_known_outputs_share_the_microphone():
     np.testing.assert_array_equal(separator.transform(x), x[:, [1, 1]] / 2)
 
 
-def test_transform_applies_what_was_learned(scene):
+def test_transform_applies_what_was_learned(scene, passes):
     x, sources = scene
-    separator = separator_of().fit(x)
+    separator, _ = passes[0.128]
     y = separator.transform(x)
     assert si_sdr_improvement(sources, y, x).min() > 8
     np.testing.assert_array_equal(y, separator.transform(x))
@@ -173,12 +180,13 @@ def test_faults_leave_separation_as_it_was():
     assert si_sdr_improvement(sources, y, x).min() > 8
 
 
-@pytest.mark.parametrize("level", [0, 1e-30, 1e-6, 1e6])
-def test_levels(level):
-    x, _ = mixture(3)
-    y = separator_of().fit_transform(level * x.astype(float))
-    expected = level * separator_of().fit_transform(x.astype(float))
-    np.testing.assert_allclose(y, expected, atol=1e-2 * level * abs(x).max())
+def test_levels():
+    x = mixture(3)[0].astype(float)
+    expected = separator_of().fit_transform(x)
+    for level in (0, 1e-30, 1e6):
+        y = separator_of().fit_transform(level * x)
+        tolerance = 1e-2 * level * abs(x).max()
+        np.testing.assert_allclose(y, level * expected, atol=tolerance)
 
 
 def test_dead_and_duplicate_microphones_are_finite():
@@ -190,8 +198,8 @@ def test_dead_and_duplicate_microphones_are_finite():
 
 
 def test_jumps_are_noticed():
-    first, _ = mixture(7, seed=0)
-    second, sources = mixture(7, seed=3)
+    first, _ = mixture(5, seed=0)
+    second, sources = mixture(5, seed=3)
     separator = separator_of(latency=0.5, period=0.5).fit(first)
     assert separator.n_jumps_ == 0
     y = separator.partial_fit_transform(second)
@@ -317,10 +325,10 @@ def test_history_leaves_out_what_teaches_nothing():
     assert history.append(x) == (True, True)
 
 
-def test_swapped_sources_are_told():
+def test_swapped_sources_are_told(scene, passes):
     """The order of outputs is kept from one update to the next."""
-    x, sources = mixture(8)
-    y = separator_of().fit_transform(x)
+    x, sources = scene
+    _, y = passes[0.128]
     orders = [
         tuple(si_sdr(sources[part], y[part], return_permutation=True)[1])
         for part in (slice(3 * RATE, 5 * RATE), slice(6 * RATE, None))

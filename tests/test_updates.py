@@ -389,7 +389,7 @@ class PlainIP1(IP1):
 
 
 @pytest.mark.parametrize("spatial", [*UPDATES, PlainIP1()], ids=repr)
-@pytest.mark.parametrize(("K", "M"), [(1, 2), (1, 6), (2, 3), (3, 5), (2, 8), (5, 7)])
+@pytest.mark.parametrize(("K", "M"), [(1, 2), (2, 3), (3, 5), (2, 8)])
 def test_fewer_sources_never_raise_the_majorizer(spatial, K, M, rng):
     V = make_covariances(rng, M, 30)[:K]
     W = cnormal(rng, K, M, 30)
@@ -408,7 +408,7 @@ def test_one_source_ends_at_the_largest_eigenvalue(spatial, rng):
     """Of one source w^H V w - log |w|^2 is least at the smallest eigenvector of V."""
     V = make_covariances(rng, 4, 10, condition=5)[:1]
     W = cnormal(rng, 1, 4, 10)
-    for _ in range(300):
+    for _ in range(100):
         W = update_demixing(spatial, W, V)
     for f in range(10):
         values, vectors = np.linalg.eigh(V[0, ..., f])
