@@ -187,9 +187,7 @@ def test_bad_parameters(separator, params, message, spectrogram):
 
 
 # IP knows the background by its basis, ISS by more rows.
-@pytest.mark.parametrize(
-    "separator", [SEPARATORS[k] for k in (0, 3, 4, 8)], ids=repr
-)
+@pytest.mark.parametrize("separator", [SEPARATORS[k] for k in (0, 3, 4, 8)], ids=repr)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("error")
 def test_whatever_comes_in_outputs_are_finite(separator, case):

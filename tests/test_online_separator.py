@@ -327,7 +327,7 @@ def test_history_leaves_out_what_teaches_nothing():
 
 def test_swapped_sources_are_told(scene, passes):
     """The order of outputs is kept from one update to the next."""
-    x, sources = scene
+    _, sources = scene
     _, y = passes[0.128]
     orders = [
         tuple(si_sdr(sources[part], y[part], return_permutation=True)[1])
