@@ -5,6 +5,7 @@
 import argparse
 import errno
 import warnings
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
 
@@ -74,7 +75,11 @@ def main(argv=None):
         reads standard output. What is wrong is told in one sentence on stderr.
     """
     prepare_streams()
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.command is None:
+        tell(parser.format_help())
+        return 2
     try:
         with warnings.catch_warnings():
             warnings.showwarning = show_warning
@@ -107,15 +112,34 @@ def run(args):
     return status or 0
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser that says what options it has, and which may be meant by an unknown one.
+
+    By itself argparse leaves what a subcommand doesn't know to the command, whose usage
+    it shows, where there are no options.
+    """
+
+    def parse_known_args(self, args=None, namespace=None):
+        """Parse arguments, all of which have to be known."""
+        namespace, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = self._option_string_actions
+            said = [word.partition("=")[0] for word in unknown if word[:1] == "-"]
+            near = [n for word in said for n in get_close_matches(word, known, 1, 0.8)]
+            hint = f". Is {' and '.join(near)} meant?" if near else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return namespace, unknown
+
+
 def make_parser():
     """Return the parser of the command and its subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="skbss",
         description="Blind source separation of multichannel audio.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=version("skbss"))
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     add_completion(parser)
     add_separate(commands)
     add_stream(commands)

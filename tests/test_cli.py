@@ -455,11 +455,31 @@ def test_earlier_results_stay(recording, tmp_path, capsys):
     assert files_in(tmp_path / "out") == ["rec_source0.wav", "rec_source1.wav"]
 
 
-@pytest.mark.parametrize("arguments", [[], ["seperate"], ["separate", "--metod", "x"]])
-def test_argparse_errors_have_the_same_status(capsys, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["seperate"], "choose from"),
+        (["separate", "a.wav", "--keep_going"], "--keep_going. Is --keep-going meant?"),
+        (["separate", "--n-source=2", "--nothing"], "2 --nothing. Is --n-sources mea"),
+        (["stream", "-", "-", "--chanels", "2"], "2. Is --channels meant?"),
+        (["benchmark", "run", "a.yaml", "--what"], "arguments: --what\n"),
+    ],
+)
+def test_misspelt_arguments(capsys, arguments, message):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
+    usage, _, error = capsys.readouterr().err.partition("error: ")
+    assert message in error
+    if arguments[0] != "seperate":
+        assert f"usage: skbss {arguments[0]}" in usage
+
+
+def test_without_arguments_the_commands_are_told(capsys):
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "separate recordings into one file per source" in err
 
 
 def test_module_is_the_command():
