@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from os import PathLike
 from typing import Literal, Self
 
 import numpy as np
@@ -44,15 +45,34 @@ def to_floats(X):
 
     Raises
     ------
+    TypeError
+        If `X` is the name of a file.
     ValueError
-        If `X` is a list of recordings.
+        If `X` is several recordings, a recording with its sample rate, or a
+        spectrogram.
     """
-    if isinstance(X, list | tuple) and X and np.ndim(X[0]) > 1:
-        raise ValueError(
-            f"Got a list of {len(X)} arrays, expected one recording of shape "
-            "(n_samples, n_mics). EachRecording(pipeline) separates each recording of "
-            "a list."
+    expected = "expected one recording of shape (n_samples, n_mics)"
+    if isinstance(X, str | PathLike):
+        raise TypeError(
+            f"Got {X!r}, {expected}. Read the file first, with soundfile.read or "
+            "skbss.io.read_audio."
         )
+    if isinstance(X, list | tuple) and X and np.ndim(X[0]) > 1:
+        if len(X) == 2 and np.ndim(X[1]) == 0:
+            raise ValueError(
+                f"Got a {type(X).__name__} of an array and {X[1]!r}, {expected}. What "
+                "reads files returns the samples first: x, sample_rate = ..."
+            )
+        raise ValueError(
+            f"Got a list of {len(X)} arrays, {expected}. EachRecording(pipeline) "
+            "separates each recording of a list."
+        )
+    if len(getattr(X, "shape", ())) == 3:
+        if np.iscomplexobj(X):
+            remedy = "A spectrogram goes to a separator such as AuxIVA as it is."
+        else:
+            remedy = "EachRecording(pipeline) separates each recording of list(X)."
+        raise ValueError(f"Got an array of shape {X.shape}, {expected}. {remedy}")
     if not isinstance(X, np.ndarray) or X.dtype.kind not in "iu":
         return X
     middle = 128 if X.dtype == np.uint8 else 0

@@ -17,9 +17,11 @@ from skbss.sklearn_parts import HasMethods, _fit_context
 def _check_recordings(X):
     if not isinstance(X, list | tuple):
         shape = f" of shape {X.shape}" if hasattr(X, "shape") else ""
+        remedy = "For a single recording, wrap it in a list: [X]."
+        if np.ndim(X) == 3 and not np.iscomplexobj(X):
+            remedy = "Recordings in a single array become one by list(X)."
         raise TypeError(
-            f"Got {type(X).__name__}{shape}, expected a list of recordings. For a "
-            "single recording, wrap it in a list: [X]."
+            f"Got {type(X).__name__}{shape}, expected a list of recordings. {remedy}"
         )
     if not X:
         raise ValueError("Got an empty list, expected at least one recording.")

@@ -53,7 +53,10 @@ def recording_problems(x, sample_rate, ref_mic=0):
     n_samples, n_mics = x.shape
     duration = n_samples / sample_rate
     if n_mics < 2:
-        return []
+        return [
+            "The recording has a single microphone: nothing is separated, since "
+            "sources are told apart by how they arrive at several microphones."
+        ]
     problems = []
     if duration < max(SHORTEST, SECONDS_EACH * n_mics):
         problems.append(

@@ -115,6 +115,7 @@ def test_tags():
         (np.ones((9, 2)), TypeError, r"ndarray of shape \(9, 2\).*wrap it in a list"),
         ("abc", TypeError, "Got str, expected a list of recordings"),
         (None, TypeError, "Got NoneType, expected a list of recordings"),
+        (np.zeros((2, 99, 2)), TypeError, r"become one by list\(X\)"),
         ([], ValueError, "empty list"),
         ([[0.1, 0.2], [0.3, 0.4]], ValueError, r"recording 0 of shape \(2,\)"),
         ([np.ones((9, 2)), np.ones(9)], ValueError, r"recording 1 of shape \(9,\)"),

@@ -82,7 +82,7 @@ def chain(separator, **projection):
         (SIGNAL[:, 0], "1-D signal of 800 samples"),
         (SIGNAL + 0j, "Complex data not supported"),
         (SIGNAL[:0], r"0 sample\(s\)"),
-        (SIGNAL[None], "dim 3"),
+        (SIGNAL[None], "dim 3|expected one recording"),
     ],
 )
 def test_refused_signals(separator, x, message):

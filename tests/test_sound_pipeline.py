@@ -273,6 +273,7 @@ PROBLEMS = {
         [x[:, 0], np.pad(x[:-4000, 1], (4000, 0))]
     ),
     "clocks": lambda x: np.column_stack([x[:, 0], with_clock(x, 60e-6)]),
+    "single microphone": lambda x: x[:, :1],
     "too little": lambda x: np.repeat(x[:3000], 4, axis=1) + 1e-3 * x[:3000, :1] ** 2,
 }
 

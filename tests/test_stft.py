@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from skbss import Spectrogram
+from skbss import Spectrogram, make_separator
 from skbss.transforms import ISTFT, STFT
 from skbss.transforms.frames import short_time_fft
 
@@ -217,7 +217,7 @@ def test_inputs_are_not_changed():
     [
         (np.ones(1000), r"1-D signal of 1000 samples.*\(n_samples, 1\)"),
         ([0.0, 1.0], r"\(n_samples, 1\)"),
-        (np.ones((10, 2, 2)), "dim 3"),
+        (np.ones((10, 2, 2)), "expected one recording"),
         (np.ones((0, 2)), "0 sample"),
         (np.ones((10, 0)), "0 feature"),
         (np.full((10, 2), np.nan), "NaN"),
@@ -255,6 +255,25 @@ def test_a_list_of_recordings_names_what_takes_one():
     for lengths in ((500, 400), (500, 500)):
         with pytest.raises(ValueError, match=r"list of 2 arrays.*EachRecording"):
             STFT(4).fit([signal(n) for n in lengths])
+
+
+@pytest.mark.parametrize(
+    ("X", "error", "message"),
+    [
+        ("a.wav", TypeError, "'a.wav'.*soundfile.read"),
+        ((signal(), 16_000), ValueError, "tuple of an array and 16000.*sample_rate ="),
+        (np.zeros((3, 99, 2)), ValueError, r"shape \(3, 99, 2\).*EachRecording"),
+        (
+            np.zeros((3, 99, 2), complex),
+            ValueError,
+            "A spectrogram goes to a separator",
+        ),
+    ],
+)
+def test_what_isnt_a_recording_is_told_where_to_go(X, error, message):
+    for estimator in (STFT(4), make_separator("auxiva")):
+        with pytest.raises(error, match=message):
+            estimator.fit(X)
 
 
 @pytest.mark.parametrize(

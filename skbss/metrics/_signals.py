@@ -61,12 +61,18 @@ def peak(signals):
 
 def _check_signals(signals, name, defer):
     """Return real, finite signals of shape (n_samples, n_channels)."""
+    if np.ndim(signals) == 3:
+        raise ValueError(
+            f"Got {name} of shape {np.shape(signals)}, expected (n_samples, "
+            "n_channels). Of source images of shape (n_sources, n_samples, n_mics) "
+            "take those at one microphone: images[:, :, ref_mic].T."
+        )
     if not (is_float_matrix(signals) and (defer or all_finite(signals))):
         signals = check_array(signals, input_name=name)
     if signals.shape[1] > signals.shape[0]:
         raise ValueError(
             f"Got {name} of shape {signals.shape}, which has more channels than "
-            "samples. Expected (n_samples, n_channels)."
+            "samples. Expected (n_samples, n_channels): transpose it."
         )
     return signals
 

@@ -165,8 +165,9 @@ class STFT(
         Parameters
         ----------
         X : array-like of shape (n_samples, n_channels)
-            Real signal. float32 is transformed in single precision. Anything else,
-            integer PCM included, is converted to float64 as it is, without scaling.
+            Real signal. float32 is transformed in single precision, all else in double.
+            Integer samples are brought to the range from -1 to 1, as audio files mean
+            them.
 
         Returns
         -------
