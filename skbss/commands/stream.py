@@ -85,6 +85,12 @@ def check_arguments(args):
             raise ConfigError(f"Got no {name}, which raw PCM doesn't tell itself.")
         if isinstance(value, int) and value < 1:
             raise ConfigError(f"Got {name} {value}, expected at least 1.")
+    allowed = OnlineSeparator._parameter_constraints["latency"][0]
+    if args.latency is not None and args.latency not in allowed:
+        raise ConfigError(
+            f"Got --latency {args.latency:g}, expected seconds from {allowed.left} to "
+            f"{allowed.right}."
+        )
     if args.block is not None and args.block < 1:
         raise ConfigError(f"Got --block {args.block}, expected at least 1.")
 
@@ -263,9 +269,9 @@ class Session:
                 self.stream.set_state(dict(state))
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise ConfigError(
-                f"Cannot continue from {self.state}: {error}. It is the state of "
-                "another method or number of microphones, or damaged: remove it to "
-                "begin anew."
+                f"Cannot continue from {self.state}: {str(error).rstrip('.')}. It is "
+                "the state of another method, rate, latency or number of microphones, "
+                "or damaged: remove it to begin anew."
             ) from error
 
     def _save(self):

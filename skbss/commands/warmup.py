@@ -3,6 +3,7 @@
 # License: BSD-3-Clause
 
 import time
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -39,10 +40,12 @@ def run(args):
 def _kept():
     """Return a sentence on where compiled code is."""
     compiled = kernels("dereverberation")
+    if find_spec("numba") is None:
+        return "Nothing is compiled: the extra fast isn't installed, nor needed."
     if compiled is None:
         return (
-            "Nothing is compiled: numba isn't installed or is switched off, or finds "
-            "no folder to keep code in, which NUMBA_CACHE_DIR tells it."
+            "Nothing is compiled: numba is switched off, or finds no folder to keep "
+            "code in, which NUMBA_CACHE_DIR tells it."
         )
     loops = [loop for loop in vars(compiled).values() if hasattr(loop, "stats")]
     folders = sorted({loop.stats.cache_path for loop in loops} - {None})
