@@ -86,6 +86,18 @@ def test_formats_if_asked(tmp_path):
     assert sf.info(tmp_path / "out" / "a_source0.ogg").subtype == "VORBIS"
 
 
+def test_floating_point_if_asked(tmp_path, capsys):
+    formats = {"flac": ("WAV", "FLOAT"), "w64": ("W64", "FLOAT")}
+    for name, expected in formats.items():
+        format = choose_format(AudioInfo(8000, name.upper(), "PCM_16"), 9, floats=True)
+        assert (format.container, format.subtype) == expected
+    write(tmp_path / "a.wav")
+    assert separate("a.wav", "--float") == 0
+    assert sf.info(tmp_path / "out" / "a_source0.wav").subtype == "FLOAT"
+    assert separate("a.wav", "--float", "--format", "flac") == 2
+    assert "--float with --format flac" in capsys.readouterr().err
+
+
 def test_beyond_4_gb_it_is_rf64():
     info = AudioInfo(48_000, "WAV", "PCM_24")
     assert choose_format(info, 10**9).container == "WAV"

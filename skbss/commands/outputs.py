@@ -30,7 +30,7 @@ class FileFormat:
         return SUFFIXES.get(self.container, ".wav")
 
 
-def choose_format(info, n_samples, name=None):
+def choose_format(info, n_samples, name=None, *, floats=False):
     """Choose the format of outputs.
 
     Parameters
@@ -41,6 +41,9 @@ def choose_format(info, n_samples, name=None):
         Length of the outputs.
     name : str, default=None
         A container. None stands for that of the recording.
+    floats : bool, default=False
+        Whether samples are to be floating point. A recording whose container has none
+        gets WAV.
 
     Returns
     -------
@@ -52,17 +55,23 @@ def choose_format(info, n_samples, name=None):
     Raises
     ------
     ConfigError
-        If there is no such container.
+        If there is no such container, or it has no floating point samples.
     """
     lossless = info.subtype in BYTES
     if name is None:
         container = "WAV" if info.format in ("WAVEX", "RF64") else info.format
         if not lossless or container not in SUFFIXES:
             container = "WAV"
+        if floats and not sf.check_format(container, "FLOAT"):
+            container = "WAV"
     elif (container := name.upper()) not in SUFFIXES:
         expected = ", ".join(SUFFIXES).lower()
         raise ConfigError(f"Got --format {name}, expected one of {expected}.")
+    elif floats and not sf.check_format(container, "FLOAT"):
+        raise ConfigError(f"Got --float with --format {name}, which has integers only.")
     fitting = [info.subtype] if lossless else []
+    if floats:
+        fitting = ["DOUBLE" if info.subtype == "DOUBLE" else "FLOAT"]
     fitting += ["PCM_24"] * (info.subtype in ("FLOAT", "DOUBLE", "PCM_32"))
     fitting += ["PCM_16", sf.default_subtype(container)]
     subtype = next(s for s in fitting if sf.check_format(container, s))

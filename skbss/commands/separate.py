@@ -182,7 +182,10 @@ def make_tasks(args, recordings, method, params, ref_mic):
             if isinstance(part, STFT):
                 check_window(part)
     folder = args.output or Path("demo")
-    formats = [choose_format(r.info, len(r.reader), args.format) for r in recordings]
+    formats = [
+        choose_format(r.info, len(r.reader), args.format, floats=args.float)
+        for r in recordings
+    ]
     outputs = output_paths(recordings, formats, folder, params.get("n_sources"))
     make_folder(folder)
     several = len(recordings) > 1

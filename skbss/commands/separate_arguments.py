@@ -23,7 +23,7 @@ output:
   RF64. Files of these names are replaced when the new ones are complete; until then
   those end in .part. Of recordings of the same name, the name of the folder comes
   first. Outputs may be louder than the recording, and are clipped then, with a warning,
-  unless its samples are floating point.
+  unless samples are floating point: those of the recording, or with --float.
   In the table, RTF is the real-time factor: the time of the separation over the
   duration of the recording. SI-SDRi is the improvement of the scale-invariant
   signal-to-distortion ratio in dB: the mean, and that of each source. Levels, shown for
@@ -105,6 +105,12 @@ def _add_files(group):
         "--format",
         choices=FORMATS,
         help="of the outputs (default: that of the recording)",
+    )
+    add(
+        "--float",
+        action="store_true",
+        help="floating point samples, which aren't clipped (WAV, unless --format says "
+        "another that has them)",
     )
 
 

@@ -168,8 +168,8 @@ class AudioWriter:
             warnings.warn(
                 f"{self.path.name}: {self._n_beyond} of {self._n_samples} samples are "
                 f"beyond full scale (peak {self._peak:.3g}) and were clipped. Scale "
-                "the signal down or write floating point (WAV, subtype 'FLOAT') to "
-                "keep them.",
+                "the signal down, or write floating point: subtype='FLOAT' in WAV, "
+                "--float in the shell.",
                 stacklevel=3,
             )
 
