@@ -98,6 +98,16 @@ def test_floating_point_if_asked(tmp_path, capsys):
     assert "--float with --format flac" in capsys.readouterr().err
 
 
+def test_no_temporary_folder_is_needed_for_files(tmp_path, monkeypatch):
+    write(tmp_path / "a.wav")
+
+    def none():  # as in a container that can write to one volume only
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    assert separate("a.wav") == 0
+
+
 def test_beyond_4_gb_it_is_rf64():
     info = AudioInfo(48_000, "WAV", "PCM_24")
     assert choose_format(info, 10**9).container == "WAV"
@@ -187,7 +197,11 @@ def test_going_on(tmp_path, capsys, jobs):
     command = ["in", "--jobs", jobs]
     assert separate(*command) == 2
     assert not (tmp_path / "out").exists()
-    assert "With --keep-going it is left out." in capsys.readouterr().err
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "in/b.wav: it is truncated" in error
+    assert error.endswith(
+        "e.wav: the file is empty. With --keep-going they are left out."
+    )
     assert separate(*command, "--keep-going", "--json") == 1
     out, err = capsys.readouterr()
     records = {r["recording"]: r for r in map(json.loads, out.splitlines())}
@@ -201,6 +215,8 @@ def test_going_on(tmp_path, capsys, jobs):
     assert len(records["in/a.wav"]["levels"]) == 2
     assert err.splitlines()[-1] == "skbss separate: 2 of 5 recordings failed"
     assert len(files(tmp_path / "out")) == 6
+    assert separate(*command, "--keep-going") == 1
+    assert "Wrote 6 files to out" in capsys.readouterr().out
 
 
 def test_quiet(tmp_path, capsys):

@@ -5,6 +5,7 @@
 import glob
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,7 @@ class Input:
     stem: str
 
 
-def find_inputs(arguments, *, join=False, temporary, output=None):
+def find_inputs(arguments, *, join=False, stack, output=None):
     """Find out what recordings are meant.
 
     Parameters
@@ -45,8 +46,9 @@ def find_inputs(arguments, *, join=False, temporary, output=None):
         standard input.
     join : bool, default=False
         Whether all files, and all files of each folder, are one recording.
-    temporary : Path
-        A folder for what isn't a file, such as standard input.
+    stack : ExitStack
+        Gets the temporary folder of what isn't a file, such as standard input. Without
+        such a thing there is none, as there may be no place for it.
     output : Path, default=None
         The folder of outputs, of which nothing is taken for an input.
 
@@ -64,7 +66,7 @@ def find_inputs(arguments, *, join=False, temporary, output=None):
     for argument in _expanded(arguments):
         path = Path(argument)
         if not path.is_dir():
-            loose.append(_regular(argument, temporary))
+            loose.append(_regular(argument, stack))
             continue
         found = [p for p in _audio_files(path) if output not in p.parents]
         if not found:
@@ -135,14 +137,16 @@ def _audio_files(folder):
     )
 
 
-def _regular(argument, temporary):
+def _regular(argument, stack):
     """Return a name, and a file in which one can go back."""
     path = Path(argument)
     is_pipe = path.is_fifo() or path.is_char_device()
     if argument != "-" and not is_pipe:
         return argument, path
-    copy = temporary / ("stdin" if argument in ("-", "/dev/stdin") else path.stem)
     try:
+        folder = tempfile.TemporaryDirectory(prefix="skbss-")
+        folder = Path(stack.enter_context(folder))
+        copy = folder / ("stdin" if argument in ("-", "/dev/stdin") else path.stem)
         with open(copy, "wb") as file:
             if argument == "-":
                 shutil.copyfileobj(sys.stdin.buffer, file)

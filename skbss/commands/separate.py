@@ -33,6 +33,8 @@ from skbss.io import AudioFileError, write_audio
 from skbss.transforms import STFT
 
 FAILED = 1
+# Recordings that can't be used of which it is told why.
+TOLD = 5
 
 
 def run(args):
@@ -67,16 +69,18 @@ def run(args):
     if args.demo:
         args.recordings, args.reference_dir = [write_demo(folder)], folder
     with ExitStack() as stack:
-        temporary = tempfile.TemporaryDirectory(prefix="skbss-")
-        temporary = Path(stack.enter_context(temporary))
-        recordings, failed = check_recordings(args, ref_mic, temporary)
+        recordings, failed = check_recordings(args, ref_mic, stack)
         tasks = make_tasks(args, recordings, method, params, ref_mic)
         results = separate_all(args, tasks)
         if args.report:
             write_report(args.report, results, failed, method, ref_mic)
     n_failed = len(failed) + sum(result.error is not None for result in results)
-    n_files = sum(len(task.outputs) for task in tasks)
-    if not args.json and not args.quiet and not n_failed:
+    n_files = sum(
+        len(task.outputs)
+        for task, result in zip(tasks, results, strict=True)
+        if result.error is None
+    )
+    if not args.json and not args.quiet and n_files:
         say(f"Wrote {n_files} files to {folder}{os.sep}")
     if args.demo and not args.json and not args.quiet:
         first, second = tasks[0].outputs
@@ -119,7 +123,7 @@ def shows_progress(args):
     return not args.quiet and (args.verbose or sys.stderr.isatty())
 
 
-def check_recordings(args, ref_mic, temporary):
+def check_recordings(args, ref_mic, stack):
     """Check all recordings and their references.
 
     Parameters
@@ -128,8 +132,8 @@ def check_recordings(args, ref_mic, temporary):
         What was given.
     ref_mic : int
         The reference microphone.
-    temporary : Path
-        A folder for what comes from standard input.
+    stack : ExitStack
+        Removes what standard input is copied to, in the end.
 
     Returns
     -------
@@ -137,10 +141,15 @@ def check_recordings(args, ref_mic, temporary):
         Those that can be used.
     failed : list of (str, Exception)
         Names of those that can't be, with ``--keep-going``, and why.
+
+    Raises
+    ------
+    AudioFileError, RecordingError
+        If nothing is there or, without ``--keep-going``, some can't be used.
     """
     channels = parse_channels(args.channels) if args.channels else None
     inputs = find_inputs(
-        args.recordings, join=args.join, temporary=temporary, output=args.output
+        args.recordings, join=args.join, stack=stack, output=args.output
     )
     args.n_inputs = len(inputs)
     more_sources = read_params(args)[0] == "refined"
@@ -165,11 +174,17 @@ def check_recordings(args, ref_mic, temporary):
             )
             recordings.append(recording)
         except (AudioFileError, RecordingError) as error:
-            if not args.keep_going:
-                hint = " With --keep-going it is left out." if len(inputs) > 1 else ""
-                raise type(error)(f"{error}{hint}") from error
             failed.append((found.name, error))
-            tell_failure(args, found.name, Result(None, error=error))
+            if args.keep_going:
+                tell_failure(args, found.name, Result(None, error=error))
+    if failed and not args.keep_going:
+        said = [str(error) for _, error in failed[:TOLD]]
+        if len(failed) > TOLD:
+            said.append(f"So it is with {len(failed) - TOLD} others.")
+        if len(inputs) > 1:
+            they = "it is" if len(failed) == 1 else "they are"
+            said.append(f"With --keep-going {they} left out.")
+        raise RecordingError(" ".join(said))
     return recordings, failed
 
 
