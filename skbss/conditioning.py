@@ -287,7 +287,7 @@ def _mains_tones(means, rate):
     n_fft = next_fast_len(max(round(rate / RESOLUTION), len(means)), real=True)
     spectrum = 2 * abs(rfft(window * means, n_fft, axis=0)) / window.sum()
     power = np.square(spectrum) / 2
-    total = np.mean(np.square(means), axis=0)
+    total = np.mean(np.square(means, dtype=float), axis=0)
 
     def bins(*frequencies):
         return [round(f * n_fft / rate) for f in frequencies]
