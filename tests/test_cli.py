@@ -355,6 +355,7 @@ def test_warnings_are_one_line(tmp_path, capsys):
         (["--set", "denoise=2"], "denoise=2, expected true or false"),
         (["--set", "dereverberate=no-"], "dereverberate='no-', expected true or fa"),
         (["--demo"], "--demo, which takes no recordings"),
+        (["-o", "voices.wav"], "-o voices.wav, expected a folder: each source"),
         (["--reference-dir", "missing"], "no source*.wav or source*.flac in missing"),
     ],
 )

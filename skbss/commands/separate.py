@@ -29,7 +29,7 @@ from skbss.commands.results import Table, print_json
 from skbss.commands.work import Result, Task, attempt
 from skbss.config import ConfigError
 from skbss.datasets import load_cocktail_party
-from skbss.io import AudioFileError, write_audio
+from skbss.io import READ_SUFFIXES, AudioFileError, reason, write_audio
 from skbss.transforms import STFT
 
 FAILED = 1
@@ -98,6 +98,10 @@ def check_arguments(args):
         raise ConfigError("Got no recordings. Try --demo.")
     if not args.demo and not args.output:
         raise ConfigError("Got no output folder, expected -o OUT.")
+    if args.output and args.output.suffix in READ_SUFFIXES and not args.output.is_dir():
+        raise ConfigError(
+            f"Got -o {args.output}, expected a folder: each source gets a file in it."
+        )
     if args.quiet and args.verbose:
         raise ConfigError("Got both --quiet and --verbose.")
     for name in ("block", "overlap"):
@@ -276,12 +280,14 @@ def results_of(args, tasks):
 
 def write_report(path, results, failed, method, ref_mic):
     """Write the page to look and listen."""
-    from skbss.commands.page import write_page  # pictures need other libraries
-
     try:
+        from skbss.commands.page import (
+            write_page,
+        )  # needs other libraries, and a folder
+
         write_page(path, results, failed, method, ref_mic)
     except OSError as error:
-        raise AudioFileError(f"Cannot write {path}: {error.strerror}.") from error
+        raise AudioFileError(f"Cannot write {path}: {reason(error)}.") from error
 
 
 def tell_failure(args, name, result):

@@ -224,4 +224,9 @@ def add_parameters(add, example):
         help=f"set a parameter, for example {example}; may be repeated",
     )
     add("--config", metavar="FILE", type=Path, help="YAML file of parameters")
-    add("--ref-mic", metavar="N", type=int, help="reference microphone (default: 0)")
+    add(
+        "--ref-mic",
+        metavar="N",
+        type=int,
+        help="reference microphone, counted from 0 (default: 0)",
+    )
