@@ -96,9 +96,12 @@ def test_readers_and_memory_maps(recording, separated, tmp_path):
     memmap = np.memmap(tmp_path / "x", x.dtype, "w+", shape=x.shape)
     memmap[:] = x
     assert_array_equal(separated[0].transform(memmap), separated[1])
-    integers = Reader(np.rint(x / abs(x).max() * 32767).astype(np.int16))
-    y = separated[0].transform(integers)
+    integers = np.rint(x / abs(x).max() * 32767).astype(np.int16)
+    y = separated[0].transform(Reader(integers))
     assert y.dtype == np.float32
+    expected = separated[0].transform(integers / 32768)
+    assert_array_equal(separated[0].transform(integers), expected)
+    assert_allclose(y, expected, atol=1e-5)  # in single precision
     with pytest.raises(ValueError, match="has 1 features"):
         separated[0].transform(Reader(x[:, :1]))
     with pytest.raises(ValueError, match=r"shape \(0, 2\)"):

@@ -240,6 +240,12 @@ def test_clocks_are_mended(offset):
     assert np.square(error).mean() < 1e-3 * np.square(x[:, 1]).mean()
 
 
+def test_integers_are_scaled_as_elsewhere():
+    x = np.random.default_rng(0).integers(-9000, 9000, (30_000, 2)).astype(np.int16)
+    align = AlignChannels(sample_rate=RATE)
+    assert_array_equal(align.fit_transform(x), align.fit_transform(x / 32768))
+
+
 def test_unlike_signals_and_silence_keep_their_clocks():
     x = np.random.default_rng(0).standard_normal((80_000, 3)) * [1, 1, 0]
     clocks = ResampleChannels(sample_rate=RATE)

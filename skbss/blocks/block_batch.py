@@ -16,6 +16,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, cl
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skbss.base import to_floats
 from skbss.blocks.joining import (
     Activity,
     busiest,
@@ -289,6 +290,7 @@ class BlockBatch(
                 f"block={self.block}."
             )
         if not is_lazy(X):
+            X = to_floats(X)
             return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         if len(X.shape) != 2 or 0 in X.shape:
             raise ValueError(f"Got shape {X.shape}, expected (n_samples, n_mics).")

@@ -4,6 +4,8 @@
 
 import numpy as np
 
+from skbss.base import to_floats
+
 
 def is_lazy(X):
     """Whether a recording is to be read block by block."""
@@ -14,11 +16,11 @@ def is_lazy(X):
 
 
 def read_part(X, part):
-    """Return a part of a recording, as floating point."""
+    """Return a part of a recording, as floating point; integers as `to_floats` does."""
     x = np.asarray(X[part])
     if x.dtype in (np.float32, np.float64):
         return x
-    return x.astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
+    return to_floats(x).astype(np.float32 if x.dtype.itemsize <= 2 else np.float64)
 
 
 def collected(pieces, n_samples):

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skbss.base import to_floats
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.updates.clocks import find_clock_offsets
@@ -48,6 +49,7 @@ class ChannelTransformer(
             The fitted transformer.
         """
         task = FitTask(self, X, y)
+        X = to_floats(X)
         X = validate_data(self, X, dtype=[np.float64, np.float32])
         if self.ref_mic >= X.shape[1]:
             raise ValueError(
@@ -73,6 +75,7 @@ class ChannelTransformer(
             As long as `X`; zero where a channel has no samples.
         """
         check_is_fitted(self)
+        X = to_floats(X)
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
         return self._apply(X)
 
