@@ -77,7 +77,7 @@ def chain(separator, **projection):
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.where(PEAK, np.nan, SIGNAL), "contains NaN"),
+        (np.where(PEAK, np.nan, SIGNAL), "contains NaN; the first .* of channel"),
         (np.where(PEAK, np.inf, SIGNAL), "contains infinity"),
         (SIGNAL[:, 0], "1-D signal of 800 samples"),
         (SIGNAL + 0j, "Complex data not supported"),

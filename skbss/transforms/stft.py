@@ -11,7 +11,13 @@ from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import validate_data
 
-from skbss.base import RecordInputMixin, SpectrogramOutputMixin, to_floats
+from skbss.base import (
+    RecordInputMixin,
+    SpectrogramOutputMixin,
+    all_finite,
+    is_float_matrix,
+    to_floats,
+)
 from skbss.callbacks import CallbackSupportMixin, FitTask
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
@@ -221,6 +227,13 @@ class STFT(
                 f"Got a 1-D signal of {len(X)} samples, expected (n_samples, "
                 "n_channels). Reshape your data to (n_samples, 1) if it is mono: "
                 "x.reshape(-1, 1)."
+            )
+        if is_float_matrix(X) and not all_finite(X):  # scikit-learn would advise models
+            sample, channel = np.argwhere(~np.isfinite(X))[0]
+            kind = "NaN" if np.isnan(X).any() else "infinity"
+            raise ValueError(
+                f"Input X contains {kind}; the first sample that isn't finite is "
+                f"{sample} of channel {channel}."
             )
         X = validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
         check_orientation(X.shape)
