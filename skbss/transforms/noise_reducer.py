@@ -59,14 +59,14 @@ class NoiseReducer(OutputsTransformer):
 
     .. math:: r_{kft} = \max(\bar p_{kft} - N_{kkf},\ s\, \bar p_{kft})
 
-    with the mean powers :math:`\bar p` of three frames and three bins, and the
-    `min_share` s. With R the diagonal matrix of these, the filter of least mean square
-    error [1]_ is
+    with the mean powers :math:`\bar p` of five bins, and the `min_share` s. With R the
+    diagonal matrix of these, the filter of least mean square error [1]_ is
 
     .. math:: z_{ft} = R_{ft} \, (R_{ft} + N_f)^{-1} \, y_{ft}.
 
-    It uses what outputs have in common: noise that is heard in the output of a source
-    that pauses is taken out of the others, too.
+    Then, once more, with the mean powers of z in place of the difference. The filter
+    uses what outputs have in common: noise that is heard in the output of a source that
+    pauses is taken out of the others, too.
 
     Outputs no longer sum to the microphone, and a record that is returned has no mixing
     matrices. What never pauses is noise, such as a held tone or steady music, and where
@@ -94,7 +94,7 @@ class NoiseReducer(OutputsTransformer):
     >>> for signals in (y, z):
     ...     print((np.square(signals - sources).mean() / np.square(y).mean()).round(3))
     0.218
-    0.069
+    0.059
     """
 
     _parameter_constraints: dict = {

@@ -131,6 +131,9 @@ def signal_shares(X, mixing, recording, quiet, n_sources):
 def reduce_noise(X, scale, noise, min_share):
     """Filter outputs by how much of their power is noise, in each frame and bin.
 
+    Variances of sources are estimated twice: from the outputs less their noise, and
+    from what is found by these.
+
     Parameters
     ----------
     X : ndarray of shape (n_frames, n_freqs, n_sources)
@@ -150,25 +153,28 @@ def reduce_noise(X, scale, noise, min_share):
     n_frames, n_freqs, K = X.shape
     Z = np.empty_like(X)
 
-    def work(bins):
-        outer, inner = with_neighbors(bins, 1, n_freqs)
-        x = X[:, outer].astype(complex) / scale
+    N = noise.transpose(1, 2, 0)[:, :, None]
+    own = np.einsum("kk...->k...", N).real
+
+    def work(frames):
+        x = X[frames].astype(complex) / scale
         # Later audio may be louder than any that was fitted to.
         peak = max(abs(x).max(), 1)
-        x /= peak
-        x = np.ascontiguousarray(x.transpose(2, 0, 1))
-        N = (noise[bins] / peak**2).transpose(1, 2, 0)[:, :, None]
-        own = np.einsum("kk...->k...", N).real
-        power = smooth(smooth(abs(x) ** 2, 3, axis=1), 3, axis=2)[..., inner]
-        r = np.maximum(power - own, min_share * power)
-        size = (r + own).mean(0)
-        size[size == 0] = 1
-        V = N / size
-        diagonal = np.einsum("kk...->k...", V)  # a view
-        diagonal += r / size + LOADING
-        z = solve_hpd(V.reshape(K, K, -1), x[..., inner].reshape(K, -1))
-        z = r / size * z.reshape(r.shape)
-        Z[:, bins] = (z * peak * scale).transpose(1, 2, 0)
+        x = np.ascontiguousarray(x.transpose(2, 0, 1)) / peak
+        power = smooth(abs(x) ** 2, WIDTH, axis=2)
+        least, known = min_share * power, own / peak**2
+        r = np.maximum(power - known, least)
+        for last in (False, True):
+            size = (r + known).mean(0)
+            size[size == 0] = 1
+            V = N / peak**2 / size
+            diagonal = np.einsum("kk...->k...", V)  # a view
+            diagonal += r / size + LOADING
+            z = solve_hpd(V.reshape(K, K, -1), x.reshape(K, -1)).reshape(r.shape)
+            z *= r / size
+            if not last:
+                r = np.maximum(smooth(abs(z) ** 2, WIDTH, axis=2), least)
+        Z[frames] = (z * peak * scale).transpose(1, 2, 0)
 
-    map_some(work, bin_blocks(n_freqs, 16 * n_frames * K * (K + 4)))
+    map_some(work, bin_blocks(n_frames, 16 * n_freqs * K * (K + 8)))
     return Z
