@@ -5,8 +5,10 @@ Run ``python benchmarks/field_cases.py SCENES`` with a folder of scenes as
 ``rooms``). Each row spoils every scene in one way, separates it, and shows the mean
 SI-SDR in dB of the sources at the first microphone, outside of what was cut out.
 
-``--save FILE`` keeps the figures, and ``--before FILE`` shows those of another version
-beside them. Warnings are counted: the last column is how many scenes had one.
+``--unmended`` switches off what mends recordings without being asked, and ``--mend``
+aligns and resamples, which has to be asked for. ``--save FILE`` keeps the figures, and
+``--before FILE`` shows those of such a run beside the new ones. Warnings are counted:
+the last column is how many scenes had one.
 """
 
 # License: BSD-3-Clause
@@ -240,9 +242,11 @@ MENDABLE = tuple(name for name in CASES if name.startswith(("delay", "clocks")))
 
 
 def separate(x, rate, method, mend):
-    """Separate a recording, as a user would, after alignment if asked for."""
+    """Separate a recording: 'asked' aligns it first, None leaves all as it is."""
     pipeline = make_separator(method, sample_rate=rate, random_state=0)
-    if mend:
+    if mend is None:
+        pipeline.set_params(highpass=0, faults=False)
+    if mend == "asked":
         for mender in (AlignChannels, ResampleChannels, AlignChannels):
             x = mender(sample_rate=rate).fit_transform(x)
     return pipeline.fit_transform(x)
@@ -285,7 +289,16 @@ def main():
     parser.add_argument("--n-scenes", type=int, default=2, help="how many at most")
     parser.add_argument("--method", default="refined", help="of make_separator")
     parser.add_argument("--cases", default="", help="part of the names of the rows")
-    parser.add_argument("--mend", action="store_true", help="align and resample")
+    parser.add_argument(
+        "--mend",
+        action="store_const",
+        const="asked",
+        default="unasked",
+        help="align and resample",
+    )
+    parser.add_argument(
+        "--unmended", action="store_const", const=None, dest="mend", help="mend nothing"
+    )
     parser.add_argument("--save", type=Path, help="file for the figures")
     parser.add_argument("--before", type=Path, help="file of earlier figures")
     args = parser.parse_args()
@@ -293,7 +306,7 @@ def main():
     before = json.loads(args.before.read_text()) if args.before else {}
     figures = {}
     for name, spoil in CASES.items():
-        if args.cases not in name or (args.mend and name not in MENDABLE):
+        if args.cases not in name or (args.mend == "asked" and name not in MENDABLE):
             continue
         start = time.process_time()
         results = [score(*s, args.method, spoil, args.mend) for s in scenes]
