@@ -45,7 +45,7 @@ RT60 = 0.2, 0.2, 0.2, 0.4, 0.4, 0.4
 
 
 def pluck(frequency, n_samples, rng):
-    """A plucked string, by Karplus and Strong's recursion: noise in a delay line."""
+    """Return a plucked string, by Karplus and Strong's recursion: delayed noise."""
     period = round(RATE / frequency)
     x = np.zeros(n_samples)
     x[:period] = rng.uniform(-1, 1, min(period, n_samples))
@@ -55,7 +55,7 @@ def pluck(frequency, n_samples, rng):
 
 
 def music(n_samples, rng):
-    """A melody and drums, each a signal of its own."""
+    """Return a melody and drums, each a signal of its own."""
     tune, drums = np.zeros((2, n_samples))
     decay = np.exp(-np.arange(RATE // 4) / (0.04 * RATE))
     for start in range(0, n_samples - RATE, RATE // 4):
