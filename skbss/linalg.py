@@ -337,7 +337,10 @@ def log_abs_det(W):
 
 def matmul(A, B):
     """Multiply matrices of shape (M, N, n_bins) and (N, K, n_bins)."""
-    return (A[:, :, None] * B[None]).sum(1)
+    C = A[:, 0, None] * B[0]
+    for n in range(1, len(B)):  # all products at once would take N times the memory
+        C += A[:, n, None] * B[n]
+    return C
 
 
 def adjoint(A):

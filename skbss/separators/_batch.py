@@ -120,6 +120,7 @@ class BatchSeparator(LinearSeparator):
             # With a single output, nothing but the background would hear the others.
             W = principal(recording, K if target is None else max(K, 2))
             W = by_auxiva(recording, W, spatial, n_iter, task, name, target)
+            recording.forget()
             return recording.learned(W, [])["demixing_"]
         if self.init is None or isinstance(self.init, str):
             return np.tile(np.eye(K, M, dtype=complex), (F, 1, 1))

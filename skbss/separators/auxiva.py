@@ -256,6 +256,7 @@ class AuxIVA(BatchSeparator):
             iterations = iterate(recording, W, model, spatial, sort_iter, target)
             iterations = task.iterations(iterations, recording.learned)
             W, objectives = run(self, iterations, X.size)
+            recording.forget()
             if target is not None:
                 W = target.first(W)[: self.n_sources]
             self.__dict__.update(recording.learned(W, objectives))

@@ -254,7 +254,9 @@ class ILRMA(BatchSeparator):
 
             iterations = iterate(recording, W, model, spatial, target=target)
             iterations = task.iterations(iterations, learned)
-            attributes = learned(*run(self, iterations, X.size))
+            found = run(self, iterations, X.size)
+            recording.forget()
+            attributes = learned(*found)
         # What another source model has left would be out of date.
         self.__dict__.pop("basis_", None)
         self.__dict__.pop("activations_", None)

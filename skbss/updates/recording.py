@@ -133,14 +133,13 @@ class Recording:
             In the precision of the features. Rounding may bring an entry below zero.
         """
         size, parts = self._bands(n_bands)
-        Q = self.by_bin(W)
-        Q /= size
-
         n_bands = -(-self.n_freqs // size)
         power = np.zeros((len(W), n_bands, self.n_frames), self.features.dtype)
 
         def of_part(part):
-            p, q = self._in_groups(part), in_groups(Q[part.bins], part.size)
+            q = self.by_bin(W[..., part.bins])
+            q /= size
+            p, q = self._in_groups(part), in_groups(q, part.size)
             q = q.swapaxes(1, 2).reshape(len(p), len(W), -1)
             sums = sum_rows(p, q)
             if len(p) == part.bands.stop - part.bands.start:
@@ -233,6 +232,10 @@ class Recording:
     def from_microphones(self, demixing):
         """Demixing matrices (n_freqs, n_sources, n_mics) for whitened microphones."""
         return matmul(np.asarray(demixing, complex).transpose(1, 2, 0), self.Z_inv)
+
+    def forget(self):
+        """Let go of the features, as `learned` takes memory, too."""
+        self.features = None
 
     def learned(self, W, objectives):
         """Return the fitted attributes of a separator, new arrays by name.
