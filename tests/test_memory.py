@@ -10,8 +10,8 @@ from sklearn.pipeline import Pipeline
 
 from skbss import Spectrogram, make_separator
 
-# The features alone are half as many spectrograms as there are microphones.
-BOUNDS = {2: 2.5, 4: 3.5, 8: 6.0}
+# The spectrogram and its features alone are 2, 3 and 5 spectrograms.
+BOUNDS = {2: 2.25, 4: 3.35, 8: 5.6}
 # Signals are a quarter of a spectrogram each: what goes into the search for a window,
 # and what came out with the window before. Of noise, short windows are tried, too,
 # whose bands have few bins at such low rates.
