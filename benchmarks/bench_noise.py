@@ -19,6 +19,7 @@ import zlib
 from collections import defaultdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy.signal import welch
@@ -92,8 +93,13 @@ def main():
     parser.add_argument("scenes", help="folder")
     parser.add_argument("--include", default="*", help="pattern of scene names")
     parser.add_argument("--contestants", default=",".join(CONTESTANTS))
-    parser.add_argument("--memory", help="folder that keeps what the stages find")
     args = parser.parse_args()
+    with TemporaryDirectory() as memory:
+        compare(args, memory)
+
+
+def compare(args, memory):
+    """Print the scores of all scenes, and their means."""
     scenes = SceneFolder(args.scenes, include=args.include, return_metadata=True)
     spectrum = mean_spectrum(scenes)
     names = args.contestants.split(",")
@@ -103,7 +109,7 @@ def main():
             example = noisy(scene, noise, spectrum)
             row = f"{scene.name}, {label}:"
             for name in names:
-                y = CONTESTANTS[name](example, args.memory)
+                y = CONTESTANTS[name](example, memory)
                 found = si_bss_eval(scene.references, y, mixture=example.mixture)
                 scores[name][label].append([found[key].mean() for key in SCORES])
                 row += f"  {name} {scores[name][label][-1][0]:.1f}"
