@@ -17,7 +17,7 @@ MIXED = 1e-5
 LOADING = 1e-9
 # Delays in seconds, and offsets of clocks, that windows of 512 ms don't cover, and by
 # how many nats per bin a clock has to be likelier than none. Clocks that are 5 parts
-# per million apart gave 10 and more in eleven rooms, talkers who jumped up to 6.2 in
+# per million apart gave 9 and more in eleven rooms, talkers who jumped up to 6.1 in
 # twelve.
 LONGEST_DELAY = 0.05
 LARGEST_OFFSET = 3e-6

@@ -26,6 +26,7 @@ FINER = 8
 # Iterations of a separation between two searches, how many offsets are looked at, and
 # how far to either side, in steps between which the likelihood hardly changes.
 ROUNDS = (20, 25, 2.5), (10, 9, 0.5), (10, 9, 0.25)
+LOOK_ROUNDS = ((12, 25, 2.5),)  # it only has to tell that there is something
 # Iterations of a separation of all microphones between steps.
 JOINT_ROUNDS = 30, 10, 10, 10, 10
 # Least power of a source in a frame, relative to its mean.
@@ -101,7 +102,7 @@ def look_at_clocks(x, ref_mic, sample_rate, max_offset):
         pair = X[..., [ref_mic, mic]]
         if mic != ref_mic and pair.any(axis=(0, 1)).all():
             rough = rough_offset(pair, *when, max_offset)
-            found = exact_offset(pair, *when, rough, rounds=ROUNDS[:1])
+            found = exact_offset(pair, *when, rough, rounds=LOOK_ROUNDS)
             offsets[mic], gains[mic] = found
 
     with block_map() as map_blocks:
