@@ -281,9 +281,8 @@ def results_of(args, tasks):
 def write_report(path, results, failed, method, ref_mic):
     """Write the page to look and listen."""
     try:
-        from skbss.commands.page import (
-            write_page,
-        )  # needs other libraries, and a folder
+        # Other libraries, which need a folder of their own.
+        from skbss.commands.page import write_page
 
         write_page(path, results, failed, method, ref_mic)
     except OSError as error:
