@@ -119,7 +119,7 @@ def pipe(separator, **params):
 
 
 def expected_failed_checks(estimator):
-    if isinstance(estimator, CrosstalkCanceller | NoiseReducer | WPE):
+    if isinstance(estimator, CrosstalkCanceller | WPE):
         filters = "it filters over frames, so an output frame depends on others"
         return {
             "check_methods_sample_order_invariance": filters,
