@@ -183,7 +183,7 @@ def test_faults_leave_separation_as_it_was():
 def test_levels():
     x = mixture(3)[0].astype(float)
     expected = separator_of().fit_transform(x)
-    for level in (0, 1e-30, 1e6):
+    for level in (0, 1e-30, 1e-6, 1e6):
         y = separator_of().fit_transform(level * x)
         tolerance = 1e-2 * level * abs(x).max()
         np.testing.assert_allclose(y, level * expected, atol=tolerance)

@@ -154,7 +154,10 @@ def test_side_by_side_shares_the_threads(n_threads, n_inside):
         with block_map() as map_blocks:
             idents = set(map_blocks(note, range(12)))
             with block_map() as again:
-                assert again is map_blocks or n_inside == 1
+                if n_inside == 1:
+                    assert set(again(note, range(4))) == {threading.get_ident()}
+                else:
+                    assert again is map_blocks
         most.append(len(idents))
 
     with threadpool_limits(n_threads, user_api="blas"):

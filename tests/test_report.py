@@ -466,7 +466,7 @@ def test_lost_audio(run, tmp_path):
 
 
 def test_large_run(tmp_path):
-    """200 recordings, 20 candidates: a MB or two."""
+    """500 recordings, 20 candidates: a few MB."""
     rng = np.random.default_rng(0)
     rows = [
         make_row(
@@ -475,7 +475,7 @@ def test_large_run(tmp_path):
             (10 + c / 4 + 3 * rng.standard_normal(3)).tolist(),
             real_time_factor=0.05 * (1 + c),
         )
-        for r in range(200)
+        for r in range(500)
         for c in range(20)
     ]
     folder = write_run(tmp_path / "large", rows)
@@ -483,8 +483,8 @@ def test_large_run(tmp_path):
     assert page.stat().st_size < 2_000_000
     document = parse(page)
     heat = document.all("table", "heat")[0].text
-    assert "recording_199" in heat
-    assert "6 of 200 recordings" in document.all("main")[0].text
+    assert "recording_499" in heat
+    assert "6 of 500 recordings" in document.all("main")[0].text
     ranking = read_csv(page.parent / "ranking.csv")
     assert ranking[0]["candidate"] in {f"method{c % 4},n_basis={c}" for c in (18, 19)}
 

@@ -313,10 +313,8 @@ SIGNALS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("method", "dtype"),
-    [("auxiva", np.float64), ("refined", np.float32), ("ilrma", np.float32)],
-)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", ["auxiva", "ilrma", "refined"])
 @pytest.mark.parametrize("name", SIGNALS)
 def test_signals_through_the_tuned_pipelines(name, method, dtype):
     x = SIGNALS[name].astype(dtype)

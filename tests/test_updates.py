@@ -389,7 +389,7 @@ class PlainIP1(IP1):
 
 
 @pytest.mark.parametrize("spatial", [*UPDATES, PlainIP1()], ids=repr)
-@pytest.mark.parametrize(("K", "M"), [(1, 2), (2, 3), (3, 5), (2, 8)])
+@pytest.mark.parametrize(("K", "M"), [(1, 2), (1, 6), (2, 3), (3, 5), (2, 8), (5, 7)])
 def test_fewer_sources_never_raise_the_majorizer(spatial, K, M, rng):
     V = make_covariances(rng, M, 30)[:K]
     W = cnormal(rng, K, M, 30)
