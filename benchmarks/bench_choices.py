@@ -2,8 +2,8 @@
 
 Run ``python benchmarks/bench_choices.py DRY_SPEECH_FOLDER`` (ten minutes), where the
 folder is one that scenes.py takes. Each choice separates recordings of 40 s in living
-rooms (RT60 0.2 and 0.4 s), six unless told otherwise: voices from the folder, or a
-plucked string and drums that are made here. Printed are the mean and the worst
+rooms (RT60 0.2 and 0.4 s), six in all: voices from the folder, or a plucked string
+and drums that are made here. Printed are the mean and the worst
 improvement of SI-SDR in dB, processor seconds of one core per second of sound, and the
 peak of memory above the recording itself in MB, scaled to a minute, which is that of
 the choice's own process. Needs the extra ``rooms`` and Linux.
@@ -33,6 +33,7 @@ from skbss import (
     ProjectionBack,
     make_separator,
 )
+from skbss.compose import online_pipeline
 from skbss.datasets import make_room_mixture
 from skbss.metrics import si_sdr_improvement
 
@@ -68,31 +69,27 @@ def music(n_samples, rng):
     return np.stack([tune, drums], axis=1)
 
 
+def simulate(sources, **room):
+    """Return the microphones and the sources of a room."""
+    made = make_room_mixture(sources, sample_rate=RATE, **room)
+    return made.mixture.astype(np.float32), made.references
+
+
 def recordings(speech, *, n_sources=2, n_mics=None, n_used=None, kind="speech"):
     """Yield the microphones in use and the sources of each room."""
+    half = SECONDS * RATE // 2
     for seed, rt60 in enumerate(RT60):
         rng = np.random.default_rng(seed)
         if kind == "music":
             sources = music(SECONDS * RATE, rng)
         else:
-            chosen = rng.choice(len(speech), n_sources, replace=False)
-            sources = speech[chosen].T
-
-        def simulate(seed, sources=sources, rt60=rt60):
-            room = {"sample_rate": RATE, "rt60": rt60, "random_state": seed}
-            made = make_room_mixture(sources, n_mics=n_mics, **room)
-            return made.mixture[:, :n_used].astype(np.float32), made.references
-
-        here, there = simulate(seed), simulate(seed + 100) if kind == "jump" else None
+            sources = speech[rng.choice(len(speech), n_sources, replace=False)].T
+        room = {"n_mics": n_mics, "rt60": rt60}
+        x, y = simulate(sources, random_state=seed, **room)
         if kind == "jump":  # both talkers are elsewhere after the half
-            half = SECONDS * RATE // 2
-            pairs = zip(here, there, strict=True)
-            here = tuple(np.concatenate([a[:half], b[half:]]) for a, b in pairs)
-        yield here
-
-
-def recursive(separator):
-    return make_pipeline(STFT(2048), separator, ProjectionBack(), ISTFT())
+            there = simulate(sources, random_state=seed + 100, **room)
+            x[half:], y[half:] = (signals[half:] for signals in there)
+        yield x[:, :n_used], y
 
 
 def supervised(sources):
@@ -128,7 +125,7 @@ CHOICES = {
         0,
     ),
     "OnlineSeparator": (lambda _: OnlineSeparator(RATE), {}, SETTLED),
-    "OnlineAuxIVA": (lambda _: recursive(OnlineAuxIVA()), {}, SETTLED),
+    "OnlineAuxIVA": (lambda _: online_pipeline(OnlineAuxIVA(), RATE), {}, SETTLED),
     "OnlineISNMF, 1 microphone": (supervised, {"n_used": 1}, 20),
     "music, make_separator()": (whole(), {"kind": "music"}, 0),
     "music, ILRMA, 10 spectra": (
@@ -159,8 +156,7 @@ def measure(name, speech):
             seconds.append((time.process_time() - begin) / SECONDS)
             peak = max(peak, resident("VmHWM") - before)
             late = slice(start * RATE, None)
-            mixture = np.repeat(x[late, :1], y.shape[1], axis=1)
-            gain = si_sdr_improvement(y[late], estimate[late], mixture)
+            gain = si_sdr_improvement(y[late], estimate[late], x[late])
             scores.append(gain.mean())
     megabytes = peak / 1e6 * 60 / SECONDS
     return np.mean(scores), np.min(scores), np.mean(seconds), megabytes

@@ -49,8 +49,7 @@ class ChannelTransformer(
             The fitted transformer.
         """
         task = FitTask(self, X, y)
-        X = to_floats(X)
-        X = validate_data(self, X, dtype=[np.float64, np.float32])
+        X = self._check(X, reset=True)
         if self.ref_mic >= X.shape[1]:
             raise ValueError(
                 f"Got ref_mic={self.ref_mic}, but the recording has {X.shape[1]} "
@@ -75,9 +74,11 @@ class ChannelTransformer(
             As long as `X`; zero where a channel has no samples.
         """
         check_is_fitted(self)
+        return self._apply(self._check(X, reset=False))
+
+    def _check(self, X, *, reset):
         X = to_floats(X)
-        X = validate_data(self, X, dtype=[np.float64, np.float32], reset=False)
-        return self._apply(X)
+        return validate_data(self, X, dtype=[np.float64, np.float32], reset=reset)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
