@@ -7,6 +7,8 @@ BIN = $(VENV)/bin
 # Processes that work side by side, and timings, get one thread each.
 test lowest peers doc browser bench: export OMP_NUM_THREADS ?= 1
 test lowest peers doc browser bench: export OPENBLAS_NUM_THREADS ?= 1
+# Tests start Python a hundred times: it may keep what it has compiled.
+test lowest: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test lowest peers browser lint doc bench release clean
 
