@@ -17,7 +17,10 @@ from skbss.blocks import BlockBatch
 from skbss.compose import make_separator, online_pipeline
 from skbss.live import OnlineSeparator
 from skbss.plug_ins import check_name, find
-from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
+from skbss.separators import MaskSeparator, OnlineAuxIVA, OnlineILRMA, OnlineISNMF
+from skbss.sound_pipeline import SoundPipeline
+from skbss.spectrogram import window_length
+from skbss.transforms import ISTFT, STFT, LoudestFirst
 
 # Blocks in which people who move stay about where they are.
 BLOCK_SECONDS, OVERLAP_SECONDS = 8.0, 2.0
@@ -78,6 +81,17 @@ def _moving(method, sample_rate, ref_mic, random_state, n_sources=None):
     )
 
 
+def _masks(sample_rate, ref_mic, random_state, n_mics, n_sources=None):
+    masks = MaskSeparator(n_sources or n_mics, ref_mic=ref_mic)
+    steps = [
+        ("stft", STFT(window_length(sample_rate, 0.128), sample_rate=sample_rate)),
+        ("masks", masks.set_params(random_state=random_state)),
+        ("istft", ISTFT()),
+        ("loudestfirst", LoudestFirst()),
+    ]
+    return SoundPipeline(steps, sample_rate=sample_rate)
+
+
 def _online_separator(sample_rate, ref_mic, n_sources=None):
     separator = OnlineSeparator(sample_rate, n_sources, ref_mic=ref_mic)
     return make_pipeline(separator)
@@ -111,6 +125,9 @@ _registry = {
     ),
     "auxiva": Method(
         partial(make_separator, "auxiva"), "AuxIVA, the quickest of whole recordings"
+    ),
+    "masks": Method(
+        _masks, "by direction in each coefficient: with artifacts, for people who walk"
     ),
     "blocks": Method(
         _blocks, "refined, in blocks, by what the best minutes teach: for hours"

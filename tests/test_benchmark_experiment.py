@@ -25,6 +25,7 @@ BUILT_IN = [
     "ilrma",
     "refined",
     "blocks",
+    "masks",
     "blockauxiva",
     "blockilrma",
     "onlineauxiva",

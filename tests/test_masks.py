@@ -22,6 +22,7 @@ from skbss import (
 )
 from skbss.datasets import make_convolutive_mixture
 from skbss.linalg import inverse_features, ldl_hpd, pack_hermitian, unpack_hermitian
+from skbss.methods import make_method
 from skbss.metrics import si_sdr_improvement
 from skbss.updates import full_rank, masks
 from tests.degenerate import DEGENERATE
@@ -129,7 +130,7 @@ def test_sources_of_all_bins_are_put_in_one_order(n_sources):
     assert found <= set(permutations(range(n_sources)))
 
 
-@pytest.mark.parametrize(("n_sources", "n_mics"), [(2, 2), (3, 2), (4, 3), (6, 2)])
+@pytest.mark.parametrize(("n_sources", "n_mics"), [(2, 2), (3, 2), (4, 3), (6, 3)])
 def test_objectives_never_rise(n_sources, n_mics):
     record = make_record(n_sources, n_mics)
     separator = MaskSeparator(n_sources, time_iter=15, random_state=0).fit(record)
@@ -277,6 +278,20 @@ def test_degenerate_recordings_leave_finite_numbers(name):
     assert_allclose(Y.sum(2), X[..., 0], atol=1e-2 * (abs(X).max() or 1))
     assert np.isfinite(separator.objective_).all()
     assert np.isfinite(refine.objective_).all()
+
+
+def test_more_than_masks_can_tell_apart():
+    with pytest.warns(UserWarning, match="n_sources=5 and 2 microphones"):
+        MaskSeparator(5, max_iter=1, time_iter=1).fit(make_record())
+
+
+def test_masks_are_a_method():
+    x, references = make_scene(n_sources=2)
+    pipeline = make_method("masks", sample_rate=8000, random_state=0)
+    y = pipeline.fit_transform(x)
+    assert pipeline["masks"].n_sources == 2
+    assert np.diff(np.square(y).sum(0)) < 0
+    assert si_sdr_improvement(references, y, x).min() > 5
 
 
 def test_refusals():

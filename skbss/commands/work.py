@@ -20,7 +20,6 @@ from skbss.commands.aligned_reader import AlignedReader
 from skbss.commands.console import Progress, tell
 from skbss.commands.outputs import FileFormat, SourceFiles
 from skbss.commands.recordings import Recording, RecordingError
-from skbss.compose import METHODS
 from skbss.io import AudioFileError, AudioReader, AudioWriter
 from skbss.methods import flat_steps
 from skbss.metrics import si_sdr_improvement
@@ -256,7 +255,7 @@ def blocks_of(task):
     if task.moving:
         limit = given["block"]
     is_long = task.recording.duration > limit > 0
-    if not is_long or task.method not in METHODS:
+    if not (is_long and isinstance(task.pipeline, SoundPipeline)):
         return None
     rate, pipeline = task.recording.info.sample_rate, task.pipeline
     if task.target is not None:
