@@ -119,8 +119,9 @@ def make_separator(
     first : 'stft', 'auxiva', 'refine', 'projectionback', 'sort', 'istft'
         `AuxIVA`, then once more with the source model 'cliques', on windows of 256 ms:
         short ones have more frames to learn from. With ``quiet=0.1`` bins that noise
-        fills don't mislead them. `SortFrequencies` gives ranges of
-        frequency back to the outputs that they belong to.
+        fills don't mislead them, and in noise the first one starts twice.
+        `SortFrequencies` gives ranges of frequency back to the outputs that they belong
+        to.
     second : 'stft', 'refine', 'projectionback', 'istft', 'cancel'
         'cliques' again on windows of 512 ms, which cover the reverberation, then
         `CrosstalkCanceller` on windows of 128 ms. This is the `stage` of a

@@ -9,7 +9,12 @@ from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 from skbss.metrics import si_sdr_improvement
 from skbss.updates import Cliques, Gauss
 from skbss.updates.iteration import SourceVariances
-from skbss.updates.noise import LEAST_SHARE, signal_shares
+from skbss.updates.noise import (
+    LEAST_SHARE,
+    liveliness,
+    signal_shares,
+    whitened_noise,
+)
 from skbss.updates.recording import Recording
 
 N_FFT = 512
@@ -30,7 +35,8 @@ def with_noise(x, level, seed=0):
 
 
 def shares_of(record, n_sources=2, quiet=0.1):
-    return signal_shares(record.data, None, Recording(record.data), quiet, n_sources)
+    noise = whitened_noise(record.data, None, Recording(record.data), quiet)
+    return signal_shares(noise, n_sources)
 
 
 def test_shares_are_those_of_the_weakest_direction():
@@ -53,7 +59,8 @@ def test_outputs_have_the_shares_of_the_microphones(scene):
     record = spectrogram(with_noise(scene[0], 0.3))
     outputs = AuxIVA(max_iter=5).fit_transform(record)
     recording = Recording(outputs.data)
-    found = signal_shares(outputs.data, outputs.mixing[0], recording, 0.1, 2)
+    noise = whitened_noise(outputs.data, outputs.mixing[0], recording, 0.1)
+    found = signal_shares(noise, 2)
     # Bins at the ends are loaded, the others agree but for rounding.
     assert_allclose(found[2:-2], shares_of(record)[2:-2], atol=1e-6)
 
@@ -109,6 +116,46 @@ def test_bins_of_signal_alone_count_as_ever(scene):
         same = SourceVariances(source, float, shares=shares).weigh(recording, W)
         assert_allclose(same[0], cost)
         assert_allclose(same[1], S)
+
+
+def test_voices_are_livelier_than_noise_and_than_two_at_once():
+    rng = np.random.default_rng(0)
+    n = 64_000
+    pauses = (rng.random((n // 2000, 2)) > 0.5).repeat(2000, axis=0)
+    signal = pauses * rng.normal(size=(n, 2))
+    both_to_noise = np.array([[1, 1], [1, -1]])
+    for loudness in (1, 1e-6):
+        x = loudness * (signal @ [[1, 0.5], [0, 0.5]] + 0.1 * rng.normal(size=(n, 2)))
+        record = spectrogram(x)
+        recording = Recording(record.data)
+        noise = whitened_noise(record.data, None, recording, 0.1)
+
+        def lively(demixing, recording=recording, noise=noise):
+            demixing = np.tile(demixing, (recording.n_freqs, 1, 1))
+            return liveliness(recording, recording.from_microphones(demixing), noise)
+
+        voices = np.linalg.inv([[1, 0.5], [0, 0.5]]).T
+        assert lively(voices) > 1.5 * lively(both_to_noise @ voices) > 0
+        assert lively(voices) == pytest.approx(lively([[3], [5j]] * voices))
+    found = liveliness(recording, np.ones((1, 2, 257)), noise + 1e3 * np.eye(2))
+    assert found == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("prefer", [0, 1])
+def test_the_livelier_of_two_ways_stays(scene, monkeypatch, prefer):
+    record = spectrogram(with_noise(scene[0], 0.3))
+    plain = AuxIVA(max_iter=3).fit(record)
+    asked = []
+
+    def favorite(recording, W, noise):
+        asked.append(W)
+        return float(len(asked) - 1 == prefer)
+
+    monkeypatch.setattr("skbss.separators.auxiva.liveliness", favorite)
+    found = AuxIVA(max_iter=3, quiet=0.1).fit(record)
+    assert len(asked) == 2
+    assert np.array_equal(found.demixing_, plain.demixing_) == (prefer == 1)
+    assert found.n_iter_ == 3
 
 
 def test_a_noisy_recording_is_separated_for_sure():

@@ -15,7 +15,7 @@ from skbss.separators._batch import BatchSeparator, output_power, run
 from skbss.sklearn_parts import HasMethods, Interval, StrOptions, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.updates.iteration import SourceVariances, iterate
-from skbss.updates.noise import signal_shares
+from skbss.updates.noise import liveliness, signal_shares, whitened_noise
 from skbss.updates.protocols import SourceModel, SpatialUpdate
 from skbss.updates.source import SOURCE_MODELS, bands_of
 from skbss.updates.spatial import SPATIAL_UPDATES
@@ -55,7 +55,8 @@ class AuxIVA(BatchSeparator):
     quiet : float, default=0.0
         Fraction of the frames of each bin, the quietest ones, in which there is only
         noise, as in `NoiseReducer`. Where that finds noise, bins count as far as they
-        tell sources apart in spite of it; see Notes. 0 counts all bins alike.
+        tell sources apart in spite of it, or all alike if that makes livelier outputs,
+        for which all iterations are run twice; see Notes. 0 counts all bins alike.
     spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or SpatialUpdate, default='ip1'
         The update of the demixing matrices: iterative projection by one source [2]_ or
         two at a time, or iterative source steering by one or two. All lower the same
@@ -134,6 +135,13 @@ class AuxIVA(BatchSeparator):
     :math:`s / r_{kbt} + (1 - s) / r_{kt}`: what noise makes ambiguous follows those
     bins that are clear. The objective of cliques leaves that out, and may rise. After
     another separator, quiet frames are those of the microphones.
+
+    A start in noise may end with noise in one output and two talkers in another, with
+    bins counted or without. Source models of whole frames separate in both ways, and
+    the result stays whose outputs are livelier. With rows of W of unit norm, and the
+    mean power :math:`p_{kt}` of a frame less that of the noise, at least 0, in units of
+    its mean, that is the lower mean of :math:`\log(p_{kt} + 0.1)`: a voice pauses, two
+    of them pause less, and noise never does.
 
     With a `target`, of whitened covariance Q with a mean diagonal of the
     `target_weight` in every bin, the weighted covariances of all sources but the first
@@ -237,25 +245,36 @@ class AuxIVA(BatchSeparator):
             If `X` is no complex, finite, three-dimensional array, or a parameter is out
             of its range.
         """
-        task = FitTask(self, X, y, self._may_search() * SEARCH_ITER + self.max_iter)
-        record, X = X, self._check_X(X, reset=not self._is_warm())
-        covariances = self._covariances(record, X)
         source = resolve(self.source, SOURCE_MODELS)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
+        is_refined = bands_of(source) > 1
+        n_runs = 2 if self.quiet and not is_refined else 1
+        n_iter = self._may_search() * SEARCH_ITER + n_runs * self.max_iter
+        task = FitTask(self, X, y, n_iter)
+        record, X = X, self._check_X(X, reset=not self._is_warm())
+        covariances = self._covariances(record, X)
         with block_map() as map_blocks:
             recording, W, target = self._begin(
                 X, covariances, spatial, SEARCH_ITER, task, map_blocks
             )
             level, sort_iter = output_power(W).mean(), self.sort_iter
-            if bands_of(source) > 1:
+            if is_refined:
                 level, sort_iter = 1.0, 0
                 if not self._is_warm():  # all bins alike, whatever their power
                     W /= np.linalg.norm(W, axis=1, keepdims=True)
-            shares = self._shares(record, X, recording) if self.quiet else None
-            model = SourceVariances(source, X.real.dtype, level, shares)
-            iterations = iterate(recording, W, model, spatial, sort_iter, target)
-            iterations = task.iterations(iterations, recording.learned)
-            W, objectives = run(self, iterations, X.size)
+            noise, shares = self._noise(record, X, recording)
+
+            def separate(shares, name="iteration"):
+                model = SourceVariances(source, X.real.dtype, level, shares)
+                iterations = iterate(recording, W, model, spatial, sort_iter, target)
+                iterations = task.iterations(iterations, recording.learned, name)
+                return run(self, iterations, X.size)
+
+            found = separate(shares)
+            if shares is not None and not is_refined:
+                both = found, separate(None, "plain-iteration")
+                found = max(both, key=lambda one: liveliness(recording, one[0], noise))
+            W, objectives = found
             recording.forget()
             if target is not None:
                 W = target.first(W)[: self.n_sources]
@@ -263,10 +282,15 @@ class AuxIVA(BatchSeparator):
         task.end()
         return self
 
-    def _shares(self, record, X, recording):
-        """Shares of signal in the bins, None if there is little noise."""
+    def _noise(self, record, X, recording):
+        """Covariances of noise, and shares of signal in the bins.
+
+        None for both if none is looked for, and for the latter if there is little.
+        """
+        if not self.quiet:
+            return None, None
         mixing = getattr(record, "mixing", None)
         if mixing is not None:
             mixing = mixing[0] if len(mixing) == 1 else None
-        n_sources = self.n_sources or recording.n_mics
-        return signal_shares(X, mixing, recording, self.quiet, n_sources)
+        noise = whitened_noise(X, mixing, recording, self.quiet)
+        return noise, signal_shares(noise, self.n_sources or recording.n_mics)

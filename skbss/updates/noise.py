@@ -8,6 +8,7 @@ from scipy.special import gammainc, gammaincinv
 
 from skbss.linalg import solve_hpd
 from skbss.parallel import bin_blocks, map_some
+from skbss.updates.powers import invert_positive
 
 # Bins over which powers are averaged before frames are compared, and how many of them
 # are independent: by a Hann window, neighbors correlate by 2/3, the next by 1/6.
@@ -21,6 +22,10 @@ NOISY = 0.1
 
 # Least share of signal: where all is noise, all bins count alike.
 LEAST_SHARE = 0.01
+
+# Power of an output that has paused, relative to its mean: what is below is noise that
+# was not taken off.
+PAUSE = 0.1
 
 # Loading of matrices relative to their diagonal, against rounding.
 LOADING = 1e-12
@@ -96,8 +101,8 @@ def quiet_covariance(X, scale, quiet, mixing=None):
     return noise / selection_bias(quiet, K)
 
 
-def signal_shares(X, mixing, recording, quiet, n_sources):
-    """Share of signal in the weakest direction that sources are told apart by.
+def whitened_noise(X, mixing, recording, quiet):
+    """Covariance of the noise of whitened microphones.
 
     Quiet frames are those of the microphones: outputs of noise aren't quiet in them.
 
@@ -111,6 +116,26 @@ def signal_shares(X, mixing, recording, quiet, n_sources):
         `X` whitened.
     quiet : float
         Fraction of frames in which there is only noise.
+
+    Returns
+    -------
+    noise : ndarray of shape (n_freqs, n_channels, n_channels)
+        Hermitian, complex128.
+    """
+    Z = recording.Z.transpose(2, 0, 1)
+    if mixing is not None:
+        Z = Z @ np.linalg.pinv(mixing)
+    N = quiet_covariance(X, recording.scale, quiet, mixing)
+    return Z @ N @ Z.conj().swapaxes(1, 2)
+
+
+def signal_shares(noise, n_sources):
+    """Share of signal in the weakest direction that sources are told apart by.
+
+    Parameters
+    ----------
+    noise : ndarray of shape (n_freqs, n_channels, n_channels)
+        From `whitened_noise`.
     n_sources : int
         Number of directions that are needed, those with the largest shares.
 
@@ -119,13 +144,40 @@ def signal_shares(X, mixing, recording, quiet, n_sources):
     share : ndarray of shape (n_freqs,) or None
         From `LEAST_SHARE` to 1. None where there is little noise.
     """
-    Z = recording.Z.transpose(2, 0, 1)
-    if mixing is not None:
-        Z = Z @ np.linalg.pinv(mixing)
-    N = quiet_covariance(X, recording.scale, quiet, mixing)
-    N = Z @ N @ Z.conj().swapaxes(1, 2)
-    noise = np.linalg.eigvalsh(N)[:, n_sources - 1]
-    return np.clip(1 - noise, LEAST_SHARE, 1) if np.median(noise) > NOISY else None
+    weakest = np.linalg.eigvalsh(noise)[:, n_sources - 1]
+    if np.median(weakest) <= NOISY:
+        return None
+    return np.clip(1 - weakest, LEAST_SHARE, 1)
+
+
+def liveliness(recording, W, noise):
+    """How much outputs go up and down without their noise, in nats.
+
+    A voice pauses, two voices in one output pause less, and noise never does.
+
+    Parameters
+    ----------
+    recording : Recording
+        The recording.
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices of its whitened microphones.
+    noise : ndarray of shape (n_freqs, n_mics, n_mics)
+        From `whitened_noise`.
+
+    Returns
+    -------
+    liveliness : float
+        How far the logarithm of the mean power of a frame is above the mean logarithm,
+        all bins alike, as a mean of the outputs.
+    """
+    W = W / np.linalg.norm(W, axis=1, keepdims=True)
+    rows = W.transpose(2, 0, 1)
+    N = ((rows @ noise) * rows.conj()).sum(2).real.mean(0)
+    power = np.maximum(recording.powers(W)[:, 0] - N[:, None], 0, dtype=float)
+    mean = power.mean(1, keepdims=True)
+    power *= invert_positive(mean)
+    power[mean[:, 0] == 0] = 1  # all of it is noise
+    return float(np.log1p(PAUSE) - np.log(power + PAUSE).mean())
 
 
 def reduce_noise(X, scale, noise, min_share):
