@@ -19,9 +19,6 @@ from skbss.updates.delays import at_reference, find_delays
 # A delay is found where the correlation is so many times its root mean square: unlike
 # signals reached 7.
 PROMINENCE = 12.0
-# Seconds below which a delay is left alone: it is that of sound across two meters, as
-# separators expect it between microphones of one recorder.
-NEAR = 0.006
 # Seconds that are looked at, for delays, in which clocks may drift, and for clocks.
 LONGEST = 60.0
 LONGEST_CLOCKS = 120.0
@@ -104,7 +101,7 @@ class AlignChannels(ChannelTransformer):
     Attributes
     ----------
     delays_ : ndarray of shape (n_channels,)
-        How many samples the channels were late. 0 where none above 6 ms was found.
+        How many samples the channels were late. 0 where none was found.
     n_features_in_ : int
         Number of channels.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -118,8 +115,7 @@ class AlignChannels(ChannelTransformer):
     Notes
     -----
     Delays are peaks of GCC-PHAT [1]_ over a minute at most. A channel in which nothing
-    of the reference is heard stays as it is, and so does one that is less than 6 ms
-    late or early: microphones of one recorder are, and separators expect it.
+    of the reference is heard stays as it is.
 
     References
     ----------
@@ -154,8 +150,7 @@ class AlignChannels(ChannelTransformer):
         X = X[: round(LONGEST * self.sample_rate)]
         max_lag = round(self.max_delay * self.sample_rate)
         delays, prominences = find_delays(X, self.ref_mic, max_lag)
-        is_far = abs(delays) > NEAR * self.sample_rate
-        self.delays_ = np.where((prominences > PROMINENCE) & is_far, delays, 0)
+        self.delays_ = np.where(prominences > PROMINENCE, delays, 0)
 
     def _apply(self, X):
         return at_reference(X, self.delays_, np.zeros(len(self.delays_)))
