@@ -223,6 +223,15 @@ def test_a_filter_bank_filters_and_fades():
     np.testing.assert_allclose(y[1249:3000], expected[1000 : 3000 - 249], atol=1e-5)
 
 
+@pytest.mark.parametrize("latency", [0.008, 0.032, 0.128, 1])
+def test_little_of_the_latency_is_spent_on_waiting_for_a_block(latency):
+    separator = OnlineSeparator(RATE, latency=latency).fit(np.ones((1, 2)))
+    bank = separator._bank
+    used = bank.n_future + bank.delay + bank.block - 1
+    assert used == separator.n_samples_latency_
+    assert bank.block <= max(latency / 32, 0.003) * RATE
+
+
 def test_filters_are_found_by_what_they_do():
     """They are those of a slow least squares, also with too little look-ahead."""
     rng = np.random.default_rng(0)

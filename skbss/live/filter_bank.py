@@ -79,7 +79,7 @@ class FilterBank:
         self.position = -self.n_future - self.delay  # of the output of the next block
         shape = n_mics, self.delay + self.n_future + 2 * self.block
         self.past = np.zeros(shape, np.float32)
-        shape = 2 * self.n_parts, n_mics, self.block + 1
+        shape = self.block + 1, 2 * self.n_parts, n_mics
         self.spectra = np.zeros(shape, np.complex64)
         self.filters, self.starts = self.filters[-1:], np.zeros(1, int)
         self.faded = 0  # blocks of the fade to the next filters so far
@@ -96,13 +96,14 @@ class FilterBank:
         self.second = self._transform(self.filters[1]) if has_next else None
 
     def _transform(self, g):
-        """Spectra (n_sources, n_parts * n_mics, n_freqs) of the parts of filters."""
+        """Spectra (n_freqs, n_sources, n_parts * n_mics) of the parts of filters."""
         K, M, n_taps = g.shape
         padded = np.zeros((K, M, self.n_parts * self.block), np.float32)
         padded[..., :n_taps] = g
         parts = padded.reshape(K, M, self.n_parts, self.block)
         H = scipy.fft.rfft(parts, 2 * self.block, axis=3)
-        return np.ascontiguousarray(H.swapaxes(1, 2)).reshape(K, -1, self.block + 1)
+        H = np.ascontiguousarray(H.transpose(3, 0, 2, 1))
+        return H.reshape(self.block + 1, K, -1)
 
     @property
     def newest(self):
@@ -157,12 +158,13 @@ class FilterBank:
         self._choose()
         slot = self.position // B % self.n_parts
         end = past.shape[1] - self.delay
-        X = scipy.fft.rfft(past[:, end - 2 * B : end])
+        X = scipy.fft.rfft(past[:, end - 2 * B : end]).T
         # Written twice, blocks from the newest to the oldest always lie in one piece.
         n = self.n_parts
         slot = n - 1 - slot
-        self.spectra[slot] = self.spectra[slot + n] = X
-        spectra = self.spectra[slot : slot + n].reshape(-1, B + 1)
+        self.spectra[:, slot] = self.spectra[:, slot + n] = X
+        spectra = self.spectra.reshape(B + 1, -1, 1)
+        spectra = spectra[:, slot * X.shape[1] : (slot + n) * X.shape[1]]
         y = self._filter(self.first, spectra)
         if self.second is not None:
             self.faded += 1
@@ -175,8 +177,8 @@ class FilterBank:
         return self._turned_down(y, past[self.ref_mic, : 2 * B]).T
 
     def _filter(self, H, spectra):
-        y = np.einsum("kaf,af->kf", H, spectra)
-        return scipy.fft.irfft(y, 2 * self.block)[:, self.block :]
+        y = scipy.fft.irfft((H @ spectra)[..., 0].T, 2 * self.block)
+        return y[:, self.block :]
 
     def _shared_highs(self, y, spectra):
         """Return each output's share of what filters leave out of the microphone."""

@@ -342,9 +342,10 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     def _begin(self, n_mics):
         """Forget everything."""
         latency, hop = self.n_samples_latency, self.hop_length
-        # Blocks of an eighth of the latency, of 2 to 32 ms: smaller ones cost more.
+        # Blocks of a 32nd of the latency, of 2 to 32 ms: smaller ones cost more, and
+        # filters can't look into what is waited for.
         block = hop
-        while 8 * block > latency and block > self.sample_rate * 0.003:
+        while 32 * block > latency and block > self.sample_rate * 0.003:
             block //= 2
         n_future = latency - (block - 1)
         longest = round(AHEAD * self.sample_rate)
