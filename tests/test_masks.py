@@ -130,7 +130,7 @@ def test_sources_of_all_bins_are_put_in_one_order(n_sources):
     assert found <= set(permutations(range(n_sources)))
 
 
-@pytest.mark.parametrize(("n_sources", "n_mics"), [(2, 2), (3, 2), (4, 3), (6, 3)])
+@pytest.mark.parametrize(("n_sources", "n_mics"), [(2, 2), (3, 2), (4, 3), (6, 2)])
 def test_objectives_never_rise(n_sources, n_mics):
     record = make_record(n_sources, n_mics)
     separator = MaskSeparator(n_sources, time_iter=15, random_state=0).fit(record)
