@@ -317,6 +317,14 @@ def _cancel(stage):
     return [("long", stage(0.256, [("cancel", long)])), ("short", _cancel_short(stage))]
 
 
+def mask_pipeline(n_sources, sample_rate, ref_mic, random_state):
+    """Make the pipeline of masks alone, for people who walk."""
+    masks = MaskSeparator(n_sources, ref_mic=ref_mic, random_state=random_state)
+    stage = _stage(sample_rate, None, 0.128, [("masks", masks)])
+    steps = [*stage.steps, ("loudestfirst", LoudestFirst())]
+    return SoundPipeline(steps, sample_rate=sample_rate)
+
+
 def online_pipeline(separator, sample_rate, ref_mic=0):
     """Make the pipeline of an online separator, on windows near to 128 ms.
 

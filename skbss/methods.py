@@ -14,13 +14,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skbss
 from skbss.blocks import BlockBatch
-from skbss.compose import make_separator, online_pipeline
+from skbss.compose import make_separator, mask_pipeline, online_pipeline
 from skbss.live import OnlineSeparator
 from skbss.plug_ins import check_name, find
-from skbss.separators import MaskSeparator, OnlineAuxIVA, OnlineILRMA, OnlineISNMF
-from skbss.sound_pipeline import SoundPipeline
-from skbss.spectrogram import window_length
-from skbss.transforms import ISTFT, STFT, LoudestFirst
+from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
 
 # Blocks in which people who move stay about where they are.
 BLOCK_SECONDS, OVERLAP_SECONDS = 8.0, 2.0
@@ -82,14 +79,7 @@ def _moving(method, sample_rate, ref_mic, random_state, n_sources=None):
 
 
 def _masks(sample_rate, ref_mic, random_state, n_mics, n_sources=None):
-    masks = MaskSeparator(n_sources or n_mics, ref_mic=ref_mic)
-    steps = [
-        ("stft", STFT(window_length(sample_rate, 0.128), sample_rate=sample_rate)),
-        ("masks", masks.set_params(random_state=random_state)),
-        ("istft", ISTFT()),
-        ("loudestfirst", LoudestFirst()),
-    ]
-    return SoundPipeline(steps, sample_rate=sample_rate)
+    return mask_pipeline(n_sources or n_mics, sample_rate, ref_mic, random_state)
 
 
 def _online_separator(sample_rate, ref_mic, n_sources=None):
