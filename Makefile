@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Processes that work side by side, and timings, get one thread each.
 test lowest peers doc browser bench: export OMP_NUM_THREADS ?= 1
 test lowest peers doc browser bench: export OPENBLAS_NUM_THREADS ?= 1
-# Tests start Python a hundred times: it may keep what it has compiled.
+# Tests start Python several times: it may keep what it has compiled.
 test lowest: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: demo test lowest peers browser lint doc bench release clean
@@ -17,13 +17,13 @@ demo: $(VENV)/.core
 	$(BIN)/skbss separate --demo -o demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # Without any extra, and with the lowest version of each dependency that pyproject.toml
 # allows. What newer packages say about old ones is no error here.
 lowest: $(VENV)-lowest/.done
 	$(VENV)-lowest/bin/skbss separate --demo -o demo
-	$(VENV)-lowest/bin/python -W ignore -m pytest -n 2 -W ignore $(IN_CORE)
+	$(VENV)-lowest/bin/python -W ignore -m pytest -n 2 --dist loadgroup -W ignore $(IN_CORE)
 
 IN_CORE = $(patsubst %,tests/test_%.py,benchmark_run common compose inspection io \
 	online report separators stft streaming)

@@ -8,6 +8,7 @@ import pytest
 from skbss import STFT
 from skbss.datasets import make_convolutive_mixture
 from tests.browser import start_browser
+from tests.processes import CONTEXT  # noqa: F401, sets how processes start
 
 
 def make_recording(n_mics=2, n_samples=4000, random_state=0):

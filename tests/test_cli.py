@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+import io
 import os
 import re
 import signal
@@ -24,6 +25,7 @@ from skbss.commands.pipelines import (
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 from skbss.io import read_audio, write_audio
 from skbss.metrics import si_sdr_improvement
+from tests.processes import Command
 
 FAST = ["--method", "auxiva", "--set", "auxiva.max_iter=3", "--set", "stft.n_fft=512"]
 
@@ -490,26 +492,18 @@ def test_module_is_the_command():
     assert result.stdout.startswith("usage: skbss separate")
 
 
-def heed_interrupts():
-    """A shell lets the processes that it starts in the background ignore them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_interrupt(tmp_path):
     write_recording(tmp_path / "a.wav", n=4)
-    command = [sys.executable, "-m", "skbss", "separate", "a.wav", "-o", "out", "-v"]
-    command += ["--set", "first.auxiva.max_iter=1000000"]
-    with subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
-    ) as process:
-        assert process.stderr.readline() == "checking a.wav\n"
-        assert process.stderr.readline().startswith("[1/1] separating")
-        process.send_signal(signal.SIGINT)
-        *progress, last = process.stderr.read().splitlines()
-        assert last == "skbss: interrupted"
-        # It may have begun with the next step before the signal came.
-        assert all(line.startswith("[1/1] separating") for line in progress)
-        assert process.wait() == 130
+    slow = ["--set", "first.auxiva.max_iter=1000000"]
+    process = Command("separate", "a.wav", "-o", "out", "-v", *slow)
+    assert process.stderr.readline() == b"checking a.wav\n"
+    assert process.stderr.readline().startswith(b"[1/1] separating")
+    process.send_signal(signal.SIGINT)
+    *progress, last = process.communicate()[1].splitlines()
+    assert last == b"skbss: interrupted"
+    # It may have begun with the next step before the signal came.
+    assert all(line.startswith(b"[1/1] separating") for line in progress)
+    assert process.returncode == 130
     assert files_in(tmp_path / "out") == []
 
 
@@ -522,23 +516,21 @@ def test_a_full_stdout_ends_in_a_sentence(capfd, monkeypatch):
     assert err == "skbss separate: Cannot write to stdout: No space left on device.\n"
 
 
-def test_names_that_stdout_cannot_encode_are_escaped(recording, tmp_path):
-    (tmp_path / "rec.wav").rename(tmp_path / "ä.wav")
-    done = subprocess.run(
-        [sys.executable, "-m", "skbss", "separate", "ä.wav", "-o", "out", *FAST],
-        capture_output=True,
-        env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0
-    assert rb"\xe4.wav" in done.stdout
+def test_names_that_stdout_cannot_encode_are_escaped(recording, monkeypatch):
+    recording.rename("ä.wav")
+    stdout = io.TextIOWrapper(io.BytesIO(), "ascii")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", stdout)
+        assert main(["separate", "ä.wav", "-o", "out", *FAST]) == 0
+    stdout.seek(0)
+    assert r"\xe4.wav" in stdout.read()
 
 
-def test_warmup_says_what_it_did():
-    # Compiling would take half a minute.
-    env = {**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    command = [sys.executable, "-m", "skbss", "warmup"]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode == 0
-    assert "All is loaded and works, after " in done.stdout
-    assert "Nothing is compiled" in done.stdout
+def test_warmup_says_what_it_did(capsys, monkeypatch):
+    # Where compiling would take half a minute.
+    monkeypatch.setattr("skbss.updates.dereverberation.kernels", lambda name: None)
+    monkeypatch.setattr("skbss.commands.warmup.kernels", lambda name: None)
+    assert main(["warmup"]) == 0
+    out, _ = capsys.readouterr()
+    assert "All is loaded and works, after " in out
+    assert "Nothing is compiled" in out

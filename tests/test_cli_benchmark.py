@@ -3,8 +3,6 @@
 # License: BSD-3-Clause
 
 import math
-import subprocess
-import sys
 
 import pytest
 
@@ -156,13 +154,6 @@ def test_another_experiment_in_the_folder(capsys):
     capsys.readouterr()
     message = fails(capsys, "run", "voices.yaml")
     assert "there dataset.n_scenes is 1, here 2" in message
-
-
-def test_module_is_the_command():
-    command = [sys.executable, "-m", "skbss", "benchmark", "summarize", "nowhere"]
-    finished = subprocess.run(command, capture_output=True, text=True)
-    assert finished.returncode == 2
-    assert finished.stderr.startswith("skbss benchmark: Cannot read")
 
 
 def test_time_left(monkeypatch):

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from skbss.io import AudioInfo, AudioReader, AudioWriter, write_audio
 from skbss.methods import _OWN as OWN
 from skbss.methods import methods
 from skbss.updates.delays import at_reference
+from tests.processes import Command
 
 FAST = ["--method", "auxiva", "--set", "auxiva.max_iter=2", "--set", "stft.n_fft=512"]
 X, _ = make_convolutive_mixture(4000, 4, sample_rate=8000, random_state=0)
@@ -247,16 +247,13 @@ def test_blocks_from_file_to_file(tmp_path, capsys):
 def test_nothing_is_left_of_what_is_interrupted(tmp_path):
     x, _ = make_convolutive_mixture(400_000, sample_rate=8000, random_state=0)
     write(tmp_path / "a.wav", x)
-    command = [sys.executable, "-m", "skbss", "separate", "a.wav", "-o", "out", "-v"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    options = {"stderr": subprocess.PIPE, "text": True, "env": environment}
-    with subprocess.Popen([*command, "--block", "4"], **options) as process:
-        while "in blocks" not in process.stderr.readline():
-            pass
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        err = process.stderr.read()
-        assert process.wait() == 130
+    process = Command("separate", "a.wav", "-o", "out", "-v", "--block", "4")
+    while b"in blocks" not in process.stderr.readline():
+        pass
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    err = process.communicate()[1].decode()
+    assert process.returncode == 130
     assert err.splitlines()[-1] == "skbss: interrupted"
     assert "Traceback" not in err
     assert files(tmp_path / "out") == []

@@ -7,8 +7,6 @@ import io
 import os
 import re
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from argparse import ArgumentTypeError
@@ -24,11 +22,11 @@ from skbss.commands.pcm import PipeReader, decode, encode
 from skbss.commands.stream import build
 from skbss.io import AudioFileError, read_audio, write_audio
 from tests.conftest import make_recording
+from tests.processes import Command
 
 RATE = 8000
 SMALL = ["--method", "onlineauxiva", "--set", "stft.n_fft=256"]
 RAW = ["--rate", str(RATE), "--channels", "2"]
-COMMAND = [sys.executable, "-m", "skbss", "stream"]
 HOP = 64
 # How far the output is behind, with n_fft 256, when whole hops have come in.
 LAG = 256 - HOP
@@ -39,7 +37,6 @@ LEVEL = 2.0**-15
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture
@@ -86,16 +83,9 @@ def fails(capsys, *arguments):
     return last
 
 
-def start(*arguments, **kwargs):
+def start(*arguments):
     """Start the command with pipes and wait until it is ready for input."""
-    process = subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        bufsize=0,
-        **kwargs,
-    )
+    process = Command("stream", *arguments)
     assert process.stderr.readline().startswith(b"ready, latency")
     return process
 
@@ -309,17 +299,17 @@ def test_file_is_valid_after_a_signal(mixture, number):
 
 
 def test_signal_amid_a_file(mixture):
-    write_audio("long.wav", np.tile(mixture, (60, 1)), RATE)
+    write_audio("long.wav", np.tile(mixture, (30, 1)), RATE)
     process = start("long.wav", "out.wav", *SMALL)
     wait_for_frames("out.wav", 1000)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate()
     assert process.returncode == 0
     n_samples = sf.info("out.wav").frames
-    assert 1000 <= n_samples < 60 * RATE
+    assert 1000 <= n_samples < 30 * RATE
     assert n_samples % 64 == 0  # all of the blocks that went in have come out
     assert err.startswith(b"separated")
-    expected = offline(np.tile(mixture, (60, 1))[:n_samples])
+    expected = offline(np.tile(mixture, (30, 1))[:n_samples])
     np.testing.assert_allclose(read_audio("out.wav")[0], expected, atol=LEVEL)
 
 
@@ -398,10 +388,11 @@ def test_state_is_kept_from_run_to_run(mixture, pipe):
 
 def test_state_of_a_killed_process(mixture):
     process = start("-", "-", *RAW, *SMALL, "--state", "state")
+    # A state is written after ten seconds.
     data = encode(np.tile(mixture, (11, 1)), "PCM_16")
     process.stdin.write(data)
     read_until(process, len(data) // 11 * 10)
-    process.kill()
+    process.send_signal(signal.SIGKILL)
     process.communicate()
     with np.load("state") as state:
         assert len(state.files) > 3
@@ -489,12 +480,11 @@ def test_empty_input(pipe):
 
 def test_full_disk(mixture):
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [*COMMAND, "in.wav", "-", *SMALL], stdout=full, stderr=subprocess.PIPE
-        )
-    assert done.returncode == 2
-    assert b"Traceback" not in done.stderr
-    assert b"Cannot write to standard output: no space left" in done.stderr
+        process = Command("stream", "in.wav", "-", *SMALL, stdout=full)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert b"Traceback" not in err
+    assert b"Cannot write to standard output: no space left" in err
 
 
 def test_an_existing_file_stays_unless_told(mixture, capsys):

@@ -3,15 +3,15 @@
 # License: BSD-3-Clause
 
 import json
-import subprocess
-import sys
-import textwrap
+import os
+import signal
 
 import numpy as np
 import pytest
 
 from skbss import read_jsonl
 from skbss.jsonl import append_jsonl
+from tests.processes import CONTEXT, run
 
 
 def test_numpy_and_numbers_that_are_not_finite(tmp_path):
@@ -74,19 +74,26 @@ def test_what_json_does_not_have_is_refused_and_nothing_is_written(tmp_path):
     assert not path.exists()
 
 
+def append_many(path, name, n=300):
+    for i in range(n):
+        append_jsonl(path, {"process": name, "i": i, "x": "y" * 5000})
+
+
+def append_and_die(path):
+    append_many(path, "a", 5)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_processes_append_whole_lines(tmp_path):
     path = tmp_path / "log.jsonl"
-    code = textwrap.dedent(
-        """
-        import sys
-        from skbss.jsonl import append_jsonl
-        for i in range(300):
-            append_jsonl(sys.argv[1], {"process": sys.argv[2], "i": i, "x": "y" * 5000})
-        """
-    )
-    run = [sys.executable, "-c", code, str(path)]
-    processes = [subprocess.Popen([*run, name]) for name in "ab"]
-    assert [process.wait() for process in processes] == [0, 0]
+    processes = [
+        CONTEXT.Process(target=append_many, args=(path, name)) for name in "ab"
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
     records = read_jsonl(path)
     for name in "ab":
         own = [record["i"] for record in records if record["process"] == name]
@@ -95,14 +102,5 @@ def test_processes_append_whole_lines(tmp_path):
 
 def test_a_killed_process_leaves_whole_lines(tmp_path):
     path = tmp_path / "log.jsonl"
-    code = textwrap.dedent(
-        """
-        import os, sys
-        from skbss.jsonl import append_jsonl
-        for i in range(5):
-            append_jsonl(sys.argv[1], {"i": i})
-        os.kill(os.getpid(), 9)
-        """
-    )
-    assert subprocess.run([sys.executable, "-c", code, str(path)]).returncode == -9
+    assert run(append_and_die, path) == -signal.SIGKILL
     assert [record["i"] for record in read_jsonl(path)] == list(range(5))

@@ -3,8 +3,6 @@
 # License: BSD-3-Clause
 
 import pickle
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -24,6 +22,7 @@ from skbss.datasets import load_cocktail_party
 from skbss.metrics import si_sdr_improvement
 from skbss.updates.nmf import FLOOR
 from tests.helpers import level
+from tests.processes import run_code
 
 N_FREQS = 17
 
@@ -310,11 +309,12 @@ def test_memory_does_not_grow():
     assert max(sizes[40:]) <= max(sizes[:40])
 
 
-def test_state_goes_on_bit_by_bit(tmp_path):
+def test_state_goes_on_bit_by_bit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     X = make_frames(30)
     model = separator().fit(X[:14])  # amid two renewals of the basis
-    np.savez(tmp_path / "state.npz", **model.get_state())
-    np.save(tmp_path / "rest.npy", X[14:])
+    np.savez("state.npz", **model.get_state())
+    np.save("rest.npy", X[14:])
     expected = model.partial_fit_transform(X[14:])
     script = (
         "import numpy as np; from skbss import OnlineISNMF;"
@@ -322,8 +322,8 @@ def test_state_goes_on_bit_by_bit(tmp_path):
         "model.set_state(np.load('state.npz'));"
         "np.save('out.npy', model.partial_fit_transform(np.load('rest.npy')))"
     )
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
-    assert_array_equal(np.load(tmp_path / "out.npy"), expected)
+    assert run_code(script) == 0
+    assert_array_equal(np.load("out.npy"), expected)
 
 
 def test_state_is_a_copy():

@@ -2,7 +2,6 @@
 
 # License: BSD-3-Clause
 
-import subprocess
 import sys
 
 import numpy as np
@@ -12,31 +11,23 @@ from hypothesis import strategies as st
 
 from skbss.datasets import load_dataset, make_room_mixture
 from skbss.datasets._rooms import random_array, random_room, random_sources
+from tests.processes import run_code
 
 SPEED_OF_SOUND = 343.0
 
 
-def run(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout
-
-
-def test_without_the_simulator_the_error_names_the_extra():
-    printed = run(
-        "import sys; sys.modules['pyroomacoustics'] = None\n"
-        "import skbss.datasets as d\n"
-        "for make in (d.make_room_mixture, lambda: d.load_dataset('room')):\n"
-        "    try: make()\n"
-        "    except ImportError as error: print(error)\n"
-    )
-    expected = "Simulating rooms needs pyroomacoustics: pip install 'skbss[rooms]'.\n"
-    assert printed == 2 * expected
+@pytest.mark.parametrize("make", [make_room_mixture, lambda: load_dataset("room")])
+def test_without_the_simulator_the_error_names_the_extra(make, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
+    with pytest.raises(ImportError) as caught:
+        make()
+    expected = "Simulating rooms needs pyroomacoustics: pip install 'skbss[rooms]'."
+    assert str(caught.value) == expected
 
 
 def test_data_sets_are_imported_without_the_simulator():
-    code = "import sys, skbss.datasets; print('pyroomacoustics' in sys.modules)"
-    assert run(code) == "False\n"
+    code = "import sys, skbss.datasets; assert 'pyroomacoustics' not in sys.modules"
+    assert run_code(code) == 0
 
 
 @pytest.mark.parametrize("distance", [0.3, 1.0, 2.7])
