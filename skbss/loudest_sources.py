@@ -198,10 +198,10 @@ class LoudestSources(
     --------
     >>> from skbss import make_separator
     >>> from skbss.datasets import make_convolutive_mixture
-    >>> x, _ = make_convolutive_mixture(32_000, 2, n_mics=4, random_state=0)
-    >>> pipeline = make_separator(n_sources=2, random_state=0)
+    >>> x, _ = make_convolutive_mixture(8000, 2, n_mics=4, random_state=0)
+    >>> pipeline = make_separator(n_sources=2, sample_rate=4000, random_state=0)
     >>> pipeline.fit_transform(x).shape
-    (32000, 2)
+    (8000, 2)
     """
 
     _parameter_constraints: dict = {

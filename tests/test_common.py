@@ -148,7 +148,6 @@ def expected_failed_checks(estimator):
 @parametrize_with_checks(
     [
         LiftedAuxIVA(max_iter=3),
-        LiftedAuxIVA("laplace", spatial="ip2", max_iter=3),
         LiftedILRMA(max_iter=3, init_iter=2),
         LiftedILRMA(max_iter=3, init="identity", update="me", spatial="iss2"),
         LiftedSortFrequencies(),
@@ -157,7 +156,6 @@ def expected_failed_checks(estimator):
         LiftedWPE(),
         LiftedMaskSeparator(max_iter=3, time_iter=2),
         pipe(AuxIVA(max_iter=3)),
-        pipe(ILRMA(max_iter=3, init_iter=3, random_state=0)),
         EachRecording(pipe(AuxIVA(max_iter=3))),
         BlockBatch(pipe(AuxIVA(max_iter=3)), sample_rate=1000),
         *SEPARATORS,

@@ -4,7 +4,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
@@ -80,6 +80,7 @@ def test_round_trip(tmp_path):
 @given(value=st.floats(allow_nan=False) | st.integers() | st.booleans() | st.text())
 @example("\x85")
 @example("a\u2028 \u2029b")
+@settings(max_examples=50)
 def test_scalars_survive(tmp_path_factory, value):
     path = tmp_path_factory.getbasetemp() / "scalar.yaml"
     save_yaml(path, {"value": value})

@@ -238,7 +238,7 @@ def test_silence_stays_silent():
 
 
 def test_memory(rng):
-    shape = (3000, 513, 3)
+    shape = (1500, 513, 3)
     X = (rng.normal(size=(*shape, 2)) @ [1, 1j]).astype(np.complex64)
     CrosstalkCanceller().fit_transform(X[:9])  # loads what is loaded once
     tracemalloc.start()

@@ -58,6 +58,14 @@ def commands(path):
     return [line for line in lines if line.strip() and not NOT_RUN.search(line)]
 
 
+def load_beginning():
+    """Load two seconds of the bundled recording."""
+    recording = load_cocktail_party()
+    for name in ("mixture", "references"):
+        recording[name] = recording[name][: 2 * recording.sample_rate]
+    return recording
+
+
 @pytest.fixture
 def workplace(tmp_path):
     """A folder with recordings of a second, under the names that the pages use."""
@@ -96,8 +104,10 @@ def test_shell_blocks_run(path, workplace, monkeypatch):
 )
 def test_python_blocks_run(path, workplace, monkeypatch, capsys):
     monkeypatch.chdir(workplace)
+    monkeypatch.setattr("skbss.datasets.load_cocktail_party", load_beginning)
     namespace = {"__name__": path.stem}
     for block in blocks(path, "python"):
+        block = re.sub(r"\b(48|64)000\b", r"\g<1>00", block)  # a tenth of the samples
         exec(compile(block, str(path), "exec"), namespace)
     assert namespace["voices"].shape == namespace["recording"].mixture.shape
     if "search" in namespace:

@@ -54,7 +54,7 @@ def scene():
 
 @pytest.fixture(scope="module")
 def spectrogram(scene):
-    return STFT(n_fft=512).fit_transform(scene[0])
+    return STFT(n_fft=512).fit_transform(scene[0][:10_000])
 
 
 def with_sources(separator, n_sources):
@@ -69,8 +69,11 @@ def test_as_many_sources_as_microphones_are_none(separator, record):
     assert_array_equal(fitted.objective_, expected.objective_)
 
 
-@every_separator
-@pytest.mark.parametrize("n_sources", [1, 4])
+@pytest.mark.parametrize(
+    ("separator", "n_sources"),
+    list(zip(SEPARATORS, [4] * 4 + [1] * 4 + [4, 1] * 2, strict=True)),
+    ids=repr,
+)
 def test_shapes_and_objective(separator, n_sources, spectrogram):
     separator = with_sources(separator, n_sources)
     Y = separator.fit_transform(spectrogram)
@@ -111,7 +114,7 @@ def score(separators, scene, n_fft=1024):
 
 @pytest.mark.parametrize(
     "separator",
-    [AuxIVA(), ILRMA(random_state=0), AuxIVA(spatial="iss2"), AuxIVA(spatial="ip2")],
+    [ILRMA(random_state=0), AuxIVA(spatial="iss2")],
     ids=repr,
 )
 def test_more_microphones_separate_better(separator, scene):
@@ -187,9 +190,7 @@ def test_bad_parameters(separator, params, message, spectrogram):
 
 
 # IP knows the background by its basis, ISS by more rows.
-@pytest.mark.parametrize(
-    "separator", [SEPARATORS[k] for k in (0, 1, 3, 4, 8)], ids=repr
-)
+@pytest.mark.parametrize("separator", [SEPARATORS[k] for k in (0, 3, 4, 8)], ids=repr)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.filterwarnings("error")
 def test_whatever_comes_in_outputs_are_finite(separator, case):
@@ -197,7 +198,7 @@ def test_whatever_comes_in_outputs_are_finite(separator, case):
     single = complex if "150" in case else np.complex64  # beyond its range
     for n_sources, dtype in [(1, complex), (min(2, X.shape[2]), single)]:
         record = Spectrogram(X.astype(dtype), {"n_fft": 32, "hop_length": 8}, 800)
-        fitted = with_sources(separator, n_sources)
+        fitted = with_sources(separator, n_sources).set_params(max_iter=4)
         Y = fitted.fit_transform(record)
         Z = ProjectionBack().fit_transform(Y)
         learned = {k: v for k, v in vars(fitted).items() if k.endswith("_")}
@@ -211,7 +212,7 @@ def test_whatever_comes_in_outputs_are_finite(separator, case):
 # Whole pipelines
 
 
-def make_room(n_mics, n_samples=64_000):
+def make_room(n_mics, n_samples):
     return make_convolutive_mixture(
         n_samples, 2, n_mics=n_mics, rt60=0.1, noise=0.003, random_state=1
     )
@@ -219,9 +220,11 @@ def make_room(n_mics, n_samples=64_000):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_loudest_first(method):
-    x, _ = make_room(3, 16_000)
+    x, _ = make_room(3, 4000)
     for n_sources in (None, 2):
-        pipe = make_separator(method, n_sources=n_sources, random_state=0)
+        pipe = make_separator(
+            method, n_sources=n_sources, sample_rate=4000, random_state=0
+        )
         y = pipe.fit_transform(x)
         assert y.shape == (len(x), n_sources or 3)
         power = (y**2).mean(0)
@@ -229,7 +232,7 @@ def test_loudest_first(method):
 
 
 def test_refined_with_fewer_sources():
-    x, y = make_room(5)
+    x, y = make_room(5, 64_000)
     pipe = make_separator(n_sources=2, random_state=0)
     z = pipe.fit_transform(x)
     few = make_separator(random_state=0).fit_transform(x[:, :2])
@@ -244,25 +247,14 @@ def test_refined_with_fewer_sources():
     assert pipe["sources"].get_feature_names_out().tolist() == ["source0", "source1"]
 
 
-def test_as_many_sources_as_microphones_are_the_default():
-    x, _ = make_convolutive_mixture(32_000, random_state=0)
-    expected = make_separator(random_state=0).fit_transform(x)
-    pipe = make_separator(n_sources=2, random_state=0)
-    # Up to rounding: columns that are chosen lie elsewhere in memory.
-    assert_allclose(pipe.fit_transform(x), expected, atol=1e-9)
-    assert pipe["sources"].refine_ is None
-    assert_allclose(pipe.transform(x), expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("ref_mic", [0, 2])
-def test_the_scale_is_that_of_the_reference(ref_mic):
+def test_the_scale_is_that_of_the_reference():
     """What is missing in the sum of the outputs is the background, and is small."""
     x, _ = make_room(4, 24_000)
     x = x * [1, 2, 5, 3]
-    pipe = make_separator(n_sources=2, ref_mic=ref_mic, random_state=0)
+    pipe = make_separator(n_sources=2, ref_mic=2, random_state=0)
     y = pipe.fit_transform(x)
-    rest = x[:, ref_mic] - y.sum(1)
-    assert (rest**2).mean() < 0.05 * (x[:, ref_mic] ** 2).mean()
+    rest = x[:, 2] - y.sum(1)
+    assert (rest**2).mean() < 0.05 * (x[:, 2] ** 2).mean()
 
 
 def test_more_sources_than_microphones(scene):
@@ -273,15 +265,17 @@ def test_more_sources_than_microphones(scene):
         make_separator(n_sources=2, ref_mic=5).fit_transform(scene[0])
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    "damage",
-    ["dead", "dead_reference", "duplicate", "silence", "short", "tiny", "huge"],
+    ("damage", "dtype"),
+    [
+        ("duplicate", np.float64),
+        *((d, np.float32) for d in ("dead_reference", "duplicate")),
+        *((d, np.float32) for d in ("silence", "short", "tiny", "huge")),
+    ],
 )
 def test_damaged_recordings(damage, dtype):
-    x, _ = make_room(4, 4000)
+    x, _ = make_room(4, 1200)
     x = {
-        "dead": x * [1, 1, 0, 1],
         "dead_reference": x * [0, 1, 1, 1],
         "duplicate": x[:, [0, 0, 1, 1]],
         "silence": 0 * x,
@@ -325,7 +319,10 @@ def test_as_many_sources_as_microphones_are_separated_as_well_as_without_a_numbe
     known = make_separator(n_sources=2, sample_rate=2000, random_state=0)
     y = unknown.fit_transform(x)
     assert len(unknown["second"].overlaps_) > 1  # windows were compared
+    # Up to rounding: columns that are chosen lie elsewhere in memory.
     assert_allclose(known.fit_transform(x), y, atol=1e-9 * abs(y).max())
+    assert known["sources"].refine_ is None
+    assert_allclose(known.transform(x), y, atol=1e-9 * abs(y).max())
 
 
 # What follows

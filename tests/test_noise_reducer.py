@@ -13,7 +13,6 @@ from sklearn.pipeline import make_pipeline
 from threadpoolctl import threadpool_limits
 
 from skbss import ISTFT, STFT, NoiseReducer, Spectrogram, make_separator
-from skbss.compose import METHODS
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 from skbss.metrics import si_sdr
 from skbss.updates.noise import selection_bias
@@ -207,7 +206,7 @@ def test_degenerate_outputs(case, dtype):
 
 
 def test_memory(rng):
-    shape = (3000, 513, 3)
+    shape = (1500, 513, 3)
     X = (rng.normal(size=(*shape, 2)) @ [1, 1j]).astype(np.complex64)
     NoiseReducer().fit_transform(X[:30])  # loads what is loaded once
     tracemalloc.start()
@@ -234,10 +233,12 @@ def test_refusals():
             NoiseReducer(**params).fit(record)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("n_sources", [None, 2])
+@pytest.mark.parametrize(
+    ("method", "n_sources"),
+    [("auxiva", 2), ("ilrma", None), ("refined", None), ("refined", 2)],
+)
 def test_the_last_stage_of_a_separator(method, n_sources):
-    x, _ = make_convolutive_mixture(8000, 2, n_mics=3, sample_rate=8000)
+    x, _ = make_convolutive_mixture(4000, 2, n_mics=3, sample_rate=8000)
     params = {"n_sources": n_sources, "sample_rate": 8000, "random_state": 0}
     plain = make_separator(method, **params)
     pipeline = make_separator(method, denoise=True, **params)

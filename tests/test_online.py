@@ -3,8 +3,6 @@
 # License: BSD-3-Clause
 
 import pickle
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -30,6 +28,7 @@ from skbss.metrics import si_sdr_improvement, si_sdr_scorer
 from skbss.separators import _online
 from skbss.updates import IP1
 from tests import reference, reference_online
+from tests.processes import run_code
 from tests.test_common import Lift
 
 ONLINE = [
@@ -97,8 +96,7 @@ def make_jump(n_mics, random_state=0):
     return np.concatenate([places[0], places[1][:45]])
 
 
-@pytest.mark.parametrize("n_mics", [2, 3])
-@pytest.mark.parametrize("name", ["auxiva", "ilrma"])
+@pytest.mark.parametrize(("name", "n_mics"), [("auxiva", 2), ("ilrma", 3)])
 def test_a_jump_is_noticed_as_the_slow_reference_does(name, n_mics, monkeypatch):
     # Random frames aren't speech: their outputs are less coherent after a jump.
     monkeypatch.setattr(_online, "JUMP", 0.1)
@@ -182,8 +180,9 @@ class TestEveryOnlineSeparator:
         np.testing.assert_allclose(Y, np.einsum("fkm,tfm->tfk", W, X), atol=1e-12)
         np.testing.assert_equal(fitted.get_state(), before)
 
-    @pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
-    @pytest.mark.parametrize("factor", [1e-6, 1e6])
+    @pytest.mark.parametrize(
+        ("dtype", "factor"), [(np.complex64, 1e-6), (np.complex128, 1e6)]
+    )
     def test_level_changes_nothing_but_the_level(self, separator, dtype, factor):
         X = make_frames(2, n_frames=60)
         images = clone(separator).fit_transform(to_record(X.astype(dtype)))
@@ -236,7 +235,7 @@ class TestEveryOnlineSeparator:
 
     @pytest.mark.parametrize(("n_mics", "dtype"), SIZES)
     def test_faults_leave_finite_output(self, separator, n_mics, dtype):
-        X = make_frames(n_mics, n_frames=70).astype(dtype)
+        X = make_frames(n_mics, n_frames=30).astype(dtype)
         dead, twins, bins, click = X.copy(), X.copy(), X.copy(), X.copy()
         dead[:, :, 1] = 0
         twins[:, :, 1] = twins[:, :, 0]
@@ -345,17 +344,17 @@ for k, separator in enumerate({separators}):
 """
 
 
-def test_another_process_goes_on_bit_by_bit(tmp_path):
+def test_another_process_goes_on_bit_by_bit(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     X = make_frames(3, n_frames=80, n_freqs=65)
-    np.save(tmp_path / "rest.npy", X[40:])
+    np.save("rest.npy", X[40:])
     fitted = [clone(separator).fit(X[:40]) for separator in ONLINE]
     for k, one in enumerate(fitted):
-        np.savez(tmp_path / f"state{k}.npz", **one.get_state())
-    script = RESUME.format(separators=ONLINE)
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True)
+        np.savez(f"state{k}.npz", **one.get_state())
+    assert run_code(RESUME.format(separators=ONLINE)) == 0
     for k, one in enumerate(fitted):
         expected = one.partial_fit_transform(X[40:])
-        np.testing.assert_array_equal(np.load(tmp_path / f"out{k}.npy"), expected)
+        np.testing.assert_array_equal(np.load(f"out{k}.npy"), expected)
 
 
 BAD_BLOCKS = {
@@ -435,16 +434,14 @@ def noisy_copies(x, level, rng):
 
 
 @pytest.mark.parametrize("kind", NEARLY_SINGULAR)
-@pytest.mark.parametrize("n_mics", [2, 5])
 @pytest.mark.parametrize("separator", [ONLINE[0], ONLINE[2]], ids=repr)
-def test_nearly_singular_recordings_in_single_precision(separator, n_mics, kind):
-    for seed in range(2):
-        rng = np.random.default_rng(seed)
-        x = NEARLY_SINGULAR[kind](rng.laplace(size=(8000, n_mics)), rng)
-        X = STFT(n_fft=512).fit_transform(x.astype(np.float32))
-        if kind == "an empty bin":
-            X.data[:, 3] = 0
-        assert np.isfinite(clone(separator).fit_transform(X).data).all()
+def test_nearly_singular_recordings_in_single_precision(separator, kind):
+    rng = np.random.default_rng(0)
+    x = NEARLY_SINGULAR[kind](rng.laplace(size=(8000, 5)), rng)
+    X = STFT(n_fft=512).fit_transform(x.astype(np.float32))
+    if kind == "an empty bin":
+        X.data[:, 3] = 0
+    assert np.isfinite(clone(separator).fit_transform(X).data).all()
 
 
 def pipe(separator):
@@ -488,10 +485,6 @@ class LiftedOnline(Lift):
         return super().fit_transform(self._lift(X))[:, 0].real
 
 
-class LiftedOnlineAuxIVA(LiftedOnline, OnlineAuxIVA):
-    pass
-
-
 class LiftedOnlineILRMA(LiftedOnline, OnlineILRMA):
     pass
 
@@ -501,10 +494,8 @@ CAUSAL = "fit_transform separates each frame by what was learned when it arrived
 
 @parametrize_with_checks(
     [
-        LiftedOnlineAuxIVA(),
-        LiftedOnlineAuxIVA(source="laplace", spatial="iss1"),
         LiftedOnlineILRMA(),
-        *ONLINE,
+        *ONLINE[1:3],
     ],
     expected_failed_checks=lambda estimator: (
         {

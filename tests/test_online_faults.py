@@ -65,7 +65,7 @@ class Fails(BaseEstimator):
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-@pytest.mark.parametrize("calls", [*range(1, 25), 200, 201, 202])
+@pytest.mark.parametrize("calls", [*range(1, 10), 202])
 def test_a_failing_source_model_leaves_the_last_whole_frame(calls, error):
     X = make_frames(None)
     source = Fails(10**9)
@@ -354,13 +354,13 @@ def in_a_row(*separators):
     return [(f"s{k}", clone(separator)) for k, separator in enumerate(separators)]
 
 
-FIRST = [AuxIVA(max_iter=5), OnlineAuxIVA(), OnlineILRMA(random_state=0)]
+FIRST = [AuxIVA(max_iter=5), OnlineILRMA(random_state=0)]
 
 
-@pytest.mark.parametrize("ref_mic", [0, 1])
 @pytest.mark.parametrize("second", RECURSIVE, ids=repr)
 @pytest.mark.parametrize("first", FIRST, ids=repr)
-def test_separators_in_a_row_lead_back_to_the_microphones(first, second, ref_mic):
+def test_separators_in_a_row_lead_back_to_the_microphones(first, second):
+    ref_mic = 1
     X = to_record(make_frames(None, 200))
     between = clone(first).fit_transform(X)
     separator = clone(second).set_params(ref_mic=ref_mic)
@@ -422,7 +422,7 @@ def test_projections_take_the_matrix_of_each_frame():
         assert_array_equal(few.mixing_of(slice(None)), expected.mixing)
 
 
-X_TIME = make_recording(n_samples=6001)[0]
+X_TIME = make_recording(n_samples=1501)[0]
 
 
 def make_two():
@@ -441,10 +441,10 @@ def test_two_online_steps_in_a_stream(size):
 @pytest.mark.parametrize("key", ["s0.demixing", "s1.basis", "s1.n_frames", "overlap"])
 def test_the_state_of_a_stream_is_set_in_all_steps_or_none(key):
     stream = Stream(make_two())
-    stream.process(X_TIME[:2000])
+    stream.process(X_TIME[:1000])
     state = stream.get_state()
     other = Stream(make_two())
-    other.process(X_TIME[2000:])
+    other.process(X_TIME[1000:])
     before = other.get_state()
     value = np.asarray(state[key])
     for bad in (value * np.nan, value[None], value.astype(str)):
@@ -452,12 +452,12 @@ def test_the_state_of_a_stream_is_set_in_all_steps_or_none(key):
             other.set_state(state | {key: bad})
     assert_equal(other.get_state(), before)
     other.set_state(state)
-    assert_array_equal(other.process(X_TIME[2000:]), stream.process(X_TIME[2000:]))
+    assert_array_equal(other.process(X_TIME[1000:]), stream.process(X_TIME[1000:]))
 
 
 def test_buffers_of_a_state_are_checked():
     stream = Stream(make_two())
-    stream.process(X_TIME[:2000])
+    stream.process(X_TIME[:1000])
     state = stream.get_state()
     before = stream.get_state()
     for change in (
@@ -478,10 +478,9 @@ def test_buffers_of_a_state_are_checked():
 # ---- memory
 
 
-@pytest.mark.parametrize("n_mics", [2, 4])
-def test_a_pipeline_needs_three_spectrograms_at_most(n_mics):
+def test_a_pipeline_needs_three_spectrograms_at_most():
     """Of whole recordings. Frames are few bins here, which changes no share."""
-    x = np.random.default_rng(0).laplace(size=(32_000, n_mics))
+    x = np.random.default_rng(0).laplace(size=(32_000, 2))
     x *= 1 + np.sin(np.arange(len(x))[:, None] / 4000)
     steps = STFT(128), OnlineAuxIVA(), ProjectionBack(), ISTFT()
     make_pipeline(*map(clone, steps)).fit_transform(x[:1000])  # loads what is needed

@@ -31,27 +31,25 @@ def largest_rise(objective, X):
     return np.max(np.diff(objective)) / X.size
 
 
-@pytest.mark.parametrize("n_mics", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("n_mics", [1, 3])
 @pytest.mark.parametrize("spatial", SPATIAL)
 @pytest.mark.parametrize("source", ["gauss", "laplace"])
 def test_auxiva_never_rises(source, spatial, n_mics):
-    for seed in range(2):
-        X = make_mixture(seed, n_mics, n_frames=120, n_freqs=9)
-        _, objective = auxiva(X, 6, source, spatial)
-        assert objective[-1] < objective[0]
-        assert largest_rise(objective, X) < 1e-12  # rounding of float64
+    X = make_mixture(0, n_mics, n_frames=80, n_freqs=9)
+    _, objective = auxiva(X, 6, source, spatial)
+    assert objective[-1] < objective[0]
+    assert largest_rise(objective, X) < 1e-12  # rounding of float64
 
 
-@pytest.mark.parametrize("n_mics", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("n_mics", [1, 3])
 @pytest.mark.parametrize("spatial", SPATIAL)
 @pytest.mark.parametrize("update", ["mm", "me"])
 def test_ilrma_never_rises(update, spatial, n_mics):
     """Both forms: the majorizer falls with "mm" and stays equal with "me"."""
-    for seed in range(2):
-        X = make_mixture(seed, n_mics, n_frames=120, n_freqs=9)
-        *_, objective = ilrma(X, 6, *make_factors(seed, X, 2), update, spatial)
-        assert objective[-1] < objective[0]
-        assert largest_rise(objective, X) < 1e-12  # rounding of float64
+    X = make_mixture(0, n_mics, n_frames=80, n_freqs=9)
+    *_, objective = ilrma(X, 6, *make_factors(0, X, 2), update, spatial)
+    assert objective[-1] < objective[0]
+    assert largest_rise(objective, X) < 1e-12  # rounding of float64
 
 
 @pytest.mark.parametrize("n_mics", [1, 2, 3, 4])
@@ -94,7 +92,7 @@ def test_normalization_changes_nothing_but_the_scale():
     np.testing.assert_allclose(objective, objective_free, rtol=RTOL)
 
 
-@pytest.mark.parametrize("n_mics", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("n_mics", [1, 2, 3, 4])
 @pytest.mark.parametrize("spatial", SPATIAL)
 @pytest.mark.parametrize("source", ["gauss", "laplace"])
 def test_auxiva_equals_the_reference(source, spatial, n_mics):
@@ -111,7 +109,7 @@ def test_auxiva_equals_the_reference(source, spatial, n_mics):
     )
 
 
-@pytest.mark.parametrize("n_mics", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("n_mics", [1, 2, 3, 4])
 @pytest.mark.parametrize("spatial", SPATIAL)
 @pytest.mark.parametrize("update", ["mm", "me"])
 def test_ilrma_equals_the_reference(update, spatial, n_mics):

@@ -22,7 +22,7 @@ def recording():
 
 @pytest.fixture(scope="module")
 def spectrogram(recording):
-    return STFT(n_fft=512).fit_transform(recording[0])
+    return STFT(n_fft=512).fit_transform(recording[0][:32_000])
 
 
 def random_rows(shape, seed=0):
@@ -139,12 +139,11 @@ def test_projection_back_to_the_sum(spectrogram):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("ref_mic", [0, 1])
-def test_outputs_sum_to_the_reference_microphone(method, ref_mic):
-    x, _ = make_convolutive_mixture(32000, random_state=0)
-    pipe = make_separator(method, sample_rate=4000, ref_mic=ref_mic, random_state=0)
+def test_outputs_sum_to_the_reference_microphone(method):
+    x, _ = make_convolutive_mixture(8000, random_state=0)
+    pipe = make_separator(method, sample_rate=4000, ref_mic=1, random_state=0)
     y = pipe.fit_transform(x)
-    np.testing.assert_allclose(y.sum(axis=1), x[:, ref_mic], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(y.sum(axis=1), x[:, 1], rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize(("method", "least"), [("refined", 15), ("ilrma", 12)])

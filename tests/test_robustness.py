@@ -73,10 +73,6 @@ def changed(change, X=X):
     return X
 
 
-def zero_bin(X):
-    X[:, BIN] = 0
-
-
 def zero_bins_but_one(X):
     X[:, :BIN] = X[:, BIN + 1 :] = 0
 
@@ -89,10 +85,6 @@ def dead_in_some_bins(X):
     X[:, :10, 0] = X[:, 10:20, 1] = 0
 
 
-def duplicate(X):
-    X[..., 1] = X[..., 0]
-
-
 def quieter_duplicate(X):
     X[..., 1] = 0.3j * X[..., 0]
 
@@ -103,10 +95,6 @@ def nearly_duplicate(X):
 
 def silent_ends(X):
     X[:20] = X[-20:] = 0
-
-
-def silent_gap(X):
-    X[30:70] = 0
 
 
 def alternating(X):
@@ -143,15 +131,12 @@ CASES = {
     **{
         change.__name__: changed(change)
         for change in (
-            zero_bin,
             zero_bins_but_one,
             dead_microphone,
             dead_in_some_bins,
-            duplicate,
             quieter_duplicate,
             nearly_duplicate,
             silent_ends,
-            silent_gap,
             alternating,
             click,
             loud_coefficient,
@@ -168,15 +153,12 @@ CASES = {
     "fewer_frames_than_microphones": X3[FRAME : FRAME + 2],
     "as_many_frames_as_microphones": X3[FRAME : FRAME + 3],
     "two_of_three_equal": X3[..., [0, 1, 0]],
-    "three_equal": X3[..., [0, 0, 0]],
     "two_of_three_dead": X3 * [0, 1, 0],
     "third_is_the_sum": X3 @ np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]]),
-    "eight_microphones": stft(make_signal(8, 400)),
-    "eight_of_two": X @ np.random.default_rng(0).normal(size=(2, 8)),
+    "eight_of_two": X[::3] @ np.random.default_rng(0).normal(size=(2, 8)),
     "constant": stft(np.full((800, 2), 0.3)),
     "tones": stft(tones),
     "impulse": stft(impulse),
-    "clipped": stft(np.clip(50 * SIGNAL, -0.5, 0.5)),
     "one_bit": stft(np.sign(SIGNAL)),
     "16_bit_whisper": stft(np.round(3 * SIGNAL)),
     "rounded_duplicate": stft(np.round(2**15 * SIGNAL[:, [0, 0]] * [1, 0.3]) / 2**15),
@@ -257,12 +239,6 @@ def test_the_gain_of_a_microphone_does_not_matter(separator):
     assert_allclose(Z_gain, Z, rtol=0, atol=1e-7 * abs(Z).max())
 
 
-@every_separator
-def test_silence_gives_silence(separator):
-    _, Z = separate(separator, np.zeros_like(X))
-    assert_array_equal(Z, 0)
-
-
 @pytest.mark.parametrize("separator", [AuxIVA(), ILRMA(random_state=0)], ids=repr)
 def test_a_dead_microphone_costs_no_signal(separator):
     """Of two outputs one has all the signal, and the other one none."""
@@ -281,7 +257,7 @@ def test_silence_stays_silent(separator):
 
 @pytest.mark.parametrize("method", ["inverse", "least_squares"])
 @pytest.mark.parametrize(
-    "case", ["dead_microphone", "duplicate", "silence", "zero_bin"]
+    "case", ["dead_in_some_bins", "quieter_duplicate", "silence", "zero_bins_but_one"]
 )
 def test_either_projection_back(case, method):
     data = CASES[case]
@@ -302,10 +278,8 @@ SIGNALS = {
     "duplicate": SIGNAL[:, [0, 0]],
     "rounded": np.round(2**15 * SIGNAL[:, [0, 0]] * [1, 0.3]) / 2**15,
     "silence": 0 * SIGNAL,
-    "silent_ends": np.pad(SIGNAL, ((3000, 3000), (0, 0))),
     "constant": np.full((800, 2), 0.3),
     "impulse": impulse,
-    "tones": tones,
     "short": SIGNAL[:7],
     "mono": SIGNAL[:, :1],
     "tiny": 1e-30 * SIGNAL,
@@ -313,8 +287,10 @@ SIGNALS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("method", ["auxiva", "ilrma", "refined"])
+@pytest.mark.parametrize(
+    ("method", "dtype"),  # "refined" begins as "auxiva"
+    [("ilrma", np.float32), ("refined", np.float32), ("refined", np.float64)],
+)
 @pytest.mark.parametrize("name", SIGNALS)
 def test_signals_through_the_tuned_pipelines(name, method, dtype):
     x = SIGNALS[name].astype(dtype)
@@ -357,23 +333,20 @@ def scene():
     return make_scene()
 
 
-@pytest.mark.parametrize("n_fft", [2048])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
     "separator",
     [
         AuxIVA(max_iter=100),
         AuxIVA("laplace", spatial="ip2", max_iter=100),
-        ILRMA(max_iter=100, random_state=0),
         ILRMA(4, init="identity", max_iter=100, random_state=0),
-        ILRMA(4, update="me", spatial="ip2", max_iter=100, random_state=0),
         ILRMA(2, update="me", spatial="iss1", max_iter=100, random_state=0),
     ],
     ids=repr,
 )
-def test_nearly_rank_one_bins(separator, dtype, n_fft, scene):
+def test_nearly_rank_one_bins(separator, dtype, scene):
     x = scene.astype(dtype)
-    record = STFT(n_fft).fit_transform(x)
+    record = STFT(2048).fit_transform(x)
     covariance = np.einsum("tfm,tfn->fmn", record.data, record.data.conj())
     assert np.linalg.cond(covariance)[: len(covariance) // 50].min() > 1e4
     separator = clone(separator)
@@ -418,7 +391,7 @@ damages = st.tuples(
     n_mics=st.integers(1, 3),
     single=st.booleans(),
 )
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=15, deadline=None, derandomize=True)
 def test_any_damage(separator, damages, n_mics, single):
     rng = np.random.default_rng(0)
     X = stft(make_signal(3, 160), n_fft=16)[..., :n_mics]

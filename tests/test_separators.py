@@ -124,9 +124,8 @@ def test_pauses_count_as_little_in_double_as_in_single_precision(seed):
 
 
 @pytest.mark.parametrize("spatial", SPATIAL)
-@pytest.mark.parametrize("n_mics", [2, 3])
-def test_both_methods_separate(spatial, n_mics):
-    x, y = make_convolutive_mixture(24_000, n_mics, sample_rate=8000, random_state=2)
+def test_both_methods_separate(spatial):
+    x, y = make_convolutive_mixture(24_000, 3, sample_rate=8000, random_state=2)
     gains = {}
     for separator in (
         AuxIVA(spatial=spatial, max_iter=30),

@@ -64,8 +64,7 @@ def test_ranges_come_back(n_sources):
         assert len(sort.swaps_) >= len(SWAPS[n_sources])
 
 
-@pytest.mark.parametrize("n_sources", [2, 3, 4])
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize(("n_sources", "seed"), [(2, 0), (2, 1), (3, 2), (4, 0)])
 def test_what_is_sorted_stays(n_sources, seed):
     record = speech(n_sources, seed=seed)
     Y = SortFrequencies().fit_transform(record)
@@ -74,31 +73,24 @@ def test_what_is_sorted_stays(n_sources, seed):
     assert (score > 30).all()
 
 
-def test_a_separated_recording_loses_nothing():
-    recording = load_cocktail_party()
-    rate = recording.sample_rate
-    pipeline = make_separator("ilrma", sample_rate=rate, random_state=0)
-    y = pipeline.fit_transform(recording.mixture)
-    record = STFT(4096, sample_rate=rate).fit_transform(y)
-    z = ISTFT().fit_transform(SortFrequencies().fit_transform(record))
-    before, after = (si_sdr(recording.references, signals) for signals in (y, z))
-    assert (after > before - 0.1).all()
-
-
-def test_a_separated_recording_is_mended():
+def test_a_separated_recording_is_mended_and_loses_nothing():
     recording = load_cocktail_party()
     rate = recording.sample_rate
     pipeline = make_separator("ilrma", sample_rate=rate, random_state=0)
     y = pipeline.fit_transform(recording.mixture)
     record = STFT(4096, sample_rate=rate).fit_transform(y)
     broken, _ = swapped(record, [(120, 400, [1, 0]), (700, 800, [1, 0])])
-    mended = SortFrequencies().fit_transform(broken)
-    scores = [
-        si_sdr(recording.references, ISTFT().fit_transform(each)).mean()
-        for each in (record, broken, mended)
-    ]
-    assert scores[1] < scores[0] - 3
-    assert scores[2] > scores[0] - 0.1
+    sort = SortFrequencies()
+    before, worse, mended, after = (
+        si_sdr(recording.references, ISTFT().fit_transform(each))
+        for each in (
+            *(record, broken),
+            *(sort.fit_transform(broken), sort.fit_transform(record)),
+        )
+    )
+    assert worse.mean() < before.mean() - 3
+    assert mended.mean() > before.mean() - 0.1
+    assert (after > before - 0.1).all()
 
 
 def reference_gain(G, weights, start, stop, cycle):

@@ -3,8 +3,7 @@
 # License: BSD-3-Clause
 
 import pickle
-import subprocess
-import sys
+import signal
 
 import numpy as np
 import pytest
@@ -28,6 +27,7 @@ from skbss import (
 )
 from skbss.streaming import Stream
 from tests.conftest import make_recording
+from tests.processes import run_code
 
 X = make_recording(n_samples=3001)[0]
 
@@ -72,14 +72,16 @@ WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("n_samples", "dtype"),
+    [(1, np.float64), (10, np.float64), (577, np.float64), (577, np.float32)],
+)
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("n_samples", [1, 10, 500, 577])
 def test_frozen_equals_transform(window, n_samples, dtype):
     pipeline = make_frozen(dtype, **WINDOWS[window])
     x = X[:n_samples].astype(dtype)
     expected = pipeline.transform(x) if n_samples > 1 else None
-    for size in (1, 7, 64, 97, 1000):
+    for size in (1, 64, 97, 1000):
         y = run(Stream(pipeline), cut(x, size))
         if expected is None:  # STFT takes no single sample
             assert y.shape == (1, 2)
@@ -92,8 +94,10 @@ SEPARATORS = [OnlineAuxIVA(), OnlineILRMA(random_state=0)]
 
 
 @pytest.mark.parametrize("separator", SEPARATORS, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("size", [1, 31, 32, 128, 1009, 5000])
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [(size, np.float64) for size in (1, 31, 128, 5000)] + [(32, np.float32)],
+)
 def test_online_equals_fit_transform(size, dtype, separator):
     pipeline = make_online(separator, ref_mic=1)
     x = X.astype(dtype)
@@ -248,8 +252,9 @@ def test_memory_does_not_grow():
 
 
 @pytest.mark.parametrize("separator", SEPARATORS, ids=lambda s: type(s).__name__)
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("n_before", [1, 5, 13])
+@pytest.mark.parametrize(
+    ("n_before", "dtype"), [(1, np.float64), (13, np.float64), (5, np.float32)]
+)
 def test_state_continues_to_the_bit(tmp_path, n_before, dtype, separator):
     blocks = cut(X.astype(dtype), 97)
     stream = Stream(make_online(separator))
@@ -304,11 +309,9 @@ if not resumed:
 
 
 def test_killed_process_continues_to_the_bit(tmp_path, monkeypatch):
-    root = str(__file__).rsplit("/tests/", 1)[0]
-    monkeypatch.setenv("PYTHONPATH", root)
-    command = [sys.executable, "-c", KILLED]
-    assert subprocess.run(command, cwd=tmp_path).returncode == -9
-    assert subprocess.run(command, cwd=tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    assert run_code(KILLED) == -signal.SIGKILL
+    assert run_code(KILLED) == 0
     for name, (separator, x) in KILLABLE.items():
         y = np.fromfile(tmp_path / f"{name}.raw").reshape(-1, 2)
         expected = run(Stream(make_online(separator)), cut(x, 97))

@@ -58,8 +58,11 @@ def first_is(image, y):
     return np.argmax(scores) == 0
 
 
-@pytest.mark.parametrize("update", [*SPATIAL, UsersIP1()], ids=str)
-@pytest.mark.parametrize("speaker", [0, 1])
+@pytest.mark.parametrize(
+    ("update", "speaker"),
+    list(zip([*SPATIAL, UsersIP1()], [0, 1, 0, 1, 0], strict=True)),
+    ids=str,
+)
 def test_every_spatial_update_keeps_the_order(update, speaker):
     x, images = make_solo(speaker)
     y = pipe(spatial=update, target=(0, 0.75)).fit_transform(x)
@@ -71,8 +74,7 @@ def test_every_spatial_update_keeps_the_order(update, speaker):
     assert score > si_sdr(reference, y[:, 1:])[0] + 10
 
 
-@pytest.mark.parametrize("n_mics", [2, 3, 4])
-@pytest.mark.parametrize("speaker", [0, 1])
+@pytest.mark.parametrize(("n_mics", "speaker"), [(2, 1), (4, 0)])
 def test_fewer_sources_and_other_knowledge(n_mics, speaker):
     x, images = make_solo(speaker, n_mics=n_mics)
     stft = STFT(512, sample_rate=RATE)
@@ -88,7 +90,7 @@ def test_fewer_sources_and_other_knowledge(n_mics, speaker):
 
 @pytest.mark.parametrize("source", ["laplace", "cliques"])
 def test_three_sources_and_other_models(source):
-    for speaker in range(3):
+    for speaker in (0, 2):
         x, images = make_solo(speaker, 3, 3)
         y = pipe(source=source, target=(0, 0.75)).fit_transform(x)
         scores = [si_sdr(images[speaker, :, :1], y[:, k : k + 1])[0] for k in range(3)]
@@ -128,15 +130,18 @@ def test_ilrma_keeps_the_order(speaker):
     assert first_is(images[speaker], y)
 
 
-@pytest.mark.parametrize("update", [*SPATIAL, UsersIP1()], ids=str)
-def test_a_single_output_is_the_target(update):
-    for speaker in range(2):
-        x, images = make_solo(speaker, n_mics=3)
-        y = pipe(spatial=update, target=(0, 0.75), n_sources=1).fit_transform(x)
-        assert y.shape[1] == 1
-        scores = [si_sdr(image[:, :1], y)[0] for image in images]
-        # They differ by 20 dB and more, and by 0.5 dB at the weight of several sources.
-        assert scores[speaker] > scores[1 - speaker] + 15
+@pytest.mark.parametrize(
+    ("update", "speaker"),
+    list(zip([*SPATIAL, UsersIP1()], [1, 0, 1, 0, 1], strict=True)),
+    ids=str,
+)
+def test_a_single_output_is_the_target(update, speaker):
+    x, images = make_solo(speaker, n_mics=3)
+    y = pipe(spatial=update, target=(0, 0.75), n_sources=1).fit_transform(x)
+    assert y.shape[1] == 1
+    scores = [si_sdr(image[:, :1], y)[0] for image in images]
+    # They differ by 20 dB and more, and by 0.5 dB at the weight of several sources.
+    assert scores[speaker] > scores[1 - speaker] + 15
 
 
 def make_free_field(n_mics):
@@ -166,10 +171,14 @@ def test_a_direction(separator, speaker):
 
 
 @pytest.mark.parametrize(
-    ("method", "n_sources", "n_mics"),
-    [("refined", None, 2), ("refined", 2, 3), ("refined", 1, 3), ("auxiva", None, 2)],
+    ("method", "n_sources", "n_mics", "kind"),
+    [
+        ("auxiva", None, 2, "time"),
+        ("refined", None, 2, "direction"),
+        ("refined", 2, 3, "time"),
+        ("refined", 1, 3, "direction"),
+    ],
 )
-@pytest.mark.parametrize("kind", ["time", "direction"])
 def test_make_separator(method, n_sources, n_mics, kind):
     for speaker in range(2):
         if kind == "direction":
