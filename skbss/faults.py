@@ -20,6 +20,11 @@ from skbss.transforms import ISTFT, STFT
 # Length of a moment in seconds, and of the fades between what is sound and what isn't.
 SECONDS = 0.01
 FADE = 0.005
+# Seconds from which on faults are cut out of what is learned from, and of
+# the fades over the cuts. What filters of one stage make of silence, a faint sound that
+# is the same in all outputs, misleads the next one. Of short gaps no frame is silent.
+LONG = 0.3
+JOINT = 0.02
 # A microphone is missing where its share of the power is that far below its usual one
 # (40 dB). Near talkers change the shares of distant microphones by up to 30 dB.
 MISSING = 1e-4
@@ -47,7 +52,7 @@ MARGIN = 0.002
 # in one long window, errors of predictions are carried farther. Each row has to be
 # learned from some frames, and the time is as the cube of rows.
 WINDOW = 0.064
-TAPS = 2
+TAPS = 4
 FRAMES_PER_ROW = 8
 MOST_ROWS = 40
 # The fades around predictions in seconds, and the loading of what they are solved from.
@@ -262,7 +267,7 @@ def soundness(spans, n_samples, n_fade):
         0 in them and 1 elsewhere.
     """
     gain = np.ones(n_samples)
-    fade = 0.5 + 0.5 * np.cos(np.pi * (np.arange(n_fade) + 0.5) / n_fade)
+    fade = falling(n_fade)
     for start, stop in spans:
         gain[start:stop] = 0
         before = gain[max(start - n_fade, 0) : start]
@@ -270,6 +275,65 @@ def soundness(spans, n_samples, n_fade):
         after = gain[stop : stop + n_fade]
         np.minimum(after, fade[::-1][: len(after)], out=after)
     return gain
+
+
+def is_long(spans, n_samples, sample_rate=16_000):
+    """Which stretches are long, or at an end of the recording.
+
+    Parameters
+    ----------
+    spans : ndarray of shape (n_spans, 2)
+        Where they start and stop.
+    n_samples : int
+        Samples of the recording.
+    sample_rate : float, default=16000
+        In Hz.
+
+    Returns
+    -------
+    is_long : ndarray of shape (n_spans,)
+        Those that are better cut out than silenced.
+    """
+    start, stop = spans.T
+    return (stop - start >= LONG * sample_rate) | (start == 0) | (stop == n_samples)
+
+
+def cut_out(x, spans, n_fade):
+    """Leave stretches out of a recording, and what is too short between them.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n_samples, n_mics)
+        A recording.
+    spans : ndarray of shape (n_spans, 2)
+        Where they start and stop.
+    n_fade : int
+        Samples in which what is before a stretch fades into what is after it.
+
+    Returns
+    -------
+    rest : ndarray of shape (n_left, n_mics)
+        What is left.
+    """
+    edges = np.concatenate([[0], spans.ravel(), [len(x)]]).reshape(-1, 2)
+    edges = edges[edges[:, 1] - edges[:, 0] >= 2 * n_fade]
+    n_left = (edges[:, 1] - edges[:, 0] - n_fade).sum() + n_fade * bool(len(edges))
+    rest, place = np.zeros((n_left, x.shape[1]), x.dtype), 0
+    fade = falling(n_fade)[:, None].astype(x.dtype)
+    for number, (start, stop) in enumerate(edges):
+        part = x[start:stop].copy()
+        if number > 0:
+            part[:n_fade] *= 1 - fade
+        if number < len(edges) - 1:
+            part[-n_fade:] *= fade
+        rest[place : place + len(part)] += part
+        place += len(part) - n_fade
+    return rest
+
+
+def falling(n_fade):
+    """Half a period of a cosine that falls from one to zero."""
+    return 0.5 + 0.5 * np.cos(np.pi * (np.arange(n_fade) + 0.5) / n_fade)
 
 
 def gains_of(x, faults, sample_rate=16_000):
@@ -314,7 +378,7 @@ def fill(x, gains, sample_rate=16_000):
     -------
     filled : ndarray of shape (n_samples, n_channels)
         The recording, linearly predicted bin by bin where it is faulty, as what is
-        sound in five frames goes together with it elsewhere; silent where no channel
+        sound in nine frames goes together with it elsewhere; silent where no channel
         lives.
     """
     n_samples, n_channels = x.shape

@@ -21,11 +21,22 @@ from skbss.conditioning import (
     without_hum,
     without_offset,
 )
-from skbss.faults import FADE, fill, find_faults, gains_of, moment_spans, soundness
+from skbss.faults import (
+    FADE,
+    JOINT,
+    cut_out,
+    fill,
+    find_faults,
+    gains_of,
+    is_long,
+    moment_spans,
+    soundness,
+)
 from skbss.memory import check_memory
 from skbss.parallel import side_by_side
 from skbss.recording_checks import recording_problems
 from skbss.sklearn_parts import Interval, StrOptions
+from skbss.transforms import TargetFirst
 
 # Highest and lowest levels in which squares are finite and not zero.
 RANGE = 1e-100, 1e100
@@ -33,6 +44,8 @@ RANGE = 1e-100, 1e100
 # and that would take minutes.
 MANY = 8
 LEAST_SECONDS = 0.05
+# Seconds that have to be left of a recording where faults are cut out of it.
+LEAST_LEFT = 1.0
 # A microphone with so much less power than the loudest one (120 dB) is dead.
 DEAD = 1e-12
 
@@ -50,7 +63,8 @@ class SoundPipeline(Pipeline):
 
     - what is below `highpass` is taken out of all microphones, without delay;
     - stretches in which a microphone is missing while others live, or has a burst or a
-      click that the others haven't, are silenced everywhere: they teach nothing;
+      click that the others haven't, are silenced everywhere or, long ones, cut out:
+      they teach nothing;
     - another microphone takes the place of a dead reference, with a warning.
 
     Then the whole recording is separated by what was learned. There the microphones
@@ -251,9 +265,13 @@ class SoundPipeline(Pipeline):
 
         Returns
         -------
-        sound, filled : ndarray of shape (n_samples, n_mics)
-            The same object, `X` itself if nothing is to be done, unless there are
-            faults.
+        sound : ndarray of shape (n_left, n_mics)
+            What the steps should learn from. Faults are silent in it. Long ones are cut
+            out, unless less than a second is left or a step is told a time of the
+            recording.
+        filled : ndarray of shape (n_samples, n_mics)
+            What they should separate: the same object as `sound`, and `X` itself if
+            nothing is to be done, unless there are faults.
         gains : ndarray of shape (n_samples, n_mics) or None
             0 where a microphone fails and 1 elsewhere; None if there are no faults.
         """
@@ -283,17 +301,32 @@ class SoundPipeline(Pipeline):
         """Do what `prepare` does where samples are neither tiny nor huge."""
         if isinstance(self.mics_, np.ndarray) and len(self.mics_) == x.shape[1]:
             x = x[:, self.mics_]
-        faults = find_faults(x, self.sample_rate) if self.faults else np.zeros((0, 1))
+        rate = self.sample_rate
+        faults = find_faults(x, rate) if self.faults else np.zeros((0, 1))
         if not faults.any():
             x = self._without_lows(x, None, reset)
             return x, x, None
-        spans = moment_spans(faults.any(axis=1), len(x), self.sample_rate)
-        n_fade = max(1, round(FADE * self.sample_rate))
+        spans = moment_spans(faults.any(axis=1), len(x), rate)
+        n_fade = max(1, round(FADE * rate))
         gain = soundness(spans, len(x), n_fade)[:, None].astype(x.dtype)
         # First of all, since gaps would make steps of a constant.
         x = self._without_lows(x, gain, reset)
-        gains = gains_of(x, faults, self.sample_rate)
-        return gain * x, fill(x, gains, self.sample_rate), gains
+        gains = gains_of(x, faults, rate)
+        sound = gain * x
+        if not self._is_told_times():
+            spans = spans[is_long(spans, len(x), rate)]
+            rest = cut_out(sound, spans, max(1, round(JOINT * rate)))
+            sound = rest if len(rest) >= LEAST_LEFT * rate else sound
+        return sound, fill(x, gains, rate), gains
+
+    def _is_told_times(self):
+        """Whether a step is told a time in seconds, which cutting would shift."""
+        params = self.get_params()
+        return any(
+            isinstance(value, TargetFirst)
+            or (name.endswith("target") and np.shape(value) == (2,))
+            for name, value in params.items()
+        )
 
     def _problems(self, x, ref_mic):
         """Say what is wrong with a recording, in sentences."""

@@ -134,6 +134,19 @@ def test_it_is_the_pipeline(tmp_path):
         np.testing.assert_array_equal(y[:, 0], expected[:, k])
 
 
+def test_faults_teach_nothing(tmp_path):
+    x, rate = np.random.default_rng(0).standard_normal((16_000, 2)), 8000
+    x[4000:8000, 1] = 0
+    write_audio(tmp_path / "a.wav", x / 8, rate, subtype="DOUBLE")
+    assert main(["separate", "a.wav", "-o", ".", "--method", "auxiva"]) == 0
+    pipeline = build_pipeline("auxiva", {}, rate)
+    expected = pipeline.fit_transform(read_audio(tmp_path / "a.wav")[0])
+    assert len(pipeline.prepare(x)[0]) < 12_000
+    for k in range(2):
+        y, _ = read_audio(tmp_path / f"a_source{k}.wav")
+        np.testing.assert_array_equal(y[:, 0], expected[:, k])
+
+
 @pytest.mark.parametrize(
     ("flag", "parameter"),
     [

@@ -17,9 +17,10 @@ from skbss import (
     SoundPipeline,
     make_separator,
 )
+from skbss.compose import mask_pipeline
 from skbss.conditioning import without_hum
 from skbss.datasets import load_cocktail_party
-from skbss.faults import fill, find_faults, gains_of
+from skbss.faults import cut_out, fill, find_faults, gains_of
 from skbss.memory import check_memory
 from skbss.metrics import si_sdr
 from skbss.recording_checks import recording_problems
@@ -109,6 +110,70 @@ def test_a_sound_recording_passes_unchanged():
     assert pipeline.highpass_ == 0
 
 
+def test_long_faults_are_cut_out():
+    x = RECORDING.mixture.copy()
+    gap(x, 1)
+    pipeline = make_separator("auxiva", sample_rate=RATE)
+    sound, filled, gains = pipeline.prepare(x)
+    # Whole moments, with those in which a fault begins and ends.
+    start, stop, joint = 49_920, 58_080, RATE // 50
+    assert len(sound) == len(x) - (stop - start) - joint
+    assert len(filled) == len(gains) == len(x)
+    assert_array_equal(sound[: start - joint], x[: start - joint])
+    assert_array_equal(sound[start:], x[stop + joint :])
+    y = pipeline.fit_transform(x)
+    assert_array_equal(y, pipeline.transform(x))
+    stock = Pipeline(clone(pipeline).steps).fit(sound)
+    assert_array_equal(pipeline["auxiva"].demixing_, stock["auxiva"].demixing_)
+
+
+def test_short_faults_are_silent_but_at_the_ends():
+    x = RECORDING.mixture.copy()
+    gap(x, 1, where=slice(56_000, 59_200))
+    pipeline = make_separator("auxiva", sample_rate=RATE)
+    sound = pipeline.prepare(x)[0]
+    assert not sound[55_840:59_200].any()
+    assert_array_equal(sound[:55_760], x[:55_760])
+    assert_array_equal(sound[59_280:], x[59_280:])
+    assert_array_equal(pipeline.prepare(x[56_000:])[0], sound[59_200:])
+
+
+def test_nothing_is_cut_out_where_little_would_be_left():
+    x = RECORDING.mixture[16_000:40_000].copy()
+    x[15_000:, 1] = 0
+    sound = make_separator(sample_rate=RATE).prepare(x)[0]
+    assert len(sound) == len(x)
+    assert not sound[15_040:].any()
+
+
+def test_times_of_a_recording_stay_where_a_step_is_told_them():
+    x = RECORDING.mixture.copy()
+    gap(x, 1, where=slice(8000, 16_000))
+    times = [
+        make_separator("auxiva", target=(2.0, 3.0), sample_rate=RATE),
+        make_separator("auxiva", target=(2.0, 3.0), n_sources=1, sample_rate=RATE),
+        make_separator(target=(2.0, 3.0), n_sources=2, sample_rate=RATE),
+    ]
+    for pipeline in times:
+        sound = pipeline.prepare(x)[0]
+        assert len(sound) == len(x)
+        assert not sound[8000:16_000].any()
+        assert_array_equal(sound[20_000:], x[20_000:])
+    direction = np.ones((5, 2))
+    pipeline = make_separator("auxiva", target=direction, sample_rate=RATE)
+    assert len(pipeline.prepare(x)[0]) < len(x)
+
+
+def test_masks_are_learned_from_what_is_left():
+    x = RECORDING.mixture[:48_000].copy()
+    x[12_000:18_000, 1] = 0
+    pipeline = mask_pipeline(2, RATE, 0, 0).set_params(masks__max_iter=2)
+    y = pipeline.fit_transform(x)
+    assert len(pipeline.prepare(x)[0]) < 43_000
+    assert y.shape == (48_000, 2)
+    assert np.isfinite(y).all()
+
+
 def test_there_is_sound_in_a_gap_and_no_click():
     x = RECORDING.mixture.copy()
     CASES["zero"](x)
@@ -175,6 +240,18 @@ def test_moments_of_faults(n_mics):
     assert not find_faults(x).any()
     x[24_000:, 1] = 0
     assert not find_faults(x).any()
+
+
+def test_what_is_cut_out_leaves_no_click():
+    x = np.sin(0.01 * np.arange(10_000.0))[:, None] + [3, 4]
+    spans = np.array([[0, 500], [3000, 4000], [4050, 6000], [9990, 10_000]])
+    y = cut_out(x, spans, 100)
+    assert y.shape == (2500 + 3990 - 100, 2)  # 50 samples between two are left out
+    assert_array_equal(y[:2400], x[500:2900])
+    assert_array_equal(y[2500:], x[6100:9990])
+    assert abs(np.diff(y, axis=0)).max() < 0.05  # in a jump, up to 2
+    assert_allclose(cut_out(np.ones((10_000, 2)), spans, 100), 1)
+    assert cut_out(x, np.array([[0, 10_000]]), 100).shape == (0, 2)
 
 
 def test_faults_are_known_to_the_sample():
