@@ -328,17 +328,20 @@ def _costs(X, weights, turn, offsets):
     """
     P = np.einsum("kt,tfm->mkf", weights, abs(X) ** 2) / len(X)
     P += 1e-9 * P.mean((1, 2), keepdims=True) + TINY
-    cross = X[..., 0] * X[..., 1].conj()
-    costs = []
-    for offset in offsets:
-        C = weights @ (cross * np.exp(-offset * turn)) / len(X)
-        det = P[0] * P[1] - abs(C) ** 2
-        half = P[0, 0] * P[1, 1] + P[0, 1] * P[1, 0] - 2 * (C[0].conj() * C[1]).real
-        half /= 2
-        root = np.sqrt(np.maximum(half**2 - det[0] * det[1], 0))
-        # Half of det[1] times the smaller generalized eigenvalue.
-        costs.append(np.log(det[0] * det[1] / (half + root) + TINY).mean())
-    return len(X) * np.array(costs)
+    turned, step, factor = X[..., 0] * X[..., 1].conj(), 0.0, 1.0
+    C = np.empty((len(offsets), len(weights), X.shape[1]), complex)
+    for k, next_step in enumerate(np.diff(offsets, prepend=0.0)):
+        if abs(next_step - step) > 1e-9 * abs(step):  # most steps are equal
+            step, factor = next_step, np.exp(-next_step * turn)
+        turned = turned * factor
+        C[k] = weights @ turned / len(X)
+    det = P[0] * P[1] - abs(C) ** 2
+    half = P[0, 0] * P[1, 1] + P[0, 1] * P[1, 0] - 2 * (C[:, 0].conj() * C[:, 1]).real
+    half /= 2
+    product = det[:, 0] * det[:, 1]
+    root = np.sqrt(np.maximum(half**2 - product, 0))
+    # Half of det[1] times the smaller generalized eigenvalue.
+    return len(X) * np.log(product / (half + root) + TINY).mean(1)
 
 
 def _lowest(offsets, costs):
