@@ -3,6 +3,7 @@
 # License: BSD-3-Clause
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -10,13 +11,28 @@ from scipy.optimize import linear_sum_assignment
 from skbss.blocks.joining import Activity
 from skbss.blocks.voices import Voices, describe_voices
 from skbss.compose import later_stages, window_found
+from skbss.conditioning import high_pass
 from skbss.loudest_sources import with_microphones
-from skbss.updates.filters import at_unit_peak, filtered, fit_filters
+from skbss.spectrogram import window_length
+from skbss.updates.filters import (
+    at_unit_peak,
+    composed,
+    filtered,
+    filtered_throughout,
+    impulse_responses,
+    shortened,
+)
 from skbss.window_search import overlap
 
-# Iterations of fitting filters, for each second they are learned from, and at most, and
-# those where they go on from others. More bring little of what little sound teaches.
-EACH, FIT_ITER, MORE_ITER = 10, 60, 30
+# Seconds that long filters look ahead, and back, and of a hop of those that they are
+# found by.
+REACH, HOP = 1.024, 0.064
+# Iterations of shortening them, for each second of sound, and at most: more bring
+# little of what little sound teaches.
+EACH, MOST = 10, 30
+# How much new long filters count beside those before, from so many seconds on: what is
+# wrong by chance is so in one of two.
+COUNTS, SETTLED = 0.7, 10.0
 SPEAKS = 2  # seconds in which outputs are active at least to count as speaking
 
 
@@ -27,7 +43,9 @@ class Known:
     Parameters
     ----------
     filters : ndarray of shape (n_sources, n_mics, n_taps), default=None
-        What separates them.
+        What separates them in time.
+    response : ndarray of shape (n_sources, n_mics, 2 * reach), default=None
+        What separates them best: the filters that do what the separator does.
     voices : Voices, default=None
         What they sound like, also at places before.
     n_speaking : int, default=0
@@ -37,6 +55,7 @@ class Known:
     """
 
     filters: np.ndarray | None = None
+    response: np.ndarray | None = None
     voices: Voices | None = None
     n_speaking: int = 0
     n_fft: int = 0
@@ -73,8 +92,7 @@ def learn(separator, x, known, rate, *, ref_mic, is_thorough, n_taps, n_future, 
         What is known now, with the same filters if they stay.
     """
     whole, peak = at_unit_peak(np.ascontiguousarray(x.T))
-    heard = slice(n_taps - 1 - n_future, len(x) - n_future)
-    part, before = whole, None
+    before = None
     if known.filters is not None:
         before = filtered(whole, known.filters)
         if count_speaking(before, rate) < known.n_speaking:
@@ -83,28 +101,63 @@ def learn(separator, x, known, rate, *, ref_mic, is_thorough, n_taps, n_future, 
     if before is None or is_thorough:
         y = separator.fit_transform(x).T / np.float32(peak)
         n_fft = window_found(separator)
+        response = _responses(partial(_separate, separator), x.shape[1], rate)
     else:
-        part = np.ascontiguousarray(whole[:, heard])
-        stages = later_stages(separator, whole.shape[0] - len(before), n_fft)
-        joined = with_microphones(before.T, part.T, ref_mic)
-        y = stages.fit_transform(joined).T
-    y = np.ascontiguousarray(y, dtype=x.dtype)
+        y, response = _refine(separator, whole, known, rate, ref_mic)
     if before is not None:
-        same = y if part is not whole else y[:, heard]
-        y = y[order_like(waveform_similarity(before, same), n_told)]
+        heard = slice(n_taps - 1 - n_future, len(x) - n_future)
+        order = order_like(waveform_similarity(before, y[:, heard]), n_told)
+        y, response = y[order], response[order]
+        if len(x) >= SETTLED * rate:
+            response = COUNTS * response + (1 - COUNTS) * known.response
     voices = describe_voices(y.T, rate)
     if before is None and known.voices is not None:
         order = order_like(known.voices.similarity(voices), n_told)
-        y, voices = y[order], voices.take(order)
+        response, voices = response[order], voices.take(order)
     if known.voices is not None:
         voices = known.voices.joined(voices)
-    most = FIT_ITER if before is None else MORE_ITER
-    n_iter = min(most, int(EACH * len(x) / rate))
-    filters = fit_filters(part, y, n_taps, n_future, known.filters, n_iter)
+    n_iter = min(MOST, int(EACH * len(x) / rate))
+    filters = shortened(response, whole, n_taps, n_future, n_iter)
     after = filtered(whole, filters)
     if before is not None and overlap(before.T) < overlap(after.T):
         return replace(known, voices=voices)
-    return Known(filters, voices, count_speaking(after, rate), n_fft)
+    return Known(filters, response, voices, count_speaking(after, rate), n_fft)
+
+
+def reach_of(rate):
+    """Return the samples that long filters look ahead, and back, a power of two."""
+    return window_length(rate, REACH)
+
+
+def _responses(system, n_inputs, rate):
+    """Find the filters that do what a system does to signals."""
+    reach = reach_of(rate)
+    hop = window_length(rate, 4 * HOP) // 4
+    return impulse_responses(system, n_inputs, reach, hop)
+
+
+def _separate(separator, x):
+    """Separate signals that tell nothing by what was learned of a recording."""
+    x = high_pass(x[:, separator.mics_], separator.highpass_, separator.sample_rate)
+    return separator.separate(x, None)
+
+
+def _refine(separator, x, known, rate, ref_mic):
+    """Refine what is known, and return outputs and what they are found by."""
+    n_mics, reach = len(x), reach_of(rate)
+    y = filtered_throughout(x, known.response, reach)
+    stages = later_stages(separator, n_mics - len(y), known.n_fft)
+    y = stages.fit_transform(with_microphones(y.T, x.T, ref_mic)).T
+    impulses = np.zeros((n_mics, 2 * reach, n_mics), np.float32)
+    impulses[range(n_mics), reach, range(n_mics)] = 1
+    joined = [
+        with_microphones(response.T, impulse, ref_mic).T
+        for response, impulse in zip(
+            known.response.swapaxes(0, 1), impulses, strict=True
+        )
+    ]
+    more = _responses(stages.transform, n_mics, rate)
+    return y, composed(more, np.stack(joined, axis=1))
 
 
 def count_speaking(y, rate):

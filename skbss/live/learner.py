@@ -13,7 +13,7 @@ from skbss.blocks.voices import Voices
 from skbss.compose import make_separator
 from skbss.frame_by_frame import part_of
 from skbss.live.history import History
-from skbss.live.known import Known, learn
+from skbss.live.known import Known, learn, reach_of
 from skbss.spectrogram import window_length
 from skbss.updates.filters import at_unit_peak, filtered
 from skbss.updates.jumps import change_point, coherence
@@ -318,6 +318,7 @@ class Learner:
         """Shapes of rows, and types, of what isn't always there."""
         return {
             "filters": ((self.n_mics, self.n_taps), np.float32),
+            "response": ((self.n_mics, 2 * reach_of(self.rate)), np.float32),
             "pending": ((self.n_mics,), np.float32),
             "usual": ((self.brief // 2 + 1,), float),
             "voices": ((Voices.SIZE,), float),
@@ -333,6 +334,7 @@ class Learner:
         voices = parts.pop("voices")
         self.known = Known(
             filters=parts.pop("filters"),
+            response=parts.pop("response"),
             voices=None if voices is None else Voices.from_array(voices),
             n_speaking=int(state["n_speaking"]),
             n_fft=int(state["n_fft"]),

@@ -22,10 +22,12 @@ from skbss.updates.target import covariances_of
 
 # Entries of a state that have any number of rows.
 GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts"}
-GROWING |= {f"learner.{name}" for name in ("filters", "pending", "usual", "voices")}
+GROWING |= {
+    f"learner.{name}" for name in ("filters", "response", "pending", "usual", "voices")
+}
 # Seconds that filters look ahead at most, and back. What remains of the latency lets
 # filters be learned from what comes after the sound that they are for.
-AHEAD, BACK = 0.256, 0.45
+AHEAD, BACK = 0.5, 0.45
 # Samples that are filtered at a time where nothing is learned.
 LONG_BLOCK = 8192
 # Samples louder than this have powers beyond single precision.
@@ -85,13 +87,13 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     -----
     A learner keeps the newest `window` seconds of sound; silence, clicks and hops of 32
     ms with a dead microphone are left out. It separates them in a thread of its own,
-    mostly by refining what known filters make of them, and finds the filters that come
-    nearest to what came out, in the mean square. These look
-    ahead as far as the latency allows, up to 256 ms; what remains of it lets the
-    filters be learned from what comes after the sound that they are for. They are used
-    if outputs overlap no more by them than by those before (`skbss.metrics.overlap`)
-    and no fewer speak, in whose order they are put by waveforms, after a jump by
-    voices.
+    mostly by refining what it knew, and finds the filters that do the same from their
+    responses to impulses. Of these, which look a second ahead, filters are used that
+    look ahead as far as the latency allows, up to 500 ms, and come nearest to them in
+    the mean square; what remains of the latency lets the filters be learned from what
+    comes after the sound that they are for. They are used if outputs overlap no more by
+    them than by those before (`skbss.metrics.overlap`) and no fewer speak, in whose
+    order they are put by waveforms, after a jump by voices.
 
     When filters come into use depends on numbers of samples alone: outputs depend
     neither on how the signal is cut nor on the machine's load. Where sound comes faster
