@@ -12,7 +12,7 @@ import scipy.fft
 # Loading of the equations, relative to their diagonal.
 LOADING = 1e-6
 # Impulses by which the filters of a separator are found, for each of its inputs.
-N_SHIFTS = 4
+N_SHIFTS = 2
 
 
 def filtered(x, g):
