@@ -249,7 +249,7 @@ def test_filters_of_a_separator_are_found_by_impulses():
     y = filtered_throughout(x.T, composed(h, g), reach).T
     expected = separator["second"].transform(separator["first"].transform(x))
     wrong = np.square(y - expected).mean() / np.square(expected).mean()
-    assert wrong < 0.003  # spectra multiplied are no filters, but for the most part
+    assert wrong < 0.005  # what spectra are multiplied by is a filter, mostly
 
 
 def test_filters_are_shortened_by_what_they_do():

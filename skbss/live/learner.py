@@ -33,7 +33,7 @@ HASTY, SOON = 10.0, 0.8
 # Later known outputs are refined, and only when the window is full, and after so many
 # windows, is all learned anew. That is used after so much of the time that a slow core
 # takes, and learning takes in the end this share of the time for each microphone.
-ANEW, LATE, SHARE = 2.0, 1.2, 0.1
+ANEW, LATE, SHARE = 3.0, 1.2, 0.1
 # Share of the time that learning gets, by waiting, where sound comes faster than it was
 # recorded. With all of the time, short blocks would wait for it live as well.
 UNPACED = 0.5
