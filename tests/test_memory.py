@@ -29,10 +29,8 @@ def flat_steps(pipeline):
 @pytest.mark.parametrize(
     ("method", "n_mics", "seconds"),
     [
-        ("auxiva", 4, 45),
-        ("ilrma", 2, 20),
-        ("ilrma", 8, 40),
-        ("refined", 2, 20),
+        *((method, n_mics, 45) for method in ("auxiva", "ilrma") for n_mics in BOUNDS),
+        *(("refined", n_mics, 20) for n_mics in (2, 8)),
     ],
 )
 def test_little_more_memory_than_spectrogram_and_features(
