@@ -243,9 +243,9 @@ def test_filters_of_a_separator_are_found_by_impulses():
     """They do what it does, also two in a row, whatever place of a hop they are at."""
     x = mixture(1)[0]
     separator = make_separator(sample_rate=RATE, random_state=0).fit(x)
-    reach, hop = 8192, 512
-    g = impulse_responses(separator["first"].transform, 2, reach, hop)
-    h = impulse_responses(separator["second"].transform, 2, reach, hop)
+    reach = 8192
+    g = impulse_responses(separator["first"].transform, 2, reach)
+    h = impulse_responses(separator["second"].transform, 2, reach)
     y = filtered_throughout(x.T, composed(h, g), reach).T
     expected = separator["second"].transform(separator["first"].transform(x))
     wrong = np.square(y - expected).mean() / np.square(expected).mean()

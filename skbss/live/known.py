@@ -24,9 +24,7 @@ from skbss.updates.filters import (
 )
 from skbss.window_search import overlap
 
-# Seconds that long filters look ahead, and back, and of a hop of those that they are
-# found by.
-REACH, HOP = 1.024, 0.064
+REACH = 1.024  # seconds that long filters look ahead, and back
 # Iterations of shortening them, for each second of sound, and at most: more bring
 # little of what little sound teaches.
 EACH, MOST = 10, 30
@@ -101,9 +99,10 @@ def learn(separator, x, known, rate, *, ref_mic, is_thorough, n_taps, n_future, 
     if before is None or is_thorough:
         y = separator.fit_transform(x).T / np.float32(peak)
         n_fft = window_found(separator)
-        response = _responses(partial(_separate, separator), x.shape[1], rate)
+        system = partial(_separate, separator)
+        response = impulse_responses(system, x.shape[1], reach_of(rate))
     else:
-        y, response = _refine(separator, whole, known, rate, ref_mic)
+        y, response = _refine(separator, whole, known, ref_mic)
     if before is not None:
         heard = slice(n_taps - 1 - n_future, len(x) - n_future)
         order = order_like(waveform_similarity(before, y[:, heard]), n_told)
@@ -129,35 +128,26 @@ def reach_of(rate):
     return window_length(rate, REACH)
 
 
-def _responses(system, n_inputs, rate):
-    """Find the filters that do what a system does to signals."""
-    reach = reach_of(rate)
-    hop = window_length(rate, 4 * HOP) // 4
-    return impulse_responses(system, n_inputs, reach, hop)
-
-
 def _separate(separator, x):
     """Separate signals that tell nothing by what was learned of a recording."""
     x = high_pass(x[:, separator.mics_], separator.highpass_, separator.sample_rate)
     return separator.separate(x, None)
 
 
-def _refine(separator, x, known, rate, ref_mic):
-    """Refine what is known, and return outputs and what they are found by."""
-    n_mics, reach = len(x), reach_of(rate)
-    y = filtered_throughout(x, known.response, reach)
+def _refine(separator, x, known, ref_mic):
+    """Refine what is known, and return outputs and the filters that they are by."""
+    n_mics, n_taps = len(x), known.response.shape[2]
+    y = filtered_throughout(x, known.response, n_taps // 2)
     stages = later_stages(separator, n_mics - len(y), known.n_fft)
     y = stages.fit_transform(with_microphones(y.T, x.T, ref_mic)).T
-    impulses = np.zeros((n_mics, 2 * reach, n_mics), np.float32)
-    impulses[range(n_mics), reach, range(n_mics)] = 1
-    joined = [
-        with_microphones(response.T, impulse, ref_mic).T
-        for response, impulse in zip(
-            known.response.swapaxes(0, 1), impulses, strict=True
-        )
-    ]
-    more = _responses(stages.transform, n_mics, rate)
-    return y, composed(more, np.stack(joined, axis=1))
+    # What stages get of an impulse in each microphone, one after the other.
+    impulses = np.zeros((n_mics, n_taps, n_mics), np.float32)
+    impulses[range(n_mics), n_taps // 2, range(n_mics)] = 1
+    impulses = impulses.reshape(-1, n_mics)
+    outputs = known.response.reshape(len(known.response), -1).T
+    inner = with_microphones(outputs, impulses, ref_mic).T
+    more = impulse_responses(stages.transform, n_mics, n_taps // 2)
+    return y, composed(more, inner.reshape(n_mics, n_mics, n_taps))
 
 
 def count_speaking(y, rate):

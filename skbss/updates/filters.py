@@ -69,7 +69,7 @@ def _products(g, x, size):
     return scipy.fft.irfft(np.einsum("kmf,mf->kf", G, X), size)
 
 
-def impulse_responses(system, n_inputs, reach, hop):
+def impulse_responses(system, n_inputs, reach):
     """Find the filters that do what a separator of frames does in the mean.
 
     What becomes of an impulse also depends on where in a hop it is.
@@ -82,15 +82,14 @@ def impulse_responses(system, n_inputs, reach, hop):
         Number of inputs.
     reach : int
         Samples that the filters look ahead, and back. A multiple of all hops.
-    hop : int
-        Samples of a hop; others are an eighth to four times as long.
 
     Returns
     -------
     g : ndarray of shape (n_outputs, n_inputs, 2 * reach)
         The filters, in single precision.
     """
-    # Multiples of this are spread over short hops as over long ones.
+    # Multiples of this are spread over hops of a 4th to a 128th of the reach.
+    hop = reach // 16
     shifts = np.arange(N_SHIFTS) * (hop + hop // 4 + hop // 16)
     starts = 2 * reach * np.arange(n_inputs * N_SHIFTS).reshape(n_inputs, -1) + shifts
     x = np.zeros((starts[-1, -1] + 2 * reach, n_inputs), np.float32)
