@@ -155,7 +155,7 @@ CASES = {
     "two_of_three_equal": X3[..., [0, 1, 0]],
     "two_of_three_dead": X3 * [0, 1, 0],
     "third_is_the_sum": X3 @ np.array([[1, 0, 1], [0, 1, 1], [0, 0, 0]]),
-    "eight_of_two": X[::3] @ np.random.default_rng(0).normal(size=(2, 8)),
+    "five_of_two": X[::3] @ np.random.default_rng(0).normal(size=(2, 5)),
     "constant": stft(np.full((800, 2), 0.3)),
     "tones": stft(tones),
     "impulse": stft(impulse),
