@@ -3,7 +3,7 @@
 # License: BSD-3-Clause
 
 import json
-import subprocess
+import os
 import sys
 import time
 
@@ -16,13 +16,14 @@ from skbss.benchmark import (
     run_experiment,
 )
 from skbss.config import ConfigError
+from tests.processes import CONTEXT
 
 pytest.importorskip("distributed")
 
 CONFIG = {
     "dataset": {
         "name": "convolutive",
-        "n_scenes": 4,
+        "n_scenes": 2,
         "duration": 1.0,
         "sample_rate": 8000,
     },
@@ -34,30 +35,38 @@ CONFIG = {
 }
 
 
+def _dask(*arguments):
+    """The command, without what it says."""
+    from dask.__main__ import main
+
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.dup2(nothing, 2)
+    sys.argv = ["dask", *arguments, "--host", "127.0.0.1", "--no-dashboard"]
+    main()
+
+
+def start_dask(*arguments):
+    process = CONTEXT.Process(target=_dask, args=arguments)
+    process.start()
+    return process
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Start a scheduler and two workers, each a process of its own."""
     file = tmp_path_factory.mktemp("dask") / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    local = ["--host", "127.0.0.1", "--no-dashboard"]
-    scheduler = subprocess.Popen(
-        [*dask, "scheduler", *local, "--port", "0", "--scheduler-file", file],
-        **quiet,
-    )
+    scheduler = start_dask("scheduler", "--port", "0", "--scheduler-file", str(file))
     while not file.exists():
-        assert scheduler.poll() is None
+        assert scheduler.is_alive()
         time.sleep(0.05)
     address = json.loads(file.read_text())["address"]
     alone = ["--nthreads", "1", "--no-nanny"]
-    workers = [
-        subprocess.Popen([*dask, "worker", address, *local, *alone], **quiet)
-        for _ in range(2)
-    ]
+    workers = [start_dask("worker", address, *alone) for _ in range(2)]
     yield address, workers
     for process in (*workers, scheduler):
         process.kill()
-        process.wait()
+        process.join()
 
 
 def on_cluster(address):
@@ -78,20 +87,21 @@ def test_a_killed_worker_loses_nothing(cluster, tmp_path):
     address, workers = cluster
 
     def kill_half_way(progress, row):
-        if progress.n_done == 6:
+        if progress.n_done == 3:
             workers[0].kill()
 
     experiment = on_cluster(address)
     run_experiment(experiment, tmp_path / "cluster", on_result=kill_half_way)
-    assert workers[0].wait() != 0
-    assert workers[1].poll() is None
+    workers[0].join()
+    assert workers[0].exitcode != 0
+    assert workers[1].is_alive()
     # A run of this process, with the same numbers.
     run_experiment(make_experiment(CONFIG), tmp_path / "here")
     scores = table(tmp_path / "cluster")
-    assert len(scores) == 12
+    assert len(scores) == 6
     assert scores == table(tmp_path / "here")
     audio = sorted((tmp_path / "here" / "audio").rglob("*.wav"))
-    assert len(audio) == 4 * (3 + 3 * 2)
+    assert len(audio) == 2 * (3 + 3 * 2)
     for path in audio:
         path_there = tmp_path / "cluster" / path.relative_to(tmp_path / "here")
         assert path_there.read_bytes() == path.read_bytes()

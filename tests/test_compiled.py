@@ -13,6 +13,7 @@ import pytest
 
 from skbss import WPE, compiled
 from tests import reference
+from tests.processes import run_code
 
 pytestmark = pytest.mark.skipif(
     compiled.kernels("dereverberation") is None,
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 WITHOUT_NUMBA = """
 import sys
+assert "numba" not in sys.modules
 sys.modules["numba"] = None  # as if it weren't installed
 import numpy as np
 from skbss import WPE, compiled
@@ -29,14 +31,15 @@ np.save("wpe.npy", WPE(taps=4).fit_transform(np.load("X.npy")))
 """
 
 
-def test_it_works_without_numba(tmp_path):
+def test_it_works_without_numba(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     X = reference.make_mixture(0, 3, 60, 33)
-    np.save(tmp_path / "X.npy", X)
-    subprocess.run([sys.executable, "-c", WITHOUT_NUMBA], cwd=tmp_path, check=True)
+    np.save("X.npy", X)
+    assert run_code(WITHOUT_NUMBA) == 0
     expected = WPE(taps=4).fit_transform(X)
     # Sums in another order, and least squares of correlated frames.
     atol = 1e-9 * abs(X).max()
-    np.testing.assert_allclose(np.load(tmp_path / "wpe.npy"), expected, atol=atol)
+    np.testing.assert_allclose(np.load("wpe.npy"), expected, atol=atol)
 
 
 def test_numbas_own_switch_turns_the_kernels_off(monkeypatch):

@@ -12,7 +12,7 @@ from tests.test_target import RATE, make_free_field, make_solo
 
 
 def make_separator(**params):
-    return OnlineSeparator(RATE, latency=0.3, window=5.0, period=1.0, **params)
+    return OnlineSeparator(RATE, latency=0.3, window=5.0, period=2.0, **params)
 
 
 @pytest.mark.parametrize("speaker", [0, 1])
