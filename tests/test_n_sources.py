@@ -339,9 +339,7 @@ def test_cliques_after_fewer_sources_lead_back_to_all_microphones(spectrogram):
 def test_directivity_of_fewer_sources(spectrogram):
     separator = AuxIVA(n_sources=2, max_iter=3).fit(spectrogram)
     positions = np.column_stack([0.05 * np.arange(5), np.zeros(5)])
-    display = DirectivityDisplay.from_estimator(
-        separator, positions, sample_rate=4000
-    )
+    display = DirectivityDisplay.from_estimator(separator, positions, sample_rate=4000)
     assert len(display.figure_.axes) >= 2
 
 

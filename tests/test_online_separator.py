@@ -355,7 +355,7 @@ def test_history_leaves_out_what_teaches_nothing():
 def test_swapped_sources_are_told(scene, passes):
     """The order of outputs is kept from one update to the next."""
     _, sources = scene
-    separator, y = passes[1.0]
+    _, y = passes[1.0]
     orders = [
         tuple(si_sdr(sources[part], y[part], return_permutation=True)[1])
         for part in (slice(2 * RATE, 4 * RATE), slice(5 * RATE, None))
