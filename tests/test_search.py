@@ -21,7 +21,7 @@ from skbss.metrics import (
 )
 from skbss.updates import Gauss
 
-GRID = {"estimator__ilrma__n_basis": [1, 2, 4], "estimator__stft__n_fft": [128, 512]}
+GRID = {"estimator__ilrma__n_basis": [1, 2], "estimator__stft__n_fft": [128, 512]}
 
 
 @pytest.fixture(scope="module")
