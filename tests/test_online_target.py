@@ -15,9 +15,10 @@ def make_separator(**params):
     return OnlineSeparator(RATE, latency=0.3, window=5.0, period=2.0, **params)
 
 
-@pytest.mark.parametrize("speaker", [0, 1])
-def test_a_time(speaker):
-    x, images = make_solo(speaker)
+def test_a_time():
+    # The other one comes first where nothing is known.
+    speaker = 1
+    x, images = make_solo(speaker, gain=0.5)
     x, images = np.tile(x, (2, 1)), np.tile(images, (1, 2, 1))
     y = make_separator(target=(0, 0.75)).fit_transform(x)
     half = slice(len(x) // 2, None)

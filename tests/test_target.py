@@ -32,7 +32,7 @@ class UsersIP1(spatial.IP1):
     """As a user writes it."""
 
 
-def make_solo(speaker, n_sources=2, n_mics=2):
+def make_solo(speaker, n_sources=2, n_mics=2, gain=1.0):
     """Return a recording whose first 0.75 s are one speaker's alone, and the images."""
     images = make_convolutive_mixture(
         24_000,
@@ -44,6 +44,7 @@ def make_solo(speaker, n_sources=2, n_mics=2):
         random_state=0,
     )[2]
     images[[k for k in range(n_sources) if k != speaker], :6000] = 0
+    images[speaker] *= gain
     return np.ascontiguousarray(images.sum(0)), images
 
 
@@ -88,13 +89,12 @@ def test_fewer_sources_and_other_knowledge(n_mics, speaker):
         assert scores[0] > scores[1] + 5
 
 
-@pytest.mark.parametrize("source", ["laplace", "cliques"])
-def test_three_sources_and_other_models(source):
-    for speaker in (0, 2):
-        x, images = make_solo(speaker, 3, 3)
-        y = pipe(source=source, target=(0, 0.75)).fit_transform(x)
-        scores = [si_sdr(images[speaker, :, :1], y[:, k : k + 1])[0] for k in range(3)]
-        assert np.argmax(scores) == 0
+@pytest.mark.parametrize(("source", "speaker"), [("laplace", 0), ("cliques", 2)])
+def test_three_sources_and_other_models(source, speaker):
+    x, images = make_solo(speaker, 3, 3)
+    y = pipe(source=source, target=(0, 0.75)).fit_transform(x)
+    scores = [si_sdr(images[speaker, :, :1], y[:, k : k + 1])[0] for k in range(3)]
+    assert np.argmax(scores) == 0
 
 
 def test_the_term_is_whitened_and_of_known_weight(rng):
@@ -174,36 +174,36 @@ def test_a_direction(separator, speaker):
     ("method", "n_sources", "n_mics", "kind"),
     [
         ("auxiva", None, 2, "time"),
+        ("auxiva", None, 2, "direction"),
         ("refined", None, 2, "direction"),
         ("refined", 2, 3, "time"),
         ("refined", 1, 3, "direction"),
     ],
 )
 def test_make_separator(method, n_sources, n_mics, kind):
-    for speaker in range(2):
-        if kind == "direction":
-            x, images, steering = make_free_field(n_mics)
-            target = steering[speaker]
-        else:
-            x, images = make_solo(speaker, n_mics=n_mics)
-            target = 0, 0.75
-        params = {"n_sources": n_sources, "target": target, "sample_rate": RATE}
-        y = make_separator(method, **params).fit_transform(x)
-        assert y.shape[1] == (n_sources or 2)
-        scores = [si_sdr(image[:, :1], y[:, :1])[0] for image in images]
-        assert np.argmax(scores) == speaker
+    # The other one comes first where nothing is known.
+    if kind == "direction":
+        x, images, (target, _) = make_free_field(n_mics)
+    else:
+        x, images = make_solo(0, n_mics=n_mics, gain=0.3)
+        target = 0, 0.75
+    params = {"n_sources": n_sources, "target": target, "sample_rate": RATE}
+    y = make_separator(method, **params).fit_transform(x)
+    assert y.shape[1] == (n_sources or 2)
+    scores = [si_sdr(image[:, :1], y[:, :1])[0] for image in images]
+    assert np.argmax(scores) == 0
 
 
 def test_the_target_is_found_among_masks():
     x, images, steering = make_free_field(2)
     x += np.roll(images[0], 9000, axis=0)[:, ::-1]  # somebody else, elsewhere
-    for speaker in range(2):
-        separator = make_separator(
-            n_sources=3, target=steering[speaker], sample_rate=RATE, random_state=0
-        )
-        y = separator.fit_transform(x)
-        scores = [si_sdr(image[:, :1], y[:, :1])[0] for image in images]
-        assert np.argmax(scores) == speaker
+    # The other one comes first where nothing is known.
+    separator = make_separator(
+        n_sources=3, target=steering[0], sample_rate=RATE, random_state=0
+    )
+    y = separator.fit_transform(x)
+    scores = [si_sdr(image[:, :1], y[:, :1])[0] for image in images]
+    assert np.argmax(scores) == 0
 
 
 def test_steering_vectors():
