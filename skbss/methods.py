@@ -14,10 +14,13 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skbss
 from skbss.blocks import BlockBatch
+from skbss.blocks.walkers import separate_walkers
 from skbss.compose import make_separator, mask_pipeline, online_pipeline
 from skbss.live import OnlineSeparator
 from skbss.plug_ins import check_name, find
 from skbss.separators import OnlineAuxIVA, OnlineILRMA, OnlineISNMF
+from skbss.sound_pipeline import SoundPipeline
+from skbss.transforms import LoudestFirst
 
 # Blocks in which people who move stay about where they are.
 BLOCK_SECONDS, OVERLAP_SECONDS = 8.0, 2.0
@@ -82,6 +85,13 @@ def _masks(sample_rate, ref_mic, random_state, n_mics, n_sources=None):
     return mask_pipeline(n_sources or n_mics, sample_rate, ref_mic, random_state)
 
 
+def _walkers(sample_rate, ref_mic):
+    where = {"sample_rate": sample_rate, "ref_mic": ref_mic}
+    follow = FunctionTransformer(separate_walkers, kw_args=where)
+    steps = [("walkers", follow), ("loudestfirst", LoudestFirst())]
+    return SoundPipeline(steps, sample_rate=sample_rate)
+
+
 def _online_separator(sample_rate, ref_mic, n_sources=None):
     separator = OnlineSeparator(sample_rate, n_sources, ref_mic=ref_mic)
     return make_pipeline(separator)
@@ -117,7 +127,10 @@ _registry = {
         partial(make_separator, "auxiva"), "AuxIVA, the quickest of whole recordings"
     ),
     "masks": Method(
-        _masks, "by direction in each coefficient: with artifacts, for people who walk"
+        _masks, "by direction in each coefficient: with artifacts, if one of them walks"
+    ),
+    "walkers": Method(
+        _walkers, "two talkers, followed by direction and voice while both of them walk"
     ),
     "blocks": Method(
         _blocks, "refined, in blocks, by what the best minutes teach: for hours"

@@ -26,6 +26,7 @@ BUILT_IN = [
     "refined",
     "blocks",
     "masks",
+    "walkers",
     "blockauxiva",
     "blockilrma",
     "onlineauxiva",

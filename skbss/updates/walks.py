@@ -1,0 +1,196 @@
+"""Two talkers who walk: the delays between two microphones that each of them has.
+
+Nothing is learned of a room, as nobody stays anywhere for long. What a talker does is
+heard as a delay, the same one in all bins, that changes slowly.
+"""
+
+# License: BSD-3-Clause
+
+import numpy as np
+
+from skbss.updates.masks import LEAST, ranges, share
+
+# Power that doesn't come from a talker's direction, relative to that which does, where
+# directions are found and where masks are made of them, and what share of the
+# coefficients is of no direction.
+SPREAD, NARROW, STRAY = 0.1, 0.01, 0.2
+# Frequencies at which directions are looked for, in Hz, the longest delay in seconds.
+BAND = 150, 4000
+LONGEST = 1e-3
+# Delays are on a grid of so many to each side of zero.
+N_SIDE = 30
+# Shares of the first talker in a time of a fifth of a second: it is often one alone.
+SHARES = 0.5, 0.92, 0.08
+# Steps of the grid that a talker goes in that time at most, and what it costs to become
+# faster or slower by one step, and to be off by one, in log-likelihoods, which count
+# less than they would if bins were independent.
+FASTEST, COSTS, TRUST = 3, (4.0, 4.0, 0.5, 0.5), 0.2
+# Iterations in which the weights of talkers in frames are found.
+N_WEIGHTS = 5
+
+
+class Phases:
+    """What two microphones differ by in each coefficient.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_frames, n_freqs, 2)
+        Complex spectrogram.
+    freqs : ndarray of shape (n_freqs,)
+        In Hz.
+
+    Attributes
+    ----------
+    cross : ndarray of shape (n_freqs, n_frames)
+        Twice the product of the microphones, relative to their power, at most 1.
+    weight : ndarray of shape (n_freqs, n_frames)
+        How much coefficients count, from 0 to 1: loud ones more than soft ones.
+    """
+
+    def __init__(self, X, freqs):
+        x = X.transpose(2, 1, 0)
+        x = x / (max(abs(x.real).max(), abs(x.imag).max()) or 1)
+        power = (x.real**2 + x.imag**2).sum(0)
+        self.cross = 2 * x[0].conj() * x[1] / np.where(power > 0, power, np.inf)
+        total = power + power.mean(1, keepdims=True)
+        self.weight = np.divide(power, total, out=0 * power, where=total > 0)
+        self.freqs = freqs
+
+    def blocks(self, n_frames, delays):
+        """Yield the densities of what is loud in some frames, and its weights.
+
+        Parameters
+        ----------
+        n_frames : int
+            Frames of a block; every second one of them is looked at.
+        delays : ndarray of shape (n_delays,)
+            In seconds.
+
+        Yields
+        ------
+        densities : ndarray of shape (n_delays, n_coefficients)
+            Of all delays.
+        weight : ndarray of shape (n_coefficients,)
+            How much they count.
+        """
+        bins = np.flatnonzero((self.freqs >= BAND[0]) & (self.freqs <= BAND[1]))[::2]
+        turns = np.exp(2j * np.pi * np.multiply.outer(delays, self.freqs[bins]))
+        for start in range(0, self.cross.shape[1], n_frames):
+            frames = slice(start, start + n_frames, 2)
+            p = _densities(self.cross[bins, frames], turns[..., None], SPREAD)
+            weight = self.weight[bins, frames]
+            is_loud = weight > SPREAD
+            yield p[:, is_loud].astype(np.float32), weight[is_loud].astype(np.float32)
+
+    def longest_delay(self, n_frames):
+        """Return a delay that is about the longest of any talker, in seconds."""
+        delays = np.linspace(-LONGEST, LONGEST, 4 * N_SIDE + 1)
+        best, height = [], []
+        for p, weight in self.blocks(n_frames, delays):
+            single = np.log((1 - STRAY) * p + STRAY) @ weight
+            best.append(abs(delays[single.argmax()]))
+            height.append(single.max())
+        order = np.argsort(best)
+        share = np.cumsum(np.maximum(height, 0)[order])
+        return 1.2 * best[order[np.searchsorted(share, 0.95 * share[-1])]]
+
+    def likelihoods(self, n_frames, delays):
+        """Log-likelihoods of blocks, (n_blocks, n_delays, n_delays), of two talkers."""
+        n = len(delays)
+        first, second = np.triu_indices(n)
+        out = []
+        for p, weight in self.blocks(n_frames, delays):
+            pairs = [
+                np.log((1 - STRAY) * (a * p[first] + (1 - a) * p[second]) + STRAY)
+                @ weight
+                for a in SHARES
+            ]
+            both = np.empty((n, n), np.float32)
+            both[first, second] = both[second, first] = np.max(pairs, axis=0)
+            out.append(both)
+        return np.array(out)
+
+    def masks(self, delays):
+        """Masks (n_freqs, 2, n_frames) of talkers by their delays (2, n_frames)."""
+        masks = np.empty((len(self.freqs), *delays.shape))
+        for bins in ranges(len(self.freqs)):
+            turns = np.exp(2j * np.pi * self.freqs[bins, None, None] * delays)
+            p = _densities(self.cross[bins, None], turns, NARROW)
+            weights = 1.0
+            for _ in range(N_WEIGHTS):
+                masks[bins], _ = share(p * weights)
+                weights = np.maximum(masks[bins].mean(0), LEAST)
+        return masks
+
+
+def _densities(cross, turns, spread):
+    """How likely coefficients are, given what delays turn their phases by."""
+    near = (1 + (cross * turns).real) / 2
+    form = near / (2 - spread) + (1 - near) / spread
+    return 1 / ((2 - spread) * spread * form**2)
+
+
+def follow(likelihoods):
+    """Find the most likely way of two talkers.
+
+    They go on as they go: where they come close to each other and part again, that
+    tells who is who.
+
+    Parameters
+    ----------
+    likelihoods : ndarray of shape (n_blocks, n_places, n_places)
+        Of the places of both.
+
+    Returns
+    -------
+    path : ndarray of int of shape (n_blocks, 2)
+        Their places. Memory is needed for all states of all blocks, 60 MB a minute.
+    """
+    n_speeds, n_places = 2 * FASTEST + 1, likelihoods.shape[1]
+    shape = n_speeds, n_speeds, n_places, n_places
+    score = np.broadcast_to(TRUST * likelihoods[0], shape)
+    steps = np.zeros((len(likelihoods), *shape), np.int8)
+    for step, likelihood in zip(steps[1:], likelihoods[1:], strict=True):
+        for axis, cost in enumerate(COSTS):
+            if axis == 2:
+                score = _moved(score)
+            score = _relaxed(score, axis, cost, step)
+        score += TRUST * likelihood
+    state = np.array(np.unravel_index(score.argmax(), shape))
+    path = [state[2:].copy()]
+    for step in steps[:0:-1]:
+        for axis in range(3, -1, -1):
+            if axis == 1:
+                state[2:] -= state[:2] - FASTEST
+            # Four digits of -1, 0 and 1.
+            state[axis] -= (step[tuple(state)] + 40) // 3**axis % 3 - 1
+        path.append(state[2:].copy())
+    return np.array(path[::-1])
+
+
+def _moved(score):
+    """Scores of states (speed, speed, place, place) after everybody went on."""
+    out = np.full_like(score, -np.inf)
+    n = score.shape[2]
+    parts = [
+        (k, slice(max(0, -v), n - max(0, v)), slice(max(0, v), n - max(0, -v)))
+        for k, v in enumerate(range(-FASTEST, FASTEST + 1))
+    ]
+    for a, old_a, new_a in parts:
+        for b, old_b, new_b in parts:
+            out[a, b, new_a, new_b] = score[a, b, old_a, old_b]
+    return out
+
+
+def _relaxed(score, axis, cost, step):
+    """Best scores with up to one step along an axis; `step` notes which, as a digit."""
+    best = score.copy()
+    ahead = np.moveaxis(best, axis, 0), np.moveaxis(step, axis, 0)
+    old = np.moveaxis(score, axis, 0) - np.float32(cost)
+    taken = np.zeros_like(ahead[1])
+    for d, to, source in ((1, slice(1, None), old[:-1]), (-1, slice(-1), old[1:])):
+        is_better = source > ahead[0][to]
+        ahead[0][to][is_better] = source[is_better]
+        taken[to][is_better] = d
+    ahead[1][...] += 3**axis * taken
+    return best
