@@ -14,7 +14,7 @@ from skbss.updates.walks import follow
 RECORDING = load_cocktail_party()
 RATE = RECORDING.sample_rate
 # Delays in seconds at the beginning and at the end, of talkers who cross.
-WAYS = (-120e-6, 100e-6), (120e-6, -60e-6)
+WAYS = (-120e-6, 100e-6), (110e-6, -120e-6)
 
 
 def walking(voices, ways=WAYS):
@@ -52,18 +52,18 @@ def test_voices_tell_who_is_who():
 
 
 def test_people_are_followed():
-    voices = RECORDING.references
+    voices = RECORDING.references[:80_000]
     x = walking(voices)
     y = make_method("walkers", sample_rate=RATE).fit_transform(x)
     assert_allclose(y.sum(1), x[:, 0], atol=1e-9)
     assert np.diff(np.square(y).sum(0)) < 0
-    assert si_sdr_improvement(voices, y, x).min() > 7
+    assert si_sdr_improvement(voices, y, x).min() > 6
     masks = make_method("masks", sample_rate=RATE, random_state=0).fit_transform(x)
-    assert si_sdr_improvement(voices, masks, x).max() < 4
+    assert si_sdr_improvement(voices, masks, x).max() < 3
 
 
 def test_the_microphone_with_the_longest_delays_is_taken():
-    voices = RECORDING.references[:64_000]
+    voices = RECORDING.references[:32_000]
     x = walking(voices)
     near = walking(voices, np.array(WAYS) / 10)
     with_near = np.stack([near[:, 1], x[:, 0], x[:, 1]], axis=1).astype(np.float32)
