@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # what editors see; below, modules are imported on first use
         NoiseReducer,
         OnlineWPE,
         ProjectionBack,
+        RemixNoisyBins,
         ResampleChannels,
         SortFrequencies,
         TargetFirst,
@@ -64,6 +65,7 @@ __all__ = [
     "OnlineWPE",
     "ProjectionBack",
     "RecordingWarning",
+    "RemixNoisyBins",
     "ResampleChannels",
     "SortFrequencies",
     "SoundPipeline",
@@ -93,8 +95,8 @@ _NAMES = {
     "transforms": (
         *("AlignChannels", "ResampleChannels"),
         *("ISTFT", "STFT", "CrosstalkCanceller", "LoudestFirst", "NoiseReducer"),
-        *("OnlineWPE", "ProjectionBack", "SortFrequencies"),
-        *("TargetFirst", "WPE"),
+        *("OnlineWPE", "ProjectionBack", "RemixNoisyBins"),
+        *("SortFrequencies", "TargetFirst", "WPE"),
     ),
     "window_search": ("WindowSearch",),
 }

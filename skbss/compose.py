@@ -25,6 +25,7 @@ from skbss.transforms import (
     LoudestFirst,
     NoiseReducer,
     ProjectionBack,
+    RemixNoisyBins,
     SortFrequencies,
     TargetFirst,
 )
@@ -116,12 +117,12 @@ def make_separator(
     -----
     The stages of 'refined' are:
 
-    first : 'stft', 'auxiva', 'refine', 'projectionback', 'sort', 'istft'
+    first : 'stft', 'auxiva', 'refine', 'projectionback', 'sort', 'remix', 'istft'
         `AuxIVA`, then once more with the source model 'cliques', on windows of 256 ms:
         short ones have more frames to learn from. With ``quiet=0.1`` bins that noise
         fills don't mislead them, and in noise the first one starts twice.
         `SortFrequencies` gives ranges of frequency back to the outputs that they belong
-        to.
+        to, and `RemixNoisyBins` separates low frequencies that are full of noise.
     second : 'stft', 'refine', 'projectionback', 'istft', 'cancel'
         'cliques' again on windows of 512 ms, which cover the reverberation, then
         `CrosstalkCanceller` on windows of 128 ms. This is the `stage` of a
@@ -194,7 +195,7 @@ def make_separator(
     is_plain = n_sources is None and (target is None or is_time)
     back = _back(ref_mic if is_plain else 0)
     short = [("auxiva", AuxIVA(quiet=QUIET)), _refine(20, quiet=QUIET)]
-    short += [back, ("sort", SortFrequencies())]
+    short += [back, ("sort", SortFrequencies()), ("remix", RemixNoisyBins())]
     first_stage = ("first", stage(0.256, short, min_frames=40))
     second = _second(stage, [_refine(8), _back("sum")])
     stages = [first_stage, ("second", WindowSearch(second))]

@@ -41,6 +41,7 @@ from skbss import (
     OnlineSeparator,
     OnlineWPE,
     ProjectionBack,
+    RemixNoisyBins,
     ResampleChannels,
     SortFrequencies,
     SoundPipeline,
@@ -101,6 +102,10 @@ class LiftedNoiseReducer(Lift, NoiseReducer):
     pass
 
 
+class LiftedRemixNoisyBins(Lift, RemixNoisyBins):
+    pass
+
+
 class LiftedMaskSeparator(Lift, MaskSeparator):
     pass
 
@@ -153,6 +158,7 @@ def expected_failed_checks(estimator):
         LiftedSortFrequencies(),
         LiftedCrosstalkCanceller(),
         LiftedNoiseReducer(),
+        LiftedRemixNoisyBins(),
         LiftedWPE(),
         LiftedMaskSeparator(max_iter=3, time_iter=2),
         pipe(AuxIVA(max_iter=3)),
@@ -162,6 +168,7 @@ def expected_failed_checks(estimator):
         SortFrequencies(),
         CrosstalkCanceller(),
         NoiseReducer(),
+        RemixNoisyBins(),
         WPE(),
         MaskSeparator(),
         FullRankRefine(),
@@ -175,7 +182,14 @@ def test_common_checks(estimator, check):
 def test_all_estimators_are_covered_here_or_in_their_own_file():
     elsewhere = {STFT, ISTFT, ProjectionBack, LoudestFirst, TargetFirst}
     elsewhere |= {SortFrequencies, CrosstalkCanceller, LoudestSources, NoiseReducer}
-    elsewhere |= {WPE, OnlineWPE, WindowSearch, MaskSeparator, FullRankRefine}
+    elsewhere |= {
+        RemixNoisyBins,
+        WPE,
+        OnlineWPE,
+        WindowSearch,
+        MaskSeparator,
+        FullRankRefine,
+    }
     elsewhere |= {OnlineAuxIVA, OnlineILRMA, OnlineISNMF, OnlineSeparator}
     elsewhere |= {AlignChannels, ResampleChannels, SoundPipeline}
     here = {type(separator) for separator in SEPARATORS} | {EachRecording, BlockBatch}

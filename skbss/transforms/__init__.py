@@ -8,6 +8,7 @@ from skbss.transforms.loudest_first import LoudestFirst
 from skbss.transforms.noise_reducer import NoiseReducer
 from skbss.transforms.online_wpe import OnlineWPE
 from skbss.transforms.projection_back import ProjectionBack
+from skbss.transforms.remix_noisy_bins import RemixNoisyBins
 from skbss.transforms.scaling import (
     normalized_mixing,
     projection_back,
@@ -28,6 +29,7 @@ __all__ = [
     "NoiseReducer",
     "OnlineWPE",
     "ProjectionBack",
+    "RemixNoisyBins",
     "ResampleChannels",
     "SortFrequencies",
     "TargetFirst",
