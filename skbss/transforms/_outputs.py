@@ -12,6 +12,14 @@ from skbss.base import (
 )
 from skbss.callbacks import CallbackSupportMixin
 
+# The rate in Hz of spectrograms that don't have one.
+SAMPLE_RATE = 16_000
+
+
+def sample_rate_of(X):
+    """Sample rate of what a record comes from, or that of most speech."""
+    return getattr(X, "stft_params", {}).get("sample_rate") or SAMPLE_RATE
+
 
 class OutputsTransformer(
     SpectrogramInputMixin, SpectrogramOutputMixin, CallbackSupportMixin, BaseEstimator

@@ -13,8 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbss.callbacks import FitTask
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
-from skbss.transforms._outputs import OutputsTransformer
-from skbss.transforms.sort_frequencies import SAMPLE_RATE
+from skbss.transforms._outputs import OutputsTransformer, sample_rate_of
 from skbss.updates.noise import quiet_covariance
 from skbss.updates.noisy_bins import loudness, noise_shares, remix_bins
 from skbss.updates.recording import level
@@ -151,8 +150,7 @@ class RemixNoisyBins(OutputsTransformer):
         task = FitTask(self, X, y)
         data = self._check_X(X, reset=True)
         _, n_freqs, n_sources = data.shape
-        rate = getattr(X, "stft_params", {}).get("sample_rate") or SAMPLE_RATE
-        frequency = np.linspace(0, rate / 2, n_freqs)
+        frequency = np.linspace(0, sample_rate_of(X) / 2, n_freqs)
         scale = level(data)
         voices = data[:, frequency <= max(VOICES, self.max_frequency)]
         noise = quiet_covariance(voices, scale, self.quiet)

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from skbss.callbacks import FitTask
 from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
-from skbss.transforms._outputs import OutputsTransformer
+from skbss.transforms._outputs import OutputsTransformer, sample_rate_of
 from skbss.updates.ranges import (
     block_weights,
     keep_places,
@@ -21,9 +21,6 @@ from skbss.updates.ranges import (
     sort_blocks,
     warped_edges,
 )
-
-# The rate in Hz of spectrograms that don't have one.
-SAMPLE_RATE = 16_000
 
 
 class SortFrequencies(OutputsTransformer):
@@ -159,7 +156,7 @@ class SortFrequencies(OutputsTransformer):
         """
         task = FitTask(self, X, y)
         data = self._check_X(X, reset=True)
-        rate = getattr(X, "stft_params", {}).get("sample_rate") or SAMPLE_RATE
+        rate = sample_rate_of(X)
         edges = warped_edges(data.shape[1], rate, self.n_blocks)
         weights = block_weights(len(edges) - 1, self.reach)
         order, swaps, norm, *agreement = sort_blocks(
