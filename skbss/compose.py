@@ -321,7 +321,7 @@ def mask_pipeline(n_sources, sample_rate, ref_mic, random_state):
     masks = MaskSeparator(n_sources, ref_mic=ref_mic, random_state=random_state)
     stage = _stage(sample_rate, None, 0.128, [("masks", masks)])
     steps = [*stage.steps, ("loudestfirst", LoudestFirst())]
-    return SoundPipeline(steps, sample_rate=sample_rate)
+    return SoundPipeline(steps, sample_rate=sample_rate, still=False)
 
 
 def online_pipeline(separator, sample_rate, ref_mic=0):

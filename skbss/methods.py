@@ -89,7 +89,7 @@ def _walkers(sample_rate, ref_mic):
     where = {"sample_rate": sample_rate, "ref_mic": ref_mic}
     follow = FunctionTransformer(separate_walkers, kw_args=where)
     steps = [("walkers", follow), ("loudestfirst", LoudestFirst())]
-    return SoundPipeline(steps, sample_rate=sample_rate)
+    return SoundPipeline(steps, sample_rate=sample_rate, still=False)
 
 
 def _online_separator(sample_rate, ref_mic, n_sources=None):

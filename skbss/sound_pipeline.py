@@ -88,6 +88,9 @@ class SoundPipeline(Pipeline):
         Whether to look for gaps, bursts and clicks.
     checks : bool, default=True
         Whether to look for what else is wrong with a recording, and to warn of it.
+    still : bool, default=True
+        Whether the steps need people to stay in their places: then one of the checks
+        looks for people who walk, in recordings of half a minute and more.
     transform_input : list of str, default=None
         As in `sklearn.pipeline.Pipeline`.
     memory : str or object with the joblib.Memory interface, default=None
@@ -137,6 +140,7 @@ class SoundPipeline(Pipeline):
         "highpass": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "faults": ["boolean"],
         "checks": ["boolean"],
+        "still": ["boolean"],
     }
 
     def __init__(
@@ -147,6 +151,7 @@ class SoundPipeline(Pipeline):
         highpass: float | Literal["auto"] = "auto",
         faults: bool = True,
         checks: bool = True,
+        still: bool = True,
         transform_input: list[str] | None = None,
         memory: object = None,
         verbose: bool = False,
@@ -158,6 +163,7 @@ class SoundPipeline(Pipeline):
         self.highpass = highpass
         self.faults = faults
         self.checks = checks
+        self.still = still
 
     def __getitem__(self, ind):
         if isinstance(ind, slice):
@@ -331,7 +337,7 @@ class SoundPipeline(Pipeline):
     def _problems(self, x, ref_mic):
         """Say what is wrong with a recording, in sentences."""
         living = int(np.arange(x.shape[1])[self.mics_][ref_mic])
-        problems = recording_problems(x, self.sample_rate, living)
+        problems = recording_problems(x, self.sample_rate, living, self.still)
         if living != ref_mic:
             problems = [
                 f"Microphone {ref_mic}, the reference, is silent: microphone {living} "

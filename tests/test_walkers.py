@@ -9,6 +9,7 @@ from skbss.blocks.walkers import by_voices, pieces_of, separate_walkers
 from skbss.datasets import load_cocktail_party
 from skbss.methods import make_method
 from skbss.metrics import si_sdr_improvement
+from skbss.recording_checks import recording_problems
 from skbss.updates.walks import follow
 
 RECORDING = load_cocktail_party()
@@ -71,6 +72,18 @@ def test_the_microphone_with_the_longest_delays_is_taken():
     assert y.dtype == np.float32
     expected = separate_walkers(x.astype(np.float32), RATE)
     assert_array_equal(y, expected)
+
+
+@pytest.mark.parametrize("ways", [WAYS, (WAYS[0][:1] * 2, WAYS[1][:1] * 2)])
+def test_only_people_who_walk_are_told(ways):
+    there = walking(RECORDING.references, ways).astype(np.float32)
+    back = walking(RECORDING.references, np.array(ways)[:, ::-1]).astype(np.float32)
+    x = np.concatenate([there, back, there, back])
+    problems = recording_problems(x, RATE)
+    assert len(problems) == (ways is WAYS)
+    assert all("walk" in problem for problem in problems)
+    assert recording_problems(x, RATE, still=False) == []
+    assert recording_problems(x[: 29 * RATE], RATE) == []
 
 
 @pytest.mark.parametrize(

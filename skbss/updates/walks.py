@@ -27,6 +27,9 @@ SHARES = 0.5, 0.92, 0.08
 FASTEST, COSTS, TRUST = 3, (4.0, 4.0, 0.5, 0.5), 0.2
 # Iterations in which the weights of talkers in frames are found.
 N_WEIGHTS = 5
+# Times in which somebody goes steadily, in blocks, and how far at most, in steps of a
+# coarse grid.
+N_BLOCKS, FARTHEST = 16, 10
 
 
 class Phases:
@@ -56,15 +59,17 @@ class Phases:
         self.weight = np.divide(power, total, out=0 * power, where=total > 0)
         self.freqs = freqs
 
-    def blocks(self, n_frames, delays):
+    def blocks(self, n_frames, delays, every=2):
         """Yield the densities of what is loud in some frames, and its weights.
 
         Parameters
         ----------
         n_frames : int
-            Frames of a block; every second one of them is looked at.
+            Frames of a block.
         delays : ndarray of shape (n_delays,)
             In seconds.
+        every : int, default=2
+            Every such frame and bin is looked at.
 
         Yields
         ------
@@ -73,25 +78,33 @@ class Phases:
         weight : ndarray of shape (n_coefficients,)
             How much they count.
         """
-        bins = np.flatnonzero((self.freqs >= BAND[0]) & (self.freqs <= BAND[1]))[::2]
+        bins = np.flatnonzero((self.freqs >= BAND[0]) & (self.freqs <= BAND[1]))
+        bins = bins[::every]
         turns = np.exp(2j * np.pi * np.multiply.outer(delays, self.freqs[bins]))
         for start in range(0, self.cross.shape[1], n_frames):
-            frames = slice(start, start + n_frames, 2)
-            p = _densities(self.cross[bins, frames], turns[..., None], SPREAD)
+            frames = slice(start, start + n_frames, every)
             weight = self.weight[bins, frames]
             is_loud = weight > SPREAD
-            yield p[:, is_loud].astype(np.float32), weight[is_loud].astype(np.float32)
+            of_bins = turns[:, np.nonzero(is_loud)[0]]
+            p = _densities(self.cross[bins, frames][is_loud], of_bins, SPREAD)
+            yield p.astype(np.float32), weight[is_loud].astype(np.float32)
 
-    def longest_delay(self, n_frames):
+    def singles(self, n_frames, delays, every=2):
+        """Log-likelihoods of blocks, (n_blocks, n_delays), of a single talker."""
+        return np.array(
+            [
+                np.log((1 - STRAY) * p + STRAY) @ weight
+                for p, weight in self.blocks(n_frames, delays, every)
+            ]
+        )
+
+    def longest_delay(self, n_frames, n_side=2 * N_SIDE, every=2):
         """Return a delay that is about the longest of any talker, in seconds."""
-        delays = np.linspace(-LONGEST, LONGEST, 4 * N_SIDE + 1)
-        best, height = [], []
-        for p, weight in self.blocks(n_frames, delays):
-            single = np.log((1 - STRAY) * p + STRAY) @ weight
-            best.append(abs(delays[single.argmax()]))
-            height.append(single.max())
+        delays = np.linspace(-LONGEST, LONGEST, 2 * n_side + 1)
+        singles = self.singles(n_frames, delays, every)
+        best = abs(delays[singles.argmax(1)])
         order = np.argsort(best)
-        share = np.cumsum(np.maximum(height, 0)[order])
+        share = np.cumsum(np.maximum(singles.max(1), 0)[order])
         return 1.2 * best[order[np.searchsorted(share, 0.95 * share[-1])]]
 
     def likelihoods(self, n_frames, delays):
@@ -128,6 +141,47 @@ def _densities(cross, turns, spread):
     near = (1 + (cross * turns).real) / 2
     form = near / (2 - spread) + (1 - near) / spread
     return 1 / ((2 - spread) * spread * form**2)
+
+
+def gain_of_lines(singles):
+    """Say how much more two steady ways explain of a few seconds than places do.
+
+    Parameters
+    ----------
+    singles : ndarray of shape (n_blocks, n_delays)
+        Log-likelihoods of a single talker at each delay.
+
+    Returns
+    -------
+    gain : float
+        Relative to what is explained with a delay for each block, midway between what
+        two and what three places explain. Below zero if everybody stays somewhere,
+        however many there are.
+    """
+    steps = np.arange(N_BLOCKS)
+    n_delays = singles.shape[1]
+    slopes = np.arange(-FARTHEST, FARTHEST + 1) / N_BLOCKS
+    ways = np.multiply.outer(slopes, steps - steps.mean())[:, None]
+    ways = np.rint(ways + np.arange(n_delays)[:, None]).astype(int)
+    ways = ways.reshape(-1, N_BLOCKS)
+    ways = ways[(ways >= 0).all(1) & (ways < n_delays).all(1)]
+    total = gain = 0.0
+    for start in range(0, len(singles) - N_BLOCKS + 1, N_BLOCKS // 2):
+        part = np.maximum(singles[start : start + N_BLOCKS], 0)
+        total += part.max(1).sum()
+        lines = _explained(part[steps, ways], 2)[1]
+        gain += lines - _explained(part.T, 3)[1:].mean()
+    return float(gain / total) if total > 0 else 0.0
+
+
+def _explained(ways, n):
+    """Most that 1, 2, ... n ways explain together, each the best beside the others."""
+    so_far, sums = np.zeros(ways.shape[1]), []
+    for _ in range(n):
+        together = np.maximum(ways, so_far)
+        so_far = together[together.sum(1).argmax()]
+        sums.append(so_far.sum())
+    return np.array(sums)
 
 
 def follow(likelihoods):
