@@ -30,7 +30,7 @@ IN_CORE = $(patsubst %,tests/test_%.py,benchmark_run common compose inspection i
 
 # Compare with independent packages, run live.
 peers: $(VENV)/.peers
-	$(BIN)/python -m pytest -m peers
+	$(BIN)/python -m pytest -m peers $(shell grep -l peers tests/test_*.py)
 
 # Open the report of a benchmark and the pages that `make doc` has built in Chromium,
 # with chromedriver beside it.

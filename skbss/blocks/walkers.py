@@ -53,19 +53,20 @@ def separate_walkers(x, sample_rate, ref_mic=0):
     hop = record.stft_params["hop_length"]
     n_frames = max(1, round(BLOCK * sample_rate / hop))
     freqs = np.fft.rfftfreq(n_fft, 1 / sample_rate)
-    pairs = [
-        Phases(record.data[..., [ref_mic, other]], freqs)
-        for other in range(n_mics)
-        if other != ref_mic
-    ]
-    longest = [pair.longest_delay(n_frames) for pair in pairs]
-    best = int(np.argmax(longest))
+
+    def phases(other):
+        return Phases(record.data[..., [ref_mic, other]], freqs)
+
+    others = [mic for mic in range(n_mics) if mic != ref_mic]
+    longest = {mic: phases(mic).longest_delay(n_frames) for mic in others}
+    best = max(longest, key=longest.get)
+    pair = phases(best)
     delays = longest[best] * np.linspace(-1, 1, 2 * N_SIDE + 1)
-    path = follow(pairs[best].likelihoods(n_frames, delays))
+    path = follow(pair.likelihoods(n_frames, delays))
     middles = (np.arange(len(path)) + 0.5) * n_frames
     frames = np.arange(len(record))
     tracks = [np.interp(frames, middles, some) for some in delays[path].T]
-    masks = pairs[best].masks(np.array(tracks))
+    masks = pair.masks(np.array(tracks))
     masks = masks.transpose(2, 0, 1).astype(record.data.real.dtype)
     y = ISTFT().fit_transform(
         replace(record, data=masks * record.data[..., [ref_mic] * 2])
