@@ -240,3 +240,36 @@ def test_refusals():
     for params in ({"max_frequency": -1.0}, {"min_share": 2}):
         with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter"):
             RemixNoisyBins(**params).fit(record)
+
+
+@pytest.mark.parametrize("n_sources", [2, 3])
+def test_outputs_that_cancel_each_other_do_so_no_more(n_sources):
+    rng = np.random.default_rng(0)
+    shape = 300, 40, n_sources
+    voices = rng.normal(size=(*shape, 2)) @ [1, 1j]
+    voices *= rng.gamma(0.3, size=(300, 1, n_sources))
+    canceling = rng.normal(size=(*shape, 2)) @ [1, 1j]
+    canceling -= canceling.mean(2, keepdims=True)
+    X = voices.copy()
+    X[:, :5] += 9 * canceling[:, :5]
+    remix = RemixNoisyBins(min_share=1)
+    Y = remix.fit_transform(record_of(X)).data
+    assert_allclose(Y.sum(2), X.sum(2), atol=1e-8)
+    assert_array_equal(Y[:, 5:], X[:, 5:])
+    for f in range(5):
+        y = X[:, f].T
+        C = y @ y.conj().T / 300
+        C += 1e-6 * np.trace(C).real * np.eye(n_sources)
+        x = y.sum(0)
+        p = np.maximum((y @ x.conj()).real, 0.02 * (abs(x) ** 2).sum()) / 300
+        best = np.diag(p) @ np.linalg.inv(C) @ y
+        best += (x - best.sum(0)) / n_sources
+        assert_allclose(Y[:, f].T, best, atol=1e-4)
+        left, before = (abs(Z[:, f] - voices[:, f]).mean() for Z in (Y, X))
+        assert left < 0.4 * before
+
+
+def test_outputs_that_are_nothing_together_are_left_alone():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 20, 1, 2)) @ [1, 1j] * [1, -1]
+    assert_array_equal(RemixNoisyBins().fit_transform(record_of(X)).data, X)

@@ -15,7 +15,12 @@ from skbss.sklearn_parts import Interval, _fit_context
 from skbss.spectrogram import Spectrogram
 from skbss.transforms._outputs import OutputsTransformer, sample_rate_of
 from skbss.updates.noise import quiet_covariance
-from skbss.updates.noisy_bins import loudness, noise_shares, remix_bins
+from skbss.updates.noisy_bins import (
+    loudness,
+    noise_shares,
+    remix_bins,
+    remix_canceling,
+)
 from skbss.updates.recording import level
 
 # Frequency in Hz up to which voices tell how loud they are.
@@ -81,6 +86,12 @@ class RemixNoisyBins(OutputsTransformer):
     sum. Where the latter ends more likely, the outputs become
     :math:`c_{kf} (A_f^{-1} y_{ft})_k`, with c the sums of the columns of A, so that
     outputs sum to what they summed to.
+
+    Without noise their difference is nearly nothing at low frequencies that a recorder
+    leaves out: outputs can become loud there and cancel each other in their sum. Where
+    they have more than ten times its power together, they are remixed to the best
+    estimates of voices that are uncorrelated and have the same sum:
+    :math:`\operatorname{diag}(C_f 1) C_f^{-1} y_{ft}`, with C the covariance of y.
 
     Outputs hold more noise where A is nearly singular: later steps, such as `AuxIVA`
     with windows that are longer and `NoiseReducer`, find them in the right order.
@@ -156,8 +167,10 @@ class RemixNoisyBins(OutputsTransformer):
         noise = quiet_covariance(voices, scale, self.quiet)
         share = noise_shares(voices, scale, noise)
         remixing = np.tile(np.eye(n_sources, dtype=complex), (n_freqs, 1, 1))
-        low = frequency[: len(share)] <= self.max_frequency
-        bins = np.flatnonzero(low & (share > self.min_share))
+        low = np.count_nonzero(frequency <= self.max_frequency)
+        remixing[:low] = remix_canceling(data[:, :low], scale)
+        cancels = (remixing[:low] != np.eye(n_sources)).any((1, 2))
+        bins = np.flatnonzero((share[:low] > self.min_share) & ~cancels)
         if n_sources > 1 and len(bins):
             loud = loudness(voices, scale, noise, (1 - share) ** 2)
             remixing[bins] = remix_bins(voices, scale, noise, bins, loud)

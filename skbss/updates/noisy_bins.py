@@ -12,6 +12,9 @@ from skbss.updates.powers import invert_positive
 # Loading of covariances relative to their power, against rounding.
 LOADING = 1e-6
 
+# How much louder outputs are together than their sum where they cancel each other.
+LOUDER = 10.0
+
 # Least power of an output in a frame and bin, relative to what is there.
 LEAST_POWER = 0.02
 
@@ -53,6 +56,39 @@ def noise_shares(X, scale, noise):
 
     map_some(work, bin_blocks(n_freqs, 16 * n_frames * K))
     return np.clip(shares, 0, 1)
+
+
+def remix_canceling(X, scale):
+    """Find what remixes the outputs of bins in which they cancel each other.
+
+    Parameters
+    ----------
+    X, scale
+        As for `noise_shares`.
+
+    Returns
+    -------
+    remixing : ndarray of shape (n_freqs, n_sources, n_sources)
+        Best estimates of the voices, if these are uncorrelated and add up to the sum of
+        the outputs: ``diag(p) @ inv(C)``, with C the covariance of the outputs and p
+        theirs with their sum. An identity matrix in all other bins.
+    """
+    n_frames, n_freqs, K = X.shape
+    remixing = np.tile(np.eye(K, dtype=complex), (n_freqs, 1, 1))
+
+    def work(bins):
+        x = X[:, bins].transpose(1, 2, 0).astype(complex) / scale
+        C = x @ x.conj().swapaxes(1, 2) / n_frames
+        power, of_sum = np.einsum("fkk->f", C).real, C.sum((1, 2)).real
+        some = np.flatnonzero(power > LOUDER * of_sum)
+        p = np.maximum(C[some].sum(2).real, LEAST_POWER * of_sum[some, None])
+        best = p[:, :, None] * np.linalg.inv(_loaded(C[some]))
+        best += (1 - best.sum(1, keepdims=True)) / K
+        good = np.linalg.cond(best) * LOADING < 1
+        remixing[bins][some[good]] = best[good]
+
+    map_some(work, bin_blocks(n_freqs, 16 * n_frames * K))
+    return remixing
 
 
 def loudness(X, scale, noise, weights):
