@@ -7,13 +7,16 @@ from numpy.testing import assert_allclose, assert_array_equal
 from skbss import ISTFT, STFT, AuxIVA, ProjectionBack
 from skbss.datasets import load_cocktail_party, make_convolutive_mixture
 from skbss.metrics import si_sdr_improvement
+from skbss.separators.auxiva import VOICE_ITER
 from skbss.updates import Cliques, Gauss
 from skbss.updates.iteration import SourceVariances
 from skbss.updates.noise import (
     LEAST_SHARE,
+    LEAST_VOICE,
     liveliness,
     signal_shares,
     whitened_noise,
+    without_noise,
 )
 from skbss.updates.recording import Recording
 
@@ -82,8 +85,9 @@ def test_noise_alone_counts_all_bins_alike():
     assert np.isfinite(AuxIVA(max_iter=3, quiet=0.1).fit(record).demixing_).all()
 
 
+@pytest.mark.parametrize("noisy", [False, True])
 @pytest.mark.parametrize("n_bands", [1, 40])
-def test_weights_against_a_loop(scene, n_bands):
+def test_weights_against_a_loop(scene, n_bands, noisy):
     record = spectrogram(scene[0])
     recording = Recording(record.data)
     F, T = recording.n_freqs, recording.n_frames
@@ -91,20 +95,40 @@ def test_weights_against_a_loop(scene, n_bands):
     shares = rng.uniform(0.01, 1, F)
     W = rng.normal(size=(2, 2, F)) + 1j * rng.normal(size=(2, 2, F))
     source = Gauss() if n_bands == 1 else Cliques(n_bands=n_bands)
-    _, S = SourceVariances(source, float, shares=shares).weigh(recording, W)
+    noise = None
+    if noisy:
+        N = rng.normal(size=(F, 2, 4)) + 1j * rng.normal(size=(F, 2, 4))
+        noise = 0.1 * N @ N.conj().swapaxes(1, 2)
+    _, S = SourceVariances(source, float, 1.0, shares, noise).weigh(recording, W)
 
-    power = recording.powers(W, n_bands)
-    if n_bands == 1:
-        counts = shares**3 / (shares**3).mean()
-        bins = recording.powers(W, F)
-        weights = 1 / (counts[:, None] * bins).mean(1, keepdims=True)
-    else:
-        size = F // n_bands
-        share = np.array([shares[i : i + size].mean() for i in range(0, F, size)])
-        whole = sum(c * power[:, b] for b, c in enumerate(share**3)) / sum(share**3)
-        weights = share[:, None] / source.variance(power)
-        weights += (1 - share)[:, None] / whole[:, None]
+    size = F // n_bands
+    bands = [slice(i, i + size) for i in range(0, F, size)]
+    share = np.array([shares[band].mean() for band in bands])
+    counts = (shares if n_bands == 1 else share.repeat(size)[:F]) ** 3
+    total = counts.sum() if n_bands == 1 else size * sum(share**3)
+    whole, bins = np.zeros((2, T)), recording.powers(W, F)
+    for k in range(2):
+        for f in range(F):
+            whole[k] += counts[f] / total * bins[k, f]
+            if noisy:
+                w = W[k, :, f]
+                whole[k] -= counts[f] / total * (w @ noise[f] @ w.conj()).real
+        if noisy:
+            voice = np.maximum(whole[k], 0)
+            whole[k] = np.maximum(voice, LEAST_VOICE * voice.mean())
+    weights = 1 / whole[:, None]
+    if n_bands > 1:
+        sure = np.sqrt(share)[:, None]
+        variance = source.variance(recording.powers(W, n_bands))
+        weights = sure / variance + (1 - sure) * weights
     assert_allclose(S, recording.covariances(weights / T, n_bands), rtol=1e-9)
+
+
+def test_powers_without_noise_stay_positive():
+    power = np.array([[4, 1, 0, 3], [0, 0, 0, 0]], np.float32)
+    found = without_noise(power, np.array([2.0, 1]))
+    assert found.dtype == np.float32
+    assert_allclose(found, [[2, 0.75 * LEAST_VOICE, 0.75 * LEAST_VOICE, 1], [0] * 4])
 
 
 def test_bins_of_signal_alone_count_as_ever(scene):
@@ -152,10 +176,46 @@ def test_the_livelier_of_two_ways_stays(scene, monkeypatch, prefer):
         return float(len(asked) - 1 == prefer)
 
     monkeypatch.setattr("skbss.separators.auxiva.liveliness", favorite)
+    monkeypatch.setattr("skbss.separators.auxiva.VOICE_ITER", 0)
     found = AuxIVA(max_iter=3, quiet=0.1).fit(record)
     assert len(asked) == 2
     assert np.array_equal(found.demixing_, plain.demixing_) == (prefer == 1)
     assert found.n_iter_ == 3
+
+
+def test_voices_without_their_noise_leak_less(monkeypatch):
+    gains = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        normal = rng.normal(size=(2, 400, 60, 2))
+        sources = normal[0] * np.sqrt(rng.gamma(0.3, size=(400, 1, 2)))
+        mixing = rng.normal(size=(60, 2, 2)) + 1j * rng.normal(size=(60, 2, 2))
+        x = np.einsum("fmk,tfk->tfm", mixing, sources) + 0.7 * normal[1]
+        leaks = []
+        for n_iter in (0, VOICE_ITER):
+            monkeypatch.setattr("skbss.separators.auxiva.VOICE_ITER", n_iter)
+            heard = abs(AuxIVA(quiet=0.1).fit(x).demixing_ @ mixing)
+            ratios = heard[:, [0, 1], [1, 0]] / heard[:, [0, 1], [0, 1]]
+            leaks.append(abs(np.median(20 * np.log10(ratios))))
+        gains.append(leaks[1] - leaks[0])
+    assert np.mean(gains) > 0.3
+    assert min(gains) > 0
+
+
+def test_noise_is_taken_off_at_the_end_and_in_refinement(scene, monkeypatch):
+    models = []
+
+    class Watched(SourceVariances):
+        def __init__(self, source, dtype, level, shares, noise):
+            super().__init__(source, dtype, level, shares, noise)
+            models.append((shares is not None, noise is not None))
+
+    monkeypatch.setattr("skbss.separators.auxiva.SourceVariances", Watched)
+    record = spectrogram(with_noise(scene[0], 0.3))
+    AuxIVA(max_iter=1, quiet=0.1).fit(record)
+    assert models == [(True, False), (False, False), (True, True)]
+    AuxIVA("cliques", max_iter=1, quiet=0.1).fit(record)
+    assert models[3:] == [(True, True)]
 
 
 def test_a_noisy_recording_is_separated_for_sure():

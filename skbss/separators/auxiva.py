@@ -2,6 +2,7 @@
 
 # License: BSD-3-Clause
 
+from itertools import islice
 from numbers import Integral, Real
 from typing import Self
 
@@ -22,6 +23,9 @@ from skbss.updates.spatial import SPATIAL_UPDATES
 
 # Iterations that look for what is loud, where there are fewer sources than microphones.
 SEARCH_ITER = 25
+
+# Iterations that look at voices without their noise.
+VOICE_ITER = 15
 
 
 class AuxIVA(BatchSeparator):
@@ -56,7 +60,8 @@ class AuxIVA(BatchSeparator):
         Fraction of the frames of each bin, the quietest ones, in which there is only
         noise, as in `NoiseReducer`. Where that finds noise, bins count as far as they
         tell sources apart in spite of it, or all alike if that makes livelier outputs,
-        for which all iterations are run twice; see Notes. 0 counts all bins alike.
+        for which all iterations are run twice, and 15 more follow in which the noise is
+        taken off loudness; see Notes. 0 counts all bins alike.
     spatial : {'ip1', 'ip2', 'iss1', 'iss2'} or SpatialUpdate, default='ip1'
         The update of the demixing matrices: iterative projection by one source [2]_ or
         two at a time, or iterative source steering by one or two. All lower the same
@@ -132,9 +137,9 @@ class AuxIVA(BatchSeparator):
     of noise in the weakest direction of the microphones, without which sources can't be
     told apart. Where it is above 0.1 in half of the bins, with s one less this share,
     bins count by :math:`s^3` in the power of a frame, and weights of cliques are
-    :math:`s / r_{kbt} + (1 - s) / r_{kt}`: what noise makes ambiguous follows those
-    bins that are clear. The objective of cliques leaves that out, and may rise. After
-    another separator, quiet frames are those of the microphones.
+    :math:`\sqrt{s} / r_{kbt} + (1 - \sqrt{s}) / r_{kt}`: what noise makes ambiguous
+    follows those bins that are clear. The objective of cliques leaves that out, and may
+    rise. After another separator, quiet frames are those of the microphones.
 
     A start in noise may end with noise in one output and two talkers in another, with
     bins counted or without. Source models of whole frames separate in both ways, and
@@ -142,6 +147,11 @@ class AuxIVA(BatchSeparator):
     mean power :math:`p_{kt}` of a frame less that of the noise, at least 0, in units of
     its mean, that is the lower mean of :math:`\log(p_{kt} + 0.1)`: a voice pauses, two
     of them pause less, and noise never does.
+
+    Frames in which a voice pauses say most about its row of W, and with noise they are
+    hardly quieter than others. So 15 iterations follow that weight frames by their
+    power less that of the noise, at least a twentieth of its mean, which is also the
+    :math:`r_{kt}` of cliques. `objective_` and `n_iter_` are those of the start.
 
     With a `target`, of whitened covariance Q with a mean diagonal of the
     `target_weight` in every bin, the weighted covariances of all sources but the first
@@ -248,8 +258,9 @@ class AuxIVA(BatchSeparator):
         source = resolve(self.source, SOURCE_MODELS)
         spatial = resolve(self.spatial, SPATIAL_UPDATES)
         is_refined = bands_of(source) > 1
-        n_runs = 2 if self.quiet and not is_refined else 1
-        n_iter = self._may_search() * SEARCH_ITER + n_runs * self.max_iter
+        n_iter = self._may_search() * SEARCH_ITER + self.max_iter
+        if self.quiet and not is_refined:
+            n_iter += self.max_iter + VOICE_ITER
         task = FitTask(self, X, y, n_iter)
         record, X = X, self._check_X(X, reset=not self._is_warm())
         covariances = self._covariances(record, X)
@@ -264,17 +275,22 @@ class AuxIVA(BatchSeparator):
                     W /= np.linalg.norm(W, axis=1, keepdims=True)
             noise, shares = self._noise(record, X, recording)
 
-            def separate(shares, name="iteration"):
-                model = SourceVariances(source, X.real.dtype, level, shares)
+            def separate(W, shares, noise=None, name="iteration"):
+                model = SourceVariances(source, X.real.dtype, level, shares, noise)
                 iterations = iterate(recording, W, model, spatial, sort_iter, target)
-                iterations = task.iterations(iterations, recording.learned, name)
-                return run(self, iterations, X.size)
+                return task.iterations(iterations, recording.learned, name)
 
-            found = separate(shares)
-            if shares is not None and not is_refined:
-                both = found, separate(None, "plain-iteration")
-                found = max(both, key=lambda one: liveliness(recording, one[0], noise))
-            W, objectives = found
+            if shares is None or is_refined:
+                W, objectives = run(self, separate(W, shares, noise), X.size)
+            else:
+                ways = separate(W, shares), separate(W, None, name="plain-iteration")
+                W, objectives = max(
+                    [run(self, one, X.size) for one in ways],
+                    key=lambda one: liveliness(recording, one[0], noise),
+                )
+                voices = separate(W, shares, noise, "voice-iteration")
+                for W, _ in islice(voices, VOICE_ITER + 1):  # noqa: B007
+                    pass
             recording.forget()
             if target is not None:
                 W = target.first(W)[: self.n_sources]
@@ -285,7 +301,7 @@ class AuxIVA(BatchSeparator):
     def _noise(self, record, X, recording):
         """Covariances of noise, and shares of signal in the bins.
 
-        None for both if none is looked for, and for the latter if there is little.
+        None for both if none is looked for, or there is little.
         """
         if not self.quiet:
             return None, None
@@ -293,4 +309,5 @@ class AuxIVA(BatchSeparator):
         if mixing is not None:
             mixing = mixing[0] if len(mixing) == 1 else None
         noise = whitened_noise(X, mixing, recording, self.quiet)
-        return noise, signal_shares(noise, self.n_sources or recording.n_mics)
+        shares = signal_shares(noise, self.n_sources or recording.n_mics)
+        return None if shares is None else noise, shares

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils import gen_even_slices
 
 from skbss.linalg import log_volume
+from skbss.updates.noise import noise_powers, without_noise
 from skbss.updates.recording import loaded_covariance
 from skbss.updates.sorting import sort_bands
 from skbss.updates.source import (
@@ -127,10 +128,12 @@ class SourceVariances:
         all the time. So they count less where whole frames are looked at, by the cube
         of their shares, and weights of bands turn to those of whole frames where the
         share is small. None counts all bins alike.
+    noise : ndarray of shape (n_freqs, n_mics, n_mics), default=None
+        From `whitened_noise`. Whole frames are then as loud as they are without it.
     """
 
-    def __init__(self, source, dtype, level=1.0, shares=None):
-        self.source, self.shares = source, shares
+    def __init__(self, source, dtype, level=1.0, shares=None, noise=None):
+        self.source, self.shares, self.noise = source, shares, noise
         # Powers are sums with cancellation: below rounding they mean nothing.
         self.floor = max(FLOOR, 10 * np.finfo(dtype).eps) * level
 
@@ -140,7 +143,10 @@ class SourceVariances:
         power = recording.powers(self.counted(W) if n_bands == 1 else W, n_bands)
         is_mixed = n_bands > 1 and self.shares is not None
         if is_mixed:
-            share, whole = self._whole_frames(power, recording.n_freqs // n_bands)
+            share, whole = self._whole_frames(W, power, recording.n_freqs // n_bands)
+        elif self.noise is not None:
+            noise = noise_powers(self.counted(W), self.noise)
+            power = without_noise(power, noise.mean(1, keepdims=True))
         # A user's model may look at all frames together.
         blocks = frame_blocks(power) if is_framewise(self.source) else [slice(None)]
         parts = [power[..., frames] for frames in blocks]
@@ -152,15 +158,21 @@ class SourceVariances:
         n_bins = recording.n_freqs if n_bands == 1 else recording.n_freqs // n_bands
         return max(1, n_bins) * cost, recording.covariances(power, n_bands)
 
-    def _whole_frames(self, power, size):
-        """Shares of bands of so many bins, and counted mean powers of whole frames."""
-        starts = np.arange(0, len(self.shares), max(1, size))
+    def _whole_frames(self, W, power, size):
+        """How bands of so many bins count, and counted mean powers of whole frames."""
+        size = max(1, size)
+        starts = np.arange(0, len(self.shares), size)
         n_bins = np.diff(starts, append=len(self.shares))
         share = np.add.reduceat(self.shares, starts) / n_bins
         share = share.astype(power.dtype)
         counts = share**TRUST
-        whole = counts @ power / counts.sum()
-        return share[:, None], np.maximum(whole, power.dtype.type(self.floor))[:, None]
+        counts /= counts.sum()
+        whole = counts @ power
+        if self.noise is not None:
+            noise = np.add.reduceat(noise_powers(W, self.noise), starts, axis=1) / size
+            whole = without_noise(whole, noise @ counts)
+        whole = np.maximum(whole, power.dtype.type(self.floor))
+        return np.sqrt(share)[:, None], whole[:, None]
 
     def counted(self, W):
         """Return W with bins scaled by how much their powers count."""

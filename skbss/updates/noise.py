@@ -27,6 +27,10 @@ LEAST_SHARE = 0.01
 # was not taken off.
 PAUSE = 0.1
 
+# Least power of a frame without noise, relative to their mean: what weighs most are the
+# frames in which a voice pauses, and in these noise isn't known exactly.
+LEAST_VOICE = 0.05
+
 # Loading of matrices relative to their diagonal, against rounding.
 LOADING = 1e-12
 
@@ -150,6 +154,34 @@ def signal_shares(noise, n_sources):
     return np.clip(1 - weakest, LEAST_SHARE, 1)
 
 
+def noise_powers(W, noise):
+    """Powers of the noise in the outputs, (n_sources, n_freqs).
+
+    Parameters
+    ----------
+    W : ndarray of shape (n_sources, n_mics, n_freqs)
+        Demixing matrices of whitened microphones.
+    noise : ndarray of shape (n_freqs, n_mics, n_mics)
+        From `whitened_noise`.
+    """
+    rows = W.transpose(2, 0, 1)
+    return ((rows @ noise) * rows.conj()).sum(2).real.T
+
+
+def without_noise(power, noise):
+    """Powers of frames less that of the noise, and never far below their mean.
+
+    Parameters
+    ----------
+    power : ndarray of shape (n_sources, ..., n_frames)
+        Mean powers of frames.
+    noise : ndarray of shape (n_sources, ...)
+        Those of the noise.
+    """
+    power = np.maximum(power - noise[..., None].astype(power.dtype), 0)
+    return np.maximum(power, LEAST_VOICE * power.mean(-1, keepdims=True))
+
+
 def liveliness(recording, W, noise):
     """How much outputs go up and down without their noise, in nats.
 
@@ -171,8 +203,7 @@ def liveliness(recording, W, noise):
         all bins alike, as a mean of the outputs.
     """
     W = W / np.linalg.norm(W, axis=1, keepdims=True)
-    rows = W.transpose(2, 0, 1)
-    N = ((rows @ noise) * rows.conj()).sum(2).real.mean(0)
+    N = noise_powers(W, noise).mean(1)
     power = np.maximum(recording.powers(W)[:, 0] - N[:, None], 0, dtype=float)
     mean = power.mean(1, keepdims=True)
     power *= invert_positive(mean)
