@@ -26,7 +26,7 @@ SHARES = 0.5, 0.92, 0.08
 # less than they would if bins were independent.
 FASTEST, COSTS, TRUST = 3, (4.0, 4.0, 0.5, 0.5), 0.2
 # Iterations in which the weights of talkers in frames are found.
-N_WEIGHTS = 5
+N_WEIGHTS = 2
 # Times in which somebody goes steadily, in blocks, and how far at most, in steps of a
 # coarse grid.
 N_BLOCKS, FARTHEST = 16, 10
