@@ -211,8 +211,8 @@ def test_whatever_comes_in_outputs_are_finite(separator, case):
 # Whole pipelines
 
 
-def make_room(n_mics, n_samples, sample_rate=16_000):
-    params = {"sample_rate": sample_rate, "noise": 0.003, "random_state": 1}
+def make_room(n_mics, n_samples, sample_rate=16_000, noise=0.003):
+    params = {"sample_rate": sample_rate, "noise": noise, "random_state": 1}
     return make_convolutive_mixture(n_samples, 2, n_mics=n_mics, rt60=0.1, **params)
 
 
@@ -230,14 +230,15 @@ def test_loudest_first(method):
 
 
 def test_refined_with_fewer_sources():
-    x, y = make_room(5, 32_000, 8000)
+    # Every microphone has a reverberation of its own here, unlike in rooms, so that
+    # more of them help against noise.
+    x, y = make_room(5, 32_000, 8000, noise=0.1)
     params = {"sample_rate": 8000, "random_state": 0}
     pipe = make_separator(n_sources=2, **params)
     z = pipe.fit_transform(x)
     few = make_separator(**params).fit_transform(x[:, :2])
     improvement = si_sdr_improvement(y, z, x).mean()
-    # Every microphone has a reverberation of its own here, unlike in rooms.
-    assert improvement > si_sdr_improvement(y, few, x).mean()
+    assert improvement > 1 + si_sdr_improvement(y, few, x).mean()
     # Later audio of the room; outputs stay where they are.
     later = pipe.transform(x[:20_000])
     assert si_sdr_improvement(y[:20_000], later, x[:20_000]).mean() > 10
