@@ -9,7 +9,7 @@ from skbss.transforms import STFT
 from skbss.transforms.alignment import PROMINENCE
 from skbss.updates.clocks import look_at_clocks
 from skbss.updates.delays import find_delays
-from skbss.updates.walks import BAND, Phases, gain_of_lines
+from skbss.updates.walks import BAND, BLOCK, WINDOW, Phases, gain_of_lines
 
 # Seconds of a recording that are looked at, from its middle.
 SECONDS = 10.0
@@ -34,9 +34,9 @@ SHORTEST = 0.2
 SECONDS_EACH = 0.1
 # Seconds from which on delays and clocks can be told.
 LEAST_SECONDS = 1.5
-# Seconds in which walks can be told, at least and at most, the windows and blocks for
-# it, and steps of the grid of delays to each side of zero.
-WALK_SECONDS, WALK_WINDOW, WALK_BLOCK, WALK_SIDE = (30, 60), 0.064, 0.192, 15
+# Seconds in which walks can be told, at least and at most, and steps of the grid of
+# delays to each side of zero.
+WALK_SECONDS, WALK_SIDE = (30, 60), 15
 # By how much ways have to explain what is heard better than places, and how many nats
 # per block there have to be. Thirteen recordings of two who walk gave 1.1 to 6 %. Those
 # of people who stay gave 0.3 % at most: 24 minutes of meetings of two to four, 38
@@ -171,10 +171,10 @@ def _walks(x, sample_rate, ref_mic):
     start = max(0, (len(x) - most) // 2)
     pair = x[start : start + most, [ref_mic, int(ref_mic == 0)]].astype(np.float32)
     pair /= abs(pair).max() or 1
-    n_fft = window_length(sample_rate, WALK_WINDOW)
+    n_fft = window_length(sample_rate, WINDOW)
     X = STFT(n_fft, hop_length=n_fft // 2).fit_transform(pair).data
     freqs = np.fft.rfftfreq(n_fft, 1 / sample_rate)
-    n_frames = max(1, round(WALK_BLOCK * sample_rate / (n_fft // 2)))
+    n_frames = max(1, round(BLOCK * sample_rate / (n_fft // 2)))
     bins = np.flatnonzero(freqs <= BAND[1])[::4]
     phases = Phases(X[:, bins], freqs[bins])
     longest = phases.longest_delay(n_frames, 2 * WALK_SIDE, every=1)

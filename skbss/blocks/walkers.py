@@ -11,10 +11,8 @@ from skbss.blocks.tracks import best_order
 from skbss.blocks.voices import describe_voices
 from skbss.spectrogram import window_length
 from skbss.transforms import ISTFT, STFT
-from skbss.updates.walks import N_SIDE, Phases, follow
+from skbss.updates.walks import BLOCK, N_SIDE, WINDOW, Phases, follow
 
-# Windows, and times in which talkers are about where they are, in seconds.
-WINDOW, BLOCK = 0.064, 0.192
 # Talkers so few steps of the grid apart are too close to be told apart. What is said
 # from one such time to the next is one piece, if it has so many blocks.
 CLOSE, LEAST_BLOCKS = 2, 3

@@ -48,8 +48,7 @@ def noise_shares(X, scale, noise):
     shares = np.empty(n_freqs)
 
     def work(bins):
-        x = X[:, bins].transpose(1, 2, 0).astype(complex) / scale
-        C = _loaded(x @ x.conj().swapaxes(1, 2) / n_frames)
+        C = _loaded(_covariances(X, scale, bins))
         L = np.linalg.inv(np.linalg.cholesky(C))
         whitened = L @ noise[bins] @ L.conj().swapaxes(1, 2)
         shares[bins] = np.linalg.eigvalsh(whitened)[:, -1]
@@ -77,8 +76,7 @@ def remix_canceling(X, scale):
     remixing = np.tile(np.eye(K, dtype=complex), (n_freqs, 1, 1))
 
     def work(bins):
-        x = X[:, bins].transpose(1, 2, 0).astype(complex) / scale
-        C = x @ x.conj().swapaxes(1, 2) / n_frames
+        C = _covariances(X, scale, bins)
         power, of_sum = np.einsum("fkk->f", C).real, C.sum((1, 2)).real
         some = np.flatnonzero(power > LOUDER * of_sum)
         p = np.maximum(C[some].sum(2).real, LEAST_POWER * of_sum[some, None])
@@ -162,6 +160,12 @@ def remix_bins(X, scale, noise, bins, loud):
 
     map_some(work, bin_blocks(len(bins), 64 * n_frames * K * K))
     return remixing
+
+
+def _covariances(X, scale, bins):
+    """Covariances of the outputs of bins, (n_bins, n_sources, n_sources)."""
+    x = X[:, bins].transpose(1, 2, 0).astype(complex) / scale
+    return x @ x.conj().swapaxes(1, 2) / len(X)
 
 
 def _loaded(C):

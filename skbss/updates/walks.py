@@ -10,6 +10,8 @@ import numpy as np
 
 from skbss.updates.masks import LEAST, ranges, share
 
+# Windows, and times in which talkers are about where they are, in seconds.
+WINDOW, BLOCK = 0.064, 0.192
 # Power that doesn't come from a talker's direction, relative to that which does, where
 # directions are found and where masks are made of them, and what share of the
 # coefficients is of no direction.
