@@ -9,7 +9,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from skbss.blocks.voices import Voices, describe_voices
-from skbss.compose import later_stages, window_found
+from skbss.compose import QUIET, later_stages, window_found
 from skbss.conditioning import high_pass
 from skbss.loudest_sources import with_microphones
 from skbss.spectrogram import window_length
@@ -21,9 +21,12 @@ from skbss.updates.filters import (
     impulse_responses,
     shortened,
 )
+from skbss.updates.jumps import at_unit_power, powers, short_time
+from skbss.updates.noise import liveliness_of_outputs
 from skbss.window_search import overlap
 
 REACH = 1.024  # seconds that long filters look ahead, and back
+BRIEF = 0.128  # of frames in which outputs are compared with what they usually are
 # Iterations of shortening them, for each second of sound, and at most: more bring
 # little of what little sound teaches.
 EACH, MOST = 10, 30
@@ -33,7 +36,7 @@ COUNTS, SETTLED = 0.7, 10.0
 # Somebody speaks in an output that has so much of the power of all, that of a second
 # and the mean, in so many seconds. Two have what filters make of a gap, where loud hops
 # were left out.
-SHARE, SPEAKS = 0.05, 3
+SHARE, SPEAKS = 0.05, 5
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Known:
         What separates them in time.
     response : ndarray of shape (n_sources, n_mics, 2 * reach), default=None
         What separates them best: the filters that do what the separator does.
+    power : ndarray of shape (n_sources,), default=None
+        That of outputs in brief frames, when the filters were learned.
     voices : Voices, default=None
         What they sound like, also at places before.
     n_speaking : int, default=0
@@ -56,6 +61,7 @@ class Known:
 
     filters: np.ndarray | None = None
     response: np.ndarray | None = None
+    power: np.ndarray | None = None
     voices: Voices | None = None
     n_speaking: int = 0
     n_fft: int = 0
@@ -120,14 +126,26 @@ def learn(separator, x, known, rate, *, ref_mic, is_thorough, n_taps, n_future, 
     n_iter = min(MOST, int(EACH * len(x) / rate))
     filters = shortened(response, whole, n_taps, n_future, n_iter)
     after = filtered(whole, filters)
-    if before is not None and overlap(before.T) < overlap(after.T):
+    if before is not None and _is_better(before, after, rate):
         return replace(known, voices=voices)
-    return Known(filters, response, voices, count_speaking(after, rate), n_fft)
+    return Known(
+        filters,
+        response,
+        peak**2 * powers(short_time(after, brief_of(rate))),
+        voices,
+        count_speaking(after, rate),
+        n_fft,
+    )
 
 
 def reach_of(rate):
     """Return the samples that long filters look ahead, and back, a power of two."""
     return window_length(rate, REACH)
+
+
+def brief_of(rate):
+    """Return the samples of brief frames, a power of two."""
+    return window_length(rate, BRIEF)
 
 
 def _separate(separator, x):
@@ -150,6 +168,19 @@ def _refine(separator, x, known, ref_mic):
     inner = with_microphones(outputs, impulses, ref_mic).T
     more = impulse_responses(stages.transform, n_mics, n_taps // 2)
     return y, composed(more, inner.reshape(n_mics, n_mics, n_taps))
+
+
+def _is_better(a, b, rate):
+    """Whether signals (n_sources, n_samples) overlap less than others do.
+
+    And are livelier: in noise, nothing overlaps less with voices than what has none.
+    """
+    return overlap(a.T) < overlap(b.T) and _liveliness(a, rate) > _liveliness(b, rate)
+
+
+def _liveliness(y, rate):
+    Y = at_unit_power(short_time(y, brief_of(rate)))
+    return liveliness_of_outputs(Y.swapaxes(1, 2), QUIET)
 
 
 def count_speaking(y, rate):

@@ -13,13 +13,13 @@ from skbss.blocks.voices import Voices
 from skbss.compose import make_separator
 from skbss.frame_by_frame import part_of
 from skbss.live.history import History
-from skbss.live.known import Known, learn, reach_of
+from skbss.live.known import Known, brief_of, learn, reach_of
 from skbss.spectrogram import window_length
 from skbss.updates.filters import at_unit_peak, filtered
 from skbss.updates.jumps import change_point, coherence
 
-# Seconds of a hop in which the signal is taken, and of the windows of `coherence`.
-HOP, BRIEF = 0.032, 0.128
+# Seconds of a hop in which the signal is taken.
+HOP = 0.032
 # Seconds for each source that must be known of a place before anything is learned of
 # it, as if there were two at least, and that must be before jumps are looked for.
 FIRST, YOUNG = 0.75, 5.0
@@ -42,15 +42,15 @@ UNPACED = 0.5
 CHECK, LOOK, SEARCH = 0.25, 1.0, 2.0
 # The coherence of outputs that is taken for a jump, and how much higher than usual it
 # must be: what many talkers have in common takes long to get small.
-JUMP, RISE = 0.22, 2.0
-USUAL, CALM = 5.0, 2.0  # seconds that usual powers and coherences are averaged over
+JUMP, RISE = 0.3, 2.0
+USUAL, CALM = 5.0, 2.0  # seconds that loudness and coherence are averaged over
 # Events that are remembered, for whoever wants to look.
 N_EVENTS = 256
 
 # What a state consists of, beside arrays.
 NUMBERS = (
-    *("n_jumps", "place", "next_update", "first", "asked", "due", "calm", "is_fresh"),
-    *("is_thorough", "next_thorough"),
+    *("n_jumps", "place", "next_update", "first", "asked", "due", "calm", "loudness"),
+    *("is_fresh", "is_thorough", "next_thorough"),
     *("target_begin", "target_end"),
 )
 
@@ -106,7 +106,7 @@ class Learner:
         self.window, self.period, self.ref_mic = window, period, ref_mic
         self.n_taps, self.n_future = n_taps, n_future
         self.hop = hop_length(sample_rate)
-        self.brief = window_length(sample_rate, BRIEF)
+        self.brief = brief_of(sample_rate)
         n_hops = -(-self._samples(window) // self.hop) + 1
         self.history = History(n_mics, self.hop, n_hops, sample_rate / self.hop)
         self.target = target
@@ -205,6 +205,7 @@ class Learner:
         before, self.known = self.known, future.result()
         self.is_fresh = False
         is_new = self.known.filters is not before.filters
+        self.loudness = 1.0 if is_new else self.loudness
         self._note("new" if is_new else "same")
         return self.known.filters, self.history.place_of(self.place)
 
@@ -257,9 +258,8 @@ class Learner:
 
     def _move_to(self, place):
         """Begin to learn a new place."""
-        self.place, self.is_fresh, self.calm = place, True, 0.0
+        self.place, self.is_fresh, self.calm, self.loudness = place, True, 0.0, 1.0
         self.is_thorough, self.next_thorough = True, place
-        self.usual = None
         # Whoever is begun to be learned from may be at another place.
         self.pending = self.future = None
         self.next_update = place + self._samples(FIRST * max(2, self.n_sources))
@@ -276,14 +276,14 @@ class Learner:
         if not self.history.is_whole(begin, end):
             return None
         y, peak = self._outputs(end, LOOK)
-        usual = None if self.usual is None else self.usual / peak**2
-        value, power = coherence(y, self.brief, usual)
+        usual = self.loudness * self.known.power
+        value, power = coherence(y, self.brief, usual / peak**2)
         self._note("coherence", value)
         calm = self.calm or value
         if value <= max(JUMP, RISE * calm):
-            power = power.astype(float) * peak**2
-            usual = power if self.usual is None else self.usual
-            self.usual = usual + (power - usual) * (CHECK / USUAL)
+            # By who is heard most: others are as loud as usual when they come back.
+            rise = (peak**2 * power / np.where(usual > 0, usual, np.inf)).max()
+            self.loudness *= float(1 + (rise - 1) * (CHECK / USUAL))
             self.calm = calm + (value - calm) * (CHECK / CALM)
             return None
         y, _ = self._outputs(end, SEARCH)
@@ -306,7 +306,7 @@ class Learner:
         known = self.known
         state = {name: getattr(self, name) for name in NUMBERS}
         state |= {"n_speaking": known.n_speaking, "n_fft": known.n_fft}
-        parts = {"pending": self.pending, "usual": self.usual} | vars(known)
+        parts = {"pending": self.pending} | vars(known)
         if known.voices is not None:
             parts["voices"] = known.voices.to_array()
         for name, (shape, dtype) in self._entries().items():
@@ -320,7 +320,7 @@ class Learner:
             "filters": ((self.n_mics, self.n_taps), np.float32),
             "response": ((self.n_mics, 2 * reach_of(self.rate)), np.float32),
             "pending": ((self.n_mics,), np.float32),
-            "usual": ((self.brief // 2 + 1,), float),
+            "power": ((), float),
             "voices": ((Voices.SIZE,), float),
         }
 
@@ -335,6 +335,7 @@ class Learner:
         self.known = Known(
             filters=parts.pop("filters"),
             response=parts.pop("response"),
+            power=parts.pop("power"),
             voices=None if voices is None else Voices.from_array(voices),
             n_speaking=int(state["n_speaking"]),
             n_fft=int(state["n_fft"]),

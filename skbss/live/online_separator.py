@@ -23,7 +23,7 @@ from skbss.updates.target import covariances_of
 # Entries of a state that have any number of rows.
 GROWING = {"rest", "hop", "ready", "bank.filters", "bank.starts"}
 GROWING |= {
-    f"learner.{name}" for name in ("filters", "response", "pending", "usual", "voices")
+    f"learner.{name}" for name in ("filters", "response", "pending", "power", "voices")
 }
 # Seconds that filters look ahead at most, and back. What remains of the latency lets
 # filters be learned from what comes after the sound that they are for.
@@ -100,7 +100,7 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
     than it was recorded, or learning takes longer than expected, a call waits for it.
 
     Sources are taken to have jumped when the outputs of the newest second have a mean
-    coherence above 0.22, and above twice what is usual.
+    coherence above 0.3, and above twice what is usual.
 
     From sample rates of 32 kHz on, filters are learned at a half, a third and so on of
     them, at least 16 kHz. What is above is shared among the outputs by how loud they

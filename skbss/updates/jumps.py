@@ -23,6 +23,11 @@ def short_time(y, n_fft):
     return scipy.fft.rfft(frames * hann(n_fft, sym=False).astype(y.dtype), axis=2)
 
 
+def powers(Y):
+    """Mean powers (n_sources,) of spectra (n_frames, n_sources, n_freqs)."""
+    return np.square(abs(Y), dtype=float).sum(2).mean(0)
+
+
 def at_unit_power(Y):
     """Give outputs (n_frames, n_sources, n_freqs) a mean power of 1 in every bin."""
     mean = np.square(abs(Y)).mean(0)
@@ -35,7 +40,7 @@ def coherence(y, n_fft, usual=None):
     Frames weigh by the inverse of their power, as in `skbss.updates.source.Gauss`: how
     an output leaks into another is heard best when that pauses. Where somebody pauses
     for longer, what others leak into his output is all there is of it, and coherent.
-    So bins of an output that is 6 dB quieter than usual, or more, count less.
+    So an output that is 6 dB quieter than usual, or more, counts less.
 
     Parameters
     ----------
@@ -43,27 +48,27 @@ def coherence(y, n_fft, usual=None):
         Outputs.
     n_fft : int
         Length of frames.
-    usual : ndarray of shape (n_sources, n_freqs), default=None
-        Usual powers. None takes those of now.
+    usual : ndarray of shape (n_sources,), default=None
+        Usual `powers`. None takes those of now.
 
     Returns
     -------
     coherence : float
         From 0 to 1; 0 where most frames are clicks.
-    power : ndarray of shape (n_sources, n_freqs)
+    power : ndarray of shape (n_sources,)
         Powers of now, at most ten times the usual ones.
     """
     Y = short_time(y, n_fft)
-    now = np.square(abs(Y)).mean(0)
-    usual = now if usual is None else usual
+    usual = powers(Y) if usual is None else usual
+    limited = np.minimum(powers(Y), 10 * usual)
     is_click = np.square(abs(Y)).sum((1, 2)) > CLICK * usual.sum()
-    limited = np.minimum(now, 10 * usual)
     if 2 * np.count_nonzero(is_click) > len(Y):
         return 0.0, limited
     Y = Y[~is_click]
-    now = np.square(abs(Y)).mean(0)
-    presence = np.divide(now, usual / 4, out=np.ones_like(now), where=usual > 0)
-    np.minimum(presence, 1, out=presence)
+    now = powers(Y)
+    least = usual / 4
+    least *= max((now / np.where(usual > 0, usual, np.inf)).max(), 1)
+    presence = np.divide(now, least, out=np.ones_like(now), where=now < least)
     Y = at_unit_power(Y)
     power = np.maximum(np.square(abs(Y)).mean(2, keepdims=True), FLOOR)
     values = []
@@ -74,8 +79,8 @@ def coherence(y, n_fft, usual=None):
             if j != k:
                 cross = (weighted[:, k].conj() * Y[:, j]).sum(0)
                 other = (weighted[:, j].conj() * Y[:, j]).sum(0).real
-                share = _share(cross, own, other)
-                values.append((share * np.minimum(presence[j], presence[k])).mean())
+                share = _share(cross, own, other).mean()
+                values.append(share * min(presence[j], presence[k]))
     return float(np.mean(values)), limited
 
 

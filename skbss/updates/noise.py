@@ -205,6 +205,26 @@ def liveliness(recording, W, noise):
     W = W / np.linalg.norm(W, axis=1, keepdims=True)
     N = noise_powers(W, noise).mean(1)
     power = np.maximum(recording.powers(W)[:, 0] - N[:, None], 0, dtype=float)
+    return _liveliness(power)
+
+
+def liveliness_of_outputs(Y, quiet):
+    """How much outputs go up and down without their noise, in nats.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_frames, n_freqs, n_sources)
+        Outputs whose bins have a mean power of 1.
+    quiet : float
+        Fraction of frames in which there is only noise.
+    """
+    N = quiet_covariance(Y, 1.0, quiet).mean(0).diagonal().real
+    power = np.square(abs(Y), dtype=float).mean(1).T
+    return _liveliness(np.maximum(power - N[:, None], 0))
+
+
+def _liveliness(power):
+    """How lively powers (n_sources, n_frames) are."""
     mean = power.mean(1, keepdims=True)
     power *= invert_positive(mean)
     power[mean[:, 0] == 0] = 1  # all of it is noise
