@@ -24,7 +24,8 @@ from skbss.updates.filters import (
     impulse_responses,
     shortened,
 )
-from skbss.updates.jumps import coherence
+from skbss.updates.jumps import at_unit_power, coherence, short_time
+from skbss.updates.noise import liveliness_of_outputs
 
 RATE = 8000
 
@@ -318,6 +319,29 @@ def test_coherence_tells_mixtures_from_sources():
     assert coherence(mixed.T, 512, 100 * power)[0] < 0.1
 
 
+@pytest.mark.parametrize("loudness", [1, 10])
+def test_what_leaks_of_who_is_alone_is_no_jump(loudness):
+    """However loud he is: his output has become as much louder than the other's."""
+    _, sources = mixture(1)
+    usual = coherence(sources.T, 512)[1]
+    alone = loudness * sources[:, :1] @ [[1, 0.1]]
+    assert coherence(alone.T, 512)[0] > 0.9
+    assert coherence(alone.T, 512, usual)[0] < 0.1
+
+
+def test_voices_that_share_an_output_are_not_livelier():
+    """They hide nothing in noise, where the other output has next to no voice."""
+    _, sources = mixture(4)
+    noise = 0.1 * sources.std() * np.random.default_rng(0).normal(size=sources.shape)
+    apart = short_time((sources + noise).T, 512)
+    together = short_time(np.stack([sources.sum(1) + noise[:, 0], noise[:, 1]]), 512)
+    lively, less = (
+        liveliness_of_outputs(at_unit_power(Y).swapaxes(1, 2), 0.1)
+        for Y in (apart, together)
+    )
+    assert less < 0.8 * lively
+
+
 def test_somebody_who_begins_to_speak_is_no_click():
     """A rise of 40 dB is kept after 0.15 s; bursts of clicks aren't for a second."""
     rng = np.random.default_rng(0)
@@ -350,6 +374,25 @@ def test_history_leaves_out_what_teaches_nothing():
     assert gone[-1] == (True, True)
     assert history.append(x * [1, 0]) == (True, False)
     assert history.append(x) == (True, True)
+
+
+def test_noise_in_a_long_pause_teaches_nothing():
+    """Softer speech does, after three seconds like the ones that noise had before."""
+    rng = np.random.default_rng(0)
+    history = History(2, 512, 500, 31.25)
+    noise = rng.normal(size=(300, 512, 2))
+
+    def kept(signal):
+        return [history.append(x)[0] for x in signal]
+
+    assert all(kept(100 * noise[:100]))
+    in_pause = kept(noise)
+    assert all(in_pause[:90])
+    assert not any(in_pause[94:])
+    assert all(kept(100 * noise[:20]))
+    softer = noise * rng.uniform(0.3, 3, size=(300, 1, 1))
+    assert all(kept(softer))
+    assert kept(noise)[-1]
 
 
 def test_swapped_sources_are_told(scene, passes):

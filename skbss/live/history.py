@@ -4,8 +4,9 @@
 
 import numpy as np
 
-# Hops that far below the running power (50 dB) are silence and not kept.
-SILENCE = 1e-5
+# Hops that far below the running power (50 dB) are silence and not kept. Nor are those
+# of steady noise in a long pause, which are below it by 30 dB.
+SILENCE, HUSH = 1e-5, 1e-3
 # A hop counts at most as this often the running power in its average (10 dB).
 PEAK = 10.0
 # Hops that far above it (20 dB), or with a sample so far above (35 dB), are clicks and
@@ -19,7 +20,7 @@ MEMORY = 5.0
 # and taken for gone after so many seconds.
 DEAD = 1e-4
 GONE = 10.0
-# Seconds of silence after which a signal that is lively (mean change of 1 dB from hop
+# Seconds of such hops after which a signal that is lively (mean change of 1 dB from hop
 # to hop) has become quieter. Steady noise in a pause isn't.
 PATIENCE = 3.0
 RESTLESS = 0.23
@@ -51,8 +52,9 @@ class History:
         self.power = 0.0
         self.shares = np.zeros(n_mics)
         self.n_dead = self.n_loud = 0
-        # Of the silent hops in a row: number, power, changes, last logarithm.
-        self.quiet = np.zeros(4)
+        # Of the quiet hops in a row: number, power, changes, last logarithm, and
+        # whether those before were steady.
+        self.quiet = np.zeros(5)
 
     @property
     def end(self):
@@ -83,10 +85,12 @@ class History:
         self.n_heard += 1
         powers = np.square(x, dtype=float).mean(0)
         power = powers.mean()
-        if power <= SILENCE * self.power or power < np.finfo(np.float32).tiny ** 2:
-            self._follow_drop(power)
+        if power == 0:
             return False, False
-        self.quiet = np.zeros(4)
+        if power > HUSH * self.power:
+            self.quiet = np.zeros(5)
+        elif self._is_pause(power):
+            return False, False
         peak = float(abs(x).max()) ** 2
         is_loud = power > CLICK * self.power or peak > CLICK_SAMPLE * self.power
         is_loud = is_loud and self.power > 0
@@ -113,18 +117,20 @@ class History:
         self.n_kept += 1
         return True, bool(is_dead or has_come)
 
-    def _follow_drop(self, power):
-        """Take silence for the signal, if it goes on and is lively."""
-        if power <= 0:
-            return
-        number, total, changes, last = self.quiet
+    def _is_pause(self, power):
+        """Whether a quiet hop is silence, or noise that goes on and isn't lively."""
+        is_silent = power <= SILENCE * self.power
+        number, total, changes, last, is_steady = self.quiet
         log = np.log(power)
         changes += abs(log - last) if number else 0
-        self.quiet = np.array([number + 1, total + power, changes, log])
-        if number + 1 >= PATIENCE * self.rate:
-            if changes > RESTLESS * (number + 1):
-                self.power = (total + power) / (number + 1)
-            self.quiet = np.zeros(4)
+        number, total = number + 1, total + power
+        if number >= PATIENCE * self.rate:
+            is_steady = changes <= RESTLESS * number
+            if not is_steady:
+                self.power = total / number
+            number = total = changes = 0
+        self.quiet = np.array([number, total, changes, log, is_steady])
+        return is_silent or bool(is_steady)
 
     def read(self, begin, end):
         """Return the samples (n_mics, n_samples) between two times, zeros before 0."""
