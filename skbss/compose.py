@@ -33,6 +33,10 @@ from skbss.window_search import WindowSearch
 # passes refine these, and did without as well with noise 20 dB below.
 QUIET = 0.1
 
+# Least gain for which a range is sorted after long windows. There, bass is a few bins,
+# which end in the wrong output; of voices nothing is sorted, whatever the gain.
+LEAST_GAIN = 0.03
+
 METHODS = ("refined", "ilrma", "auxiva")
 
 
@@ -123,12 +127,12 @@ def make_separator(
         to, and `RemixNoisyBins` separates low frequencies that are full of noise.
     second : 'stft', 'refine', 'projectionback', 'istft', 'cancel'
         'cliques' again on windows of 512 ms, which cover the reverberation, then
-        `CrosstalkCanceller` on windows of 128 ms. This is the `stage` of a
-        `WindowSearch`: in longer recordings windows of 1024 ms and more are tried, and
-        taken if the outputs overlap less.
+        `SortFrequencies` and `CrosstalkCanceller` on windows of 128 ms. This is the
+        `stage` of a `WindowSearch`: in longer recordings windows of 1024 ms and more
+        are tried, and taken if the outputs overlap less.
     cancel : 'long', 'short'
-        `CrosstalkCanceller` on windows of 256 and 128 ms, each, as the one before, a
-        pipeline of 'stft', 'cancel' and 'istft'.
+        `CrosstalkCanceller` on windows of 256 and 128 ms, each a pipeline of 'stft',
+        'cancel' and 'istft'.
     dereverberate, dereverberate_again : 'stft', 'wpe', 'istft'
         `WPE` on windows of 64 ms, of all methods, if asked for.
     denoise : 'stft', 'noisereducer', 'istft'
@@ -267,7 +271,8 @@ def _stage(sample_rate, memory, seconds, steps, *, is_half=False, min_frames=Non
 def _second(stage, steps):
     """Make a stage of long windows that ends with cancelling on short ones."""
     pipeline = stage(0.512, steps, min_frames=20)
-    pipeline.steps.append(("cancel", _cancel_short(stage)))
+    sort = "sort", SortFrequencies(LEAST_GAIN)
+    pipeline.steps.append(("cancel", _cancel_short(stage, sort)))
     return pipeline
 
 
@@ -307,8 +312,9 @@ def _without_first(x, n):
     return x[:, n:]
 
 
-def _cancel_short(stage):
-    return stage(0.128, [("cancel", CrosstalkCanceller())], is_half=True)
+def _cancel_short(stage, *sort):
+    steps = [*sort, ("cancel", CrosstalkCanceller())]
+    return stage(0.128, steps, is_half=True)
 
 
 def _cancel(stage):
