@@ -78,9 +78,9 @@ def learn(separator, x, known, rate, *, ref_mic, is_thorough, n_taps, n_future, 
         The sound.
     known : Known
         What is known. Outputs are put into the order that they have by its filters, if
-        there are some, else by its voices. Where outputs don't overlap less than by its
-        filters, these stay. So they do while somebody whom they separate is away, and
-        can't be learned of.
+        there are some, else by its voices. Where outputs overlap more than by its
+        filters, and are less lively, these stay. So they do while somebody whom they
+        separate is away, and can't be learned of.
     rate : float
         Sample rate in Hz.
     ref_mic : int

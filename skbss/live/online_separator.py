@@ -85,15 +85,16 @@ class OnlineSeparator(CallbackSupportMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A learner keeps the newest `window` seconds of sound; silence, clicks and hops of 32
-    ms with a dead microphone are left out. It separates them in a thread of its own,
-    mostly by refining what it knew, and finds the filters that do the same from their
-    responses to impulses. Of these, which look a second ahead, filters are used that
-    look ahead as far as the latency allows, up to 500 ms, and come nearest to them in
-    the mean square; what remains of the latency lets the filters be learned from what
-    comes after the sound that they are for. They are used if outputs overlap no more by
-    them than by those before (`skbss.metrics.overlap`) and no fewer speak, in whose
-    order they are put by waveforms, after a jump by voices.
+    A learner keeps the newest `window` seconds of sound; silence, steady noise in long
+    pauses, clicks and hops of 32 ms with a dead microphone are left out. It separates
+    them in a thread of its own, mostly by refining what it knew, and finds the filters
+    that do the same from their responses to impulses. Of these, which look a second
+    ahead, filters are used that look ahead as far as the latency allows, up to 500 ms,
+    and come nearest to them in the mean square; what remains of the latency lets the
+    filters be learned from what comes after the sound that they are for. They are used
+    unless fewer outputs speak by them than by those before, or outputs overlap more
+    (`skbss.metrics.overlap`) and are less lively. They are put into the order of those
+    before by waveforms, after a jump by voices.
 
     When filters come into use depends on numbers of samples alone: outputs depend
     neither on how the signal is cut nor on the machine's load. Where sound comes faster
