@@ -117,8 +117,9 @@ def correlations(X, edges):
         list(map_blocks(write, frame_parts(X)))
         share = share.reshape(n_frames, size)
         G = share.T @ share
-    total = share.sum(0)
-    G = G / n_frames - np.outer(total, total) / n_frames**2
+    mean = share.mean(0)
+    G /= n_frames
+    G -= np.outer(mean, mean)
     norm = inverse_deviations(G.diagonal())
     G *= norm[:, None] * norm
     G = G.reshape(K, size // K, K, -1).swapaxes(1, 2)
@@ -190,7 +191,7 @@ class Sorting:
         H *= self.weights
         n = len(H)
         C = np.zeros((n + 1, n + 1))
-        np.cumsum(H, axis=0, out=C[1:, 1:])
+        np.cumsum(H, axis=0, dtype=float, out=C[1:, 1:])
         np.cumsum(C[1:, 1:], axis=1, out=C[1:, 1:])
         rows, square = C[:, -1], C.diagonal()
         gains = C + C.T
@@ -313,8 +314,10 @@ def sort_blocks(X, edges, weights, min_gain):
     swaps = list(sorting.run(min_gain, 2 * len(edges)))
     after = agreement(G, sorting.order, weights)
     if swaps and after.mean() < CONFUSED and len(X) >= N_PARTS:
+        del sorting  # matrices of many outputs are large
         slices = gen_even_slices(len(X), N_PARTS)
-        sorting = Sorting([correlations(X[s], edges)[0] for s in slices], weights)
+        parts = [correlations(X[s], edges)[0].astype(np.float32) for s in slices]
+        sorting = Sorting(parts, weights)
         swaps = list(sorting.run(min_gain, 2 * len(edges)))
         after = agreement(G, sorting.order, weights)
     return sorting.order, swaps, norm, before, after
