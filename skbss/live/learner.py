@@ -16,7 +16,7 @@ from skbss.live.history import History
 from skbss.live.known import Known, brief_of, learn, reach_of
 from skbss.spectrogram import window_length
 from skbss.updates.filters import at_unit_peak, filtered
-from skbss.updates.jumps import change_point, coherence
+from skbss.updates.jumps import change_point, coherence, rise
 
 # Seconds of a hop in which the signal is taken.
 HOP = 0.032
@@ -282,8 +282,7 @@ class Learner:
         calm = self.calm or value
         if value <= max(JUMP, RISE * calm):
             # By who is heard most: others are as loud as usual when they come back.
-            rise = (peak**2 * power / np.where(usual > 0, usual, np.inf)).max()
-            self.loudness *= float(1 + (rise - 1) * (CHECK / USUAL))
+            self.loudness *= 1 + (rise(peak**2 * power, usual) - 1) * (CHECK / USUAL)
             self.calm = calm + (value - calm) * (CHECK / CALM)
             return None
         y, _ = self._outputs(end, SEARCH)

@@ -9,6 +9,8 @@ import scipy.fft
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy.signal.windows import hann
 
+from skbss.updates.powers import invert_positive
+
 # Least power of a frame, relative to the mean of its output.
 FLOOR = 1e-3
 # Frames so much louder than usual (10 dB) are clicks, which are coherent too.
@@ -26,6 +28,11 @@ def short_time(y, n_fft):
 def powers(Y):
     """Mean powers (n_sources,) of spectra (n_frames, n_sources, n_freqs)."""
     return np.square(abs(Y), dtype=float).sum(2).mean(0)
+
+
+def rise(power, usual):
+    """How many times as loud as usual the output is that has become loudest."""
+    return float((power * invert_positive(usual)).max())
 
 
 def at_unit_power(Y):
@@ -59,15 +66,15 @@ def coherence(y, n_fft, usual=None):
         Powers of now, at most ten times the usual ones.
     """
     Y = short_time(y, n_fft)
-    usual = powers(Y) if usual is None else usual
-    limited = np.minimum(powers(Y), 10 * usual)
+    now = powers(Y)
+    usual = now if usual is None else usual
+    limited = np.minimum(now, 10 * usual)
     is_click = np.square(abs(Y)).sum((1, 2)) > CLICK * usual.sum()
     if 2 * np.count_nonzero(is_click) > len(Y):
         return 0.0, limited
     Y = Y[~is_click]
     now = powers(Y)
-    least = usual / 4
-    least *= max((now / np.where(usual > 0, usual, np.inf)).max(), 1)
+    least = usual / 4 * max(rise(now, usual), 1)
     presence = np.divide(now, least, out=np.ones_like(now), where=now < least)
     Y = at_unit_power(Y)
     power = np.maximum(np.square(abs(Y)).mean(2, keepdims=True), FLOOR)
